@@ -1,0 +1,46 @@
+"""The measures of all checkpoints and seeds → one curve a number: mean ± std over seeds against the step."""
+
+import statistics
+from dataclasses import dataclass
+
+from analyze.analysis import SeedAnalysis
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A number against the training step; `values[step]` has one entry a seed that was analysed there."""
+
+    name: str  # "measure/value", as in W&B
+    values: dict[int, list[float]]
+
+    @property
+    def steps(self) -> list[int]:
+        return list(self.values)
+
+    @property
+    def mean(self) -> list[float]:
+        return [statistics.fmean(values) for values in self.values.values()]
+
+    @property
+    def std(self) -> list[float]:
+        """Standard deviation over seeds, with N − 1; 0 for a single one."""
+        return [statistics.stdev(values) if len(values) > 1 else 0.0 for values in self.values.values()]
+
+
+def seed_points(analysis: SeedAnalysis) -> list[dict[str, float]]:
+    """One point a checkpoint of a seed: {"step": …, "cka/biased": …, …}, ascending."""
+    return [{"step": step, **_flat(analysis.results(step))} for step in analysis.steps if analysis.results(step)]
+
+
+def _flat(results: dict) -> dict[str, float]:
+    return {f"{measure}/{key}": value for measure, result in results.items() for key, value in result["values"].items()}
+
+
+def curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:
+    """Every curve by name."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for point in sorted((point for one in analyses for point in seed_points(one)), key=lambda point: point["step"]):
+        for name, value in point.items():
+            if name != "step":
+                values.setdefault(name, {}).setdefault(int(point["step"]), []).append(value)
+    return {name: Curve(name, by_step) for name, by_step in values.items()}

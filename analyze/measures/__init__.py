@@ -1,0 +1,63 @@
+"""What is measured of each checkpoint. One measure is one function in one file, and one line below.
+
+A measure's parameters say what it needs: any of the tensors noise, samples, latents and last_samples
+[N, C, H, W], and by keyword options of `configs.schema.Measures`. It returns a dataclass of numbers.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from analyze.measures.cka import cka
+from analyze.measures.distances import distances
+from analyze.measures.knn_coverage import knn_coverage
+from analyze.measures.noise_mapping import noise_mapping
+from analyze.measures.ssim import ssim
+from analyze.measures.triangle import triangle
+from configs.schema import Measures
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure's function and what its signature asks for."""
+
+    function: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @property
+    def inputs(self) -> list[str]:
+        return [name for name, kind in self._parameters() if kind is not inspect.Parameter.KEYWORD_ONLY]
+
+    def options(self, chosen: Measures) -> dict[str, Any]:
+        """The options that this measure's numbers depend on, with their values."""
+        names = [name for name, kind in self._parameters() if kind is inspect.Parameter.KEYWORD_ONLY]
+        return {name: getattr(chosen, name) for name in names}
+
+    @property
+    def needs_last(self) -> bool:
+        """Whether its numbers depend on the last checkpoint's images as well."""
+        return any(name.startswith("last_") for name in self.inputs)
+
+    def values(self, tensors: dict[str, Tensor], chosen: Measures) -> dict[str, float]:
+        result = self.function(*(tensors[name] for name in self.inputs), **self.options(chosen))
+        return dataclasses.asdict(result)
+
+    def _parameters(self) -> list[tuple[str, Any]]:
+        return [(name, parameter.kind) for name, parameter in inspect.signature(self.function).parameters.items()]
+
+
+MEASURES = [
+    Measure(noise_mapping),
+    Measure(knn_coverage),
+    Measure(cka),
+    Measure(ssim),
+    Measure(triangle),
+    Measure(distances),
+]

@@ -1,0 +1,129 @@
+"""`report/index.html`: one file that shows the whole study and needs nothing else."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+from PIL import Image
+
+from analyze.analysis import SeedAnalysis
+from analyze.curves import Curve, curves
+from analyze.figures.curves import ANALYSIS_FIGURES, TRAINING_FIGURE, CurveFigure, draw, to_svg
+from analyze.figures.pictures import LATENT_RANGE, strip, to_png
+from analyze.findings import findings
+from configs.checks import checkpoint_steps
+from configs.load import to_yaml
+from configs.schema import Experiment
+from records.durable import write_text
+from records.layout import report_folder
+from records.provenance import versions
+from records.tracking import read_points
+
+STEPS_SHOWN = 10  # checkpoints of which pictures are shown
+
+
+@dataclass(frozen=True)
+class Plot:
+    spec: CurveFigure
+    source: str  # data URI
+
+
+@dataclass(frozen=True)
+class Picture:
+    label: str
+    source: str  # data URI
+    description: str
+
+
+@dataclass(frozen=True)
+class SeedPictures:
+    seed: int
+    samples: list[Picture]
+    latents: list[Picture]
+
+
+def write_report(experiment: Experiment) -> Path:
+    """Writes the report of everything that is analysed so far, and returns where it is."""
+    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    measured = curves(analyses)
+    page = Environment(loader=PackageLoader("analyze", "."), autoescape=True).get_template("report.html.j2")
+    path = report_folder(experiment) / "index.html"
+    write_text(
+        path,
+        page.render(
+            experiment=experiment,
+            findings=findings(experiment, measured),
+            missing=missing(experiment),
+            plots=[*_plots(ANALYSIS_FIGURES, measured), *_plots([TRAINING_FIGURE], training_curves(analyses))],
+            pictures=[_seed_pictures(analysis) for analysis in analyses],
+            final=[(name, curve.steps[-1], curve.mean[-1], curve.std[-1]) for name, curve in measured.items()],
+            settings=to_yaml(experiment),
+            versions=versions(),
+        ),
+    )
+    return path
+
+
+def missing(experiment: Experiment) -> list[str]:
+    """What a study of this experiment has not got, and why, a sentence each."""
+    sentences = []
+    planned = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
+    for seed in experiment.seeds:
+        analysis = SeedAnalysis(experiment, seed)
+        failures = analysis.failures()
+        sentences += [f"seed {seed}, step {step}: {why}" for step, why in failures.items()]
+        absent = [step for step in planned if not analysis.results(step) and step not in failures]
+        if absent:
+            shown = ", ".join(map(str, absent[:5])) + (" …" if len(absent) > 5 else "")
+            sentences.append(f"seed {seed}: not trained or not analysed yet: step {shown}")
+    return sentences
+
+
+def training_curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:
+    values: dict[str, dict[int, list[float]]] = {name: {} for name in TRAINING_FIGURE.curves}
+    for analysis in analyses:
+        for point in read_points(analysis.run.log):
+            for name in values.keys() & point.keys():
+                values[name].setdefault(point["step"], []).append(point[name])
+    return {name: Curve(name, by_step) for name, by_step in values.items() if by_step}
+
+
+def _plots(specs, measured: dict[str, Curve]) -> list[Plot]:
+    drawn = [spec for spec in specs if spec.curves.keys() & measured.keys()]
+    return [Plot(spec, _data_uri("image/svg+xml", to_svg(draw(spec, measured)).encode())) for spec in drawn]
+
+
+def _seed_pictures(analysis: SeedAnalysis) -> SeedPictures:
+    samples, latents = [], []
+    shown = analysis.options.pictures
+    steps = _spread([step for step in analysis.steps if analysis.results(step)])
+    for step in steps:
+        here = analysis.generations(step)
+        samples.append(
+            _picture(f"step {step:,}", strip(here.samples[:shown]), f"{shown} images generated at step {step}")
+        )
+        latents.append(
+            _picture(
+                f"step {step:,}", strip(here.latents[:shown], LATENT_RANGE), f"their latents inverted at step {step}"
+            )
+        )
+    if steps:
+        noise = _picture("noise", strip(here.noise[:shown], LATENT_RANGE), f"the {shown} noises x_T")
+        samples, latents = [noise, *samples], [noise, *latents]
+    return SeedPictures(analysis.seed, samples, latents)
+
+
+def _picture(label: str, image: Image.Image, description: str) -> Picture:
+    return Picture(label, _data_uri("image/png", to_png(image)), description)
+
+
+def _spread(steps: list[int]) -> list[int]:
+    """At most STEPS_SHOWN of the steps, evenly spread over their order, the first and the last among them."""
+    if len(steps) <= STEPS_SHOWN:
+        return steps
+    return [steps[round(i * (len(steps) - 1) / (STEPS_SHOWN - 1))] for i in range(STEPS_SHOWN)]
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

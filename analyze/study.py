@@ -1,0 +1,51 @@
+"""The analysis of a whole experiment, and what comes of it: report, W&B, findings."""
+
+from analyze import wandb
+from analyze.analysis import SeedAnalysis
+from analyze.curves import curves
+from analyze.findings import findings
+from analyze.report import missing, write_report
+from configs.errors import UserError
+from configs.schema import Experiment
+from records.layout import experiment_folder
+from records.progress import progress
+from records.tracking import offline_runs, resolved_mode
+
+
+def analyse(experiment: Experiment) -> None:
+    """Analyses every checkpoint that is there and not yet done, in this process.
+
+    Raises UserError where there is no checkpoint at all.
+    """
+    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    if not any(analysis.steps for analysis in analyses):
+        raise UserError(f"{experiment_folder(experiment)} holds no checkpoints yet; train first: python -m train …")
+    todo = [(analysis, step) for analysis in analyses for step in analysis.missing()]
+    with progress("analysing", len(todo), "checkpoint") as bar:
+        for analysis, step in todo:
+            analysis.analyse([step])
+            bar.update()
+
+
+def collect(experiment: Experiment, failed: UserError | None = None) -> None:
+    """Report and W&B from all that is measured, and a summary on the terminal.
+
+    Raises UserError, after all of it is made, where jobs `failed` or a checkpoint is missing.
+    """
+    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    for analysis in analyses:
+        wandb.publish(analysis)
+    report = write_report(experiment)
+    print("\n" + "\n".join(findings(experiment, curves(analyses))))
+    print(f"\nReport: {report}")
+    _print_wandb(experiment)
+    lacking = [str(failed)] if failed else missing(experiment)
+    if lacking:
+        raise UserError("the study is not complete: " + "; ".join(lacking))
+
+
+def _print_wandb(experiment: Experiment) -> None:
+    folder = experiment_folder(experiment)
+    if resolved_mode(experiment) == "offline" and offline_runs(folder):
+        print(f"W&B:    {len(offline_runs(folder))} offline runs; look at them with  wandb leet {folder / 'wandb'}")
+        print(f"        or upload them with  wandb sync {folder / 'wandb'}/offline-run-*  (after wandb login)")

@@ -1,0 +1,104 @@
+"""What a type cannot say: ranges of single options, and combinations that cannot work."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from configs.errors import UserError
+from configs.schema import Checkpoints, Experiment
+
+
+def check(experiment: Experiment, source: str) -> None:
+    """Raises UserError, naming the option and what is allowed, at the first thing wrong with an experiment."""
+    for problem in (*_out_of_range(experiment), *_impossible(experiment)):
+        raise UserError(f"{source}: {problem}")
+
+
+def _out_of_range(section: Any, prefix: str = "") -> Iterator[str]:
+    for field in dataclasses.fields(section):
+        value, key = getattr(section, field.name), f"{prefix}{field.name}"
+        values = value if isinstance(value, list) else [value]
+        for one in values:
+            if dataclasses.is_dataclass(one):
+                yield from _out_of_range(one, f"{key}.")
+            elif isinstance(one, (int, float)) and not isinstance(one, bool):
+                yield from _number_out_of_range(key, one, field.metadata)
+
+
+def _number_out_of_range(key: str, value: float, about: Any) -> Iterator[str]:
+    unit = f" {about['unit']}" if about["unit"] else ""
+    if not math.isfinite(value):
+        yield f"{key}={value} is not a finite number"
+    if about["at_least"] is not None and value < about["at_least"]:
+        yield f"{key}={value} is too small; it must be at least {about['at_least']}{unit}"
+    if about["at_most"] is not None and value > about["at_most"]:
+        yield f"{key}={value} is too large; it must be at most {about['at_most']}{unit}"
+
+
+def _impossible(experiment: Experiment) -> Iterator[str]:
+    yield from _impossible_model(experiment)
+    yield from _impossible_analysis(experiment)
+    yield from _impossible_seeds(experiment)
+    if len(checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)) < 2:
+        yield (
+            f"train.checkpoints names no step from 0 to train.steps={experiment.train.steps} but the last; "
+            "give at least one more in train.checkpoints.at or train.checkpoints.strides"
+        )
+
+
+def _impossible_model(experiment: Experiment) -> Iterator[str]:
+    model = experiment.model
+    sides = [model.image_size / 2**level for level in range(len(model.channel_mult))]
+    if not model.channel_mult or sides[-1] != int(sides[-1]):
+        yield f"model.image_size={model.image_size} cannot be halved for each of model.channel_mult={model.channel_mult}"
+    for side in model.attention_resolutions:
+        if side not in sides:
+            there_are = ", ".join(str(int(one)) for one in sides)
+            yield f"model.attention_resolutions: there is no feature map of side {side}, only {there_are}"
+    if model.model_channels % model.norm_groups:
+        yield f"model.model_channels={model.model_channels} is not a multiple of model.norm_groups={model.norm_groups}"
+    for heads in filter(None, (model.num_heads, model.num_heads_upsample)):
+        if model.model_channels % heads:
+            yield f"{heads} attention heads do not divide model.model_channels={model.model_channels}"
+
+
+def _impossible_analysis(experiment: Experiment) -> Iterator[str]:
+    analyze, steps = experiment.analyze, experiment.diffusion.steps
+    if analyze.ddim_steps not in reachable_ddim_steps(steps):
+        near = sorted(reachable_ddim_steps(steps), key=lambda count: abs(count - analyze.ddim_steps))[:4]
+        yield (
+            f"analyze.ddim_steps={analyze.ddim_steps} cannot be reached by an integer stride over "
+            f"diffusion.steps={steps}; near it are {', '.join(map(str, sorted(near)))}"
+        )
+    if analyze.measures.knn_k >= analyze.samples:
+        yield (
+            f"analyze.measures.knn_k={analyze.measures.knn_k} neighbours cannot be found among "
+            f"analyze.samples={analyze.samples} images; it must be smaller"
+        )
+    weights = ["model", *(f"ema_{rate}" for rate in experiment.train.ema_rates)]
+    if analyze.weights not in weights:
+        yield f'analyze.weights="{analyze.weights}" is not kept by this training; there are {", ".join(weights)}'
+
+
+def _impossible_seeds(experiment: Experiment) -> Iterator[str]:
+    if not experiment.seeds:
+        yield "seeds is empty; give at least one"
+    if len(set(experiment.seeds)) < len(experiment.seeds):
+        yield f"seeds={experiment.seeds} names one twice"
+
+
+def reachable_ddim_steps(schedule_steps: int) -> set[int]:
+    """The numbers of DDIM steps that some integer stride over the schedule gives."""
+    return {math.ceil(schedule_steps / stride) for stride in range(1, schedule_steps)}
+
+
+def checkpoint_steps(checkpoints: Checkpoints, last_step: int) -> list[int]:
+    """The steps that are kept up to `last_step`, ascending; the last one always is."""
+    kept, start = {last_step, *checkpoints.at}, 0
+    for stride in checkpoints.strides:
+        end = last_step if stride.until is None else stride.until
+        first = (start // stride.every + 1) * stride.every
+        kept.update(range(first, min(end, last_step) + 1, stride.every))
+        start = end
+    return sorted(step for step in kept if step <= last_step)

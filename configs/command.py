@@ -1,0 +1,48 @@
+"""What all commands share: CONFIG.yaml key=value …, --help that lists every option, --dry-run."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator
+
+from configs.load import load, options, to_yaml, type_name
+from configs.schema import Experiment
+
+
+def experiment_command(command: str, purpose: str, arguments: list[str]) -> Experiment:
+    """The experiment that a command line asks for; --help and --dry-run print and end the process."""
+    parser = argparse.ArgumentParser(
+        prog=command,
+        description=purpose,
+        epilog="Options, each set as key=value:\n\n" + "\n".join(option_lines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="YAML file of the experiment, e.g. configs/digits.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that differ from the file's")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and do nothing")
+    asked = parser.parse_args(arguments)
+    experiment = load(asked.config, asked.overrides)
+    if asked.dry_run:
+        print(to_yaml(experiment), end="")
+        sys.exit()
+    return experiment
+
+
+def option_lines() -> Iterator[str]:
+    """Every option as "key  type, default, unit: meaning", a heading line before each section."""
+    section = None
+    for key, field in options():
+        if key.rpartition(".")[0] != section:
+            section = key.rpartition(".")[0]
+            yield f"\n {section or 'experiment'}"
+        unit = f", {field.metadata['unit']}" if field.metadata["unit"] else ""
+        yield f"  {key} ({type_name(field.type)}{unit}; default {default_text(field)})\n      {field.metadata['meaning']}"
+
+
+def default_text(field: dataclasses.Field) -> str:
+    default = field.default
+    if not isinstance(field.default_factory, type(dataclasses.MISSING)):
+        default = field.default_factory()
+    if isinstance(default, list) and default and dataclasses.is_dataclass(default[0]):
+        return str([dataclasses.asdict(one) for one in default])
+    return "null" if default is None else str(default)

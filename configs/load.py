@@ -1,0 +1,153 @@
+"""YAML and `key=value` overrides → one checked Experiment; precedence: defaults < YAML < command line."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from configs.checks import check
+from configs.errors import UserError
+from configs.schema import Experiment
+
+
+def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Experiment:
+    """The experiment of a YAML file with `key=value` overrides.
+
+    Raises UserError for a missing or unreadable file, an unknown key, a wrong type, a value out of range and an
+    impossible combination, naming the key, the value and what is allowed.
+    """
+    path = Path(path)
+    config = OmegaConf.structured(Experiment)
+    config.name = path.stem
+    config = _merge(config, _read(path), str(path))
+    config = _merge(config, _overrides(overrides), "command line")
+    return _checked(config, str(path))
+
+
+def load_resolved(path: Path) -> Experiment:
+    """The experiment that a run folder was made with. Raises UserError where it cannot be read."""
+    return _checked(_merge(OmegaConf.structured(Experiment), _read(path), str(path)), str(path))
+
+
+def to_yaml(experiment: Experiment) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(experiment))
+
+
+def _read(path: Path) -> DictConfig:
+    try:
+        content = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {_available(path)}") from None
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, DictConfig):
+        raise UserError(f"{path}: holds a list or a single value where `key: value` lines are expected")
+    return content
+
+
+def _available(path: Path) -> str:
+    found = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    if not found:
+        return f"{path.parent}/ holds no YAML file either"
+    return "there are " + ", ".join(str(other) for other in found)
+
+
+def _overrides(overrides: typing.Sequence[str]) -> DictConfig:
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f'command line: "{override}" is not of the form key=value')
+    try:
+        return OmegaConf.from_dotlist(list(overrides))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"command line: cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _merge(config: Any, changes: DictConfig, source: str) -> Any:
+    _refuse_unknown_keys(changes, source)
+    try:
+        return OmegaConf.merge(config, changes)
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        key = getattr(error, "full_key", None)
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{source}: {f'{key}: ' if key else ''}{reason}{_allowed(key)}") from None
+
+
+def _refuse_unknown_keys(changes: DictConfig, source: str) -> None:
+    known = {key for key, _ in options()}
+    sections = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
+    for key in _keys(changes):
+        if key not in known | sections and not any(key.startswith(f"{one}.") for one in known):
+            near = _nearest(key, known)
+            raise UserError(f'{source}: unknown key "{key}"; {f"did you mean {near}?" if near else "see --help"}')
+
+
+def _keys(changes: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key, value in changes.items_ex(resolve=False):
+        yield f"{prefix}{key!s}"
+        if isinstance(value, DictConfig):
+            yield from _keys(value, f"{prefix}{key!s}.")
+
+
+def _nearest(key: str, known: set[str]) -> str:
+    by_leaf = [other for other in sorted(known) if other.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    near = difflib.get_close_matches(key, sorted(known), n=1) or by_leaf
+    return f'"{near[0]}"' if near else ""
+
+
+def _allowed(key: str | None) -> str:
+    field = dict(options()).get(key or "")
+    return f" ({type_name(field.type)} is expected)" if field else ""
+
+
+def _checked(config: DictConfig, source: str) -> Experiment:
+    try:
+        experiment = typing.cast(Experiment, OmegaConf.to_object(config))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{source}: {str(error).splitlines()[0]}") from None
+    check(experiment, source)
+    return experiment
+
+
+def options(kind: type = Experiment, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
+    """Every option below a section as (dotted key, field), in the order of the schema."""
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.type):
+            yield from options(typing.cast(type, field.type), f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", field
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a user writes its values: "int", "cosine | linear", "list of float", "int or null"."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " | ".join(arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if one is type(None) else type_name(one) for one in arguments)
+    if origin is list:
+        return f"list of {type_name(arguments[0])}"
+    return annotation.__name__
+
+
+def differences(made_with: Experiment, asked: Experiment) -> list[str]:
+    """The options in which two experiments differ and a started run may not, as "key: old, now new"."""
+
+    def fixed(experiment: Any) -> Iterator[tuple[str, Any]]:
+        for field in dataclasses.fields(experiment):
+            value = getattr(experiment, field.name)
+            if field.metadata["may_change"]:
+                continue
+            if dataclasses.is_dataclass(value):
+                yield from ((f"{field.name}.{key}", inner) for key, inner in fixed(value))
+            else:
+                yield field.name, value
+
+    now = dict(fixed(asked))
+    return [f"{key}: {old}, now {now[key]}" for key, old in fixed(made_with) if now[key] != old]

@@ -1,0 +1,178 @@
+"""Every option of an experiment: its type, unit, default, range and meaning.
+
+An experiment is a YAML file with any of these keys; what it leaves out has the default given here, and
+`key=value` on the command line comes last. `configs.load` reads, checks and prints them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional
+
+from omegaconf import MISSING
+
+
+def option(
+    default: Any,
+    meaning: str,
+    *,
+    unit: str = "",
+    at_least: float | None = None,
+    at_most: float | None = None,
+    may_change: bool = False,
+) -> Any:
+    """A dataclass field that knows its meaning and range; `may_change` marks what a started run may alter."""
+    about = {
+        "meaning": meaning,
+        "unit": unit,
+        "at_least": at_least,
+        "at_most": at_most,
+        "may_change": may_change,
+    }
+    if isinstance(default, (list, dict)):
+        return field(default_factory=default.copy, metadata=about)
+    return field(default=default, metadata=about)
+
+
+def section(kind: type, meaning: str, *, may_change: bool = False) -> Any:
+    return field(default_factory=kind, metadata={"meaning": meaning, "may_change": may_change})
+
+
+@dataclass
+class Model:
+    """improved-diffusion's U-Net."""
+
+    image_size: int = option(32, "side of the square images", unit="pixels", at_least=4)
+    in_channels: int = option(3, "colour channels", at_least=1)
+    model_channels: int = option(128, "channels of the first level", at_least=1)
+    channel_mult: list[int] = option([1, 2, 2, 2], "channels of each level, in multiples of model_channels", at_least=1)
+    num_res_blocks: int = option(3, "residual blocks a level", at_least=1)
+    attention_resolutions: list[int] = option(
+        [16, 8], "sides of the feature maps with attention", unit="pixels", at_least=1
+    )
+    num_heads: int = option(4, "attention heads", at_least=1)
+    num_heads_upsample: Optional[int] = option(None, "attention heads on the way up; null: as num_heads", at_least=1)
+    use_scale_shift_norm: bool = option(True, "the time embedding scales and shifts, rather than only adds")
+    norm_groups: int = option(32, "groups of the group normalisation; 32 in every published model", at_least=1)
+    dropout: float = option(0.0, "share of activations dropped in each residual block", at_least=0, at_most=0.99)
+    num_classes: Optional[int] = option(None, "classes of a class-conditional model; null: unconditional", at_least=1)
+
+
+@dataclass
+class Diffusion:
+    """The forward process and what the network says of the reverse one."""
+
+    schedule: Literal["cosine", "linear"] = option("cosine", "how fast noise is added")
+    steps: int = option(4000, "steps of the forward process", at_least=10)
+    variance: Literal["learned_range", "fixed_large", "fixed_small"] = option(
+        "learned_range", "variance of the reverse steps: learned between its two bounds, or fixed at one of them"
+    )
+    rescale_timesteps: bool = option(True, "the network sees t scaled to 0…1000 whatever the number of steps")
+
+
+@dataclass
+class Data:
+    """Training images."""
+
+    name: Literal["digits"] = option("digits", "data set")
+    root: str = option("data", "folder in which prepared data sets are kept", may_change=True)
+
+
+@dataclass
+class Stride:
+    """A stretch of training in which checkpoints are equally spaced."""
+
+    every: int = option(MISSING, "distance between checkpoints", unit="steps", at_least=1)
+    until: Optional[int] = option(None, "last step of the stretch; null: to the end", unit="steps", at_least=1)
+
+
+@dataclass
+class Checkpoints:
+    """Which steps are kept: a function of the absolute step alone. The last step is always kept."""
+
+    at: list[int] = option([0, 5, 10, 25], "single steps", unit="steps", at_least=0)
+    strides: list[Stride] = option(
+        [Stride(50, 400), Stride(390, 39_000), Stride(2_500)],
+        "stretches one after the other: the multiples of each `every` up to its `until`",
+    )
+
+
+@dataclass
+class Train:
+    """Optimisation. Defaults are those of improved-diffusion's CIFAR-10 run."""
+
+    steps: int = option(700_000, "length of the training", unit="optimiser steps", at_least=1, may_change=True)
+    batch_size: int = option(128, "images a step over all processes together", at_least=1)
+    loss: Literal["hybrid", "simple", "vlb"] = option("hybrid", "L_hybrid, L_simple or L_vlb")
+    lr: float = option(1e-4, "learning rate of AdamW", at_least=0)
+    weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0)
+    warmup_steps: int = option(0, "steps over which the learning rate grows linearly from 0", unit="steps", at_least=0)
+    ema_rates: list[float] = option(
+        [0.9999], "rates of the moving averages of the weights", at_least=0, at_most=0.999999
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = option("fp32", "arithmetic of the network (weights stay in float32)")
+    checkpoints: Checkpoints = section(Checkpoints, "which steps are kept for analysis")
+    state_every_minutes: float = option(
+        10.0, "how often what resuming needs is saved", unit="minutes", at_least=0, may_change=True
+    )
+    log_every: int = option(50, "distance between logged steps", unit="steps", at_least=1)
+
+
+@dataclass
+class Measures:
+    """Options of single measures. Changing one recomputes that measure, not the images."""
+
+    knn_k: int = option(50, "neighbours that kNN coverage compares", at_least=1)
+    mapping_images: int = option(1000, "images that noise and image are matched among, a chunk", at_least=2)
+
+
+@dataclass
+class Analyze:
+    """What is generated from each checkpoint, and how."""
+
+    samples: int = option(2048, "images generated from each checkpoint", at_least=4)
+    ddim_steps: int = option(100, "steps of DDIM, each way", at_least=2)
+    clip_denoised: bool = option(True, "clip the predicted x_0 to [−1, 1] in every step")
+    weights: str = option(
+        "ema_0.9999", 'which weights: "ema_<rate>" with a rate of train.ema_rates, or "model" for the raw ones'
+    )
+    noise_seed: int = option(0, "seed of the fixed noise x_T", at_least=0)
+    batch_size: int = option(256, "images generated at once; numbers do not depend on it beyond rounding", at_least=1)
+    pictures: int = option(10, "images shown of each checkpoint", at_least=1, may_change=True)
+    measures: Measures = section(Measures, "options of single measures")
+
+
+@dataclass
+class Wandb:
+    """Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = option("auto", "auto: online when logged in, else offline")
+    project: str = option("noisemap", "project")
+    entity: Optional[str] = option(None, "user or team; null: the default one of the login")
+
+
+@dataclass
+class Cluster:
+    """Where jobs run."""
+
+    kind: Literal["local", "debug"] = option(
+        "local", "local: processes of this machine; debug: inside the launching process"
+    )
+    max_parallel: int = option(2, "jobs that run at the same time", at_least=1)
+    checkpoints_per_job: int = option(4, "checkpoints that one analysis job takes", at_least=1)
+    timeout_hours: float = option(24.0, "longest time a job may take", unit="hours", at_least=0.01)
+
+
+@dataclass
+class Experiment:
+    """A study: a model trained with several seeds, every checkpoint of it analysed."""
+
+    name: str = option(MISSING, "name of its folder below `runs`; default: the name of the YAML file")
+    runs: str = option("runs", "folder in which experiments are kept", may_change=True)
+    seeds: list[int] = option([0, 10, 42], "seeds that are trained and averaged over", at_least=0, may_change=True)
+    seed: int = option(0, "the seed that `python -m train` trains", at_least=0)
+    model: Model = section(Model, "network")
+    diffusion: Diffusion = section(Diffusion, "forward and reverse process")
+    data: Data = section(Data, "images")
+    train: Train = section(Train, "training")
+    analyze: Analyze = section(Analyze, "analysis", may_change=True)
+    wandb: Wandb = section(Wandb, "Weights & Biases", may_change=True)
+    cluster: Cluster = section(Cluster, "jobs", may_change=True)

@@ -1,0 +1,92 @@
+"""Noise schedules in float64, and the sub-sequences of steps that DDIM takes."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from configs.schema import Diffusion
+
+MAX_BETA = 0.999  # keeps the last steps of the cosine schedule from being singular
+
+
+def linear_betas(steps: int) -> Tensor:
+    """DDPM's linear β_1…β_T [steps], rescaled so that any number of steps destroys as much as its 1,000.
+
+    Source: Ho et al. (2020), section 4; the rescaling is Nichol & Dhariwal's.
+    """
+    scale = 1000 / steps
+    return torch.linspace(scale * 1e-4, scale * 0.02, steps, dtype=torch.float64)
+
+
+def cosine_betas(steps: int) -> Tensor:
+    """β_1…β_T [steps] of the cosine schedule: ᾱ(u) = cos²((u + 0.008) / 1.008 · π/2).
+
+    Source: Nichol & Dhariwal (2021), equation 17.
+    """
+    # Python's own cos, not a vectorised one: near u = 1 a last-digit difference in ᾱ shows in β.
+    alpha_bar = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
+    betas = [min(1 - alpha_bar[i + 1] / alpha_bar[i], MAX_BETA) for i in range(steps)]
+    return torch.tensor(betas, dtype=torch.float64)
+
+
+BETAS = {"linear": linear_betas, "cosine": cosine_betas}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A forward process q(x_t | x_0) of len(betas) steps, every quantity in float64 [steps].
+
+    Index t = 0 is the first step away from the clean image. Source of the posterior: Ho et al. (2020), equations 6–7.
+    """
+
+    betas: Tensor
+
+    @classmethod
+    def of(cls, config: Diffusion) -> "Schedule":
+        return cls(BETAS[config.schedule](config.steps))
+
+    @property
+    def steps(self) -> int:
+        return len(self.betas)
+
+    @cached_property
+    def alphas_cumprod(self) -> Tensor:
+        return torch.cumprod(1 - self.betas, dim=0)
+
+    @cached_property
+    def alphas_cumprod_prev(self) -> Tensor:
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod[:-1]])
+
+    @cached_property
+    def posterior_variance(self) -> Tensor:
+        return self.betas * (1 - self.alphas_cumprod_prev) / (1 - self.alphas_cumprod)
+
+    @cached_property
+    def posterior_log_variance_clipped(self) -> Tensor:
+        # The posterior variance is 0 at the first step, where its logarithm takes the second step's value.
+        return torch.cat([self.posterior_variance[1:2], self.posterior_variance[1:]]).log()
+
+    @cached_property
+    def posterior_mean_x_0(self) -> Tensor:
+        """What x_0 is multiplied by in the mean of q(x_{t−1} | x_t, x_0)."""
+        return self.betas * self.alphas_cumprod_prev.sqrt() / (1 - self.alphas_cumprod)
+
+    @cached_property
+    def posterior_mean_x_t(self) -> Tensor:
+        """What x_t is multiplied by in the mean of q(x_{t−1} | x_t, x_0)."""
+        return (1 - self.alphas_cumprod_prev) * (1 - self.betas).sqrt() / (1 - self.alphas_cumprod)
+
+
+def ddim_timesteps(schedule_steps: int, ddim_steps: int) -> list[int]:
+    """The ascending timesteps 0, s, 2s, … of DDIM's uniform stride that are exactly `ddim_steps` many.
+
+    The smallest such integer stride s is taken, as improved-diffusion's "ddimT" does. Raises ValueError where
+    no stride gives that number. Source: Song et al. (2021), "DDIM", appendix D.2.
+    """
+    timesteps = list(range(0, schedule_steps, math.ceil(schedule_steps / ddim_steps)))
+    if len(timesteps) != ddim_steps:
+        raise ValueError(f"no integer stride over {schedule_steps} steps gives {ddim_steps} DDIM steps")
+    return timesteps

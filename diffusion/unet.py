@@ -1,0 +1,210 @@
+"""improved-diffusion's U-Net: the same numbers and state-dict keys, written for plain PyTorch.
+
+Architecture: Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models", appendix A.
+A state dict of theirs loads here with strict keys, and ours loads there.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from configs.schema import Diffusion, Model
+
+
+def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
+    """Cosines and sines of t [N] at geometrically spaced frequencies, as [N, channels].
+
+    Source: Vaswani et al. (2017), section 3.5, with cosines first as in DDPM.
+    """
+    half = channels // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
+    angles = t[:, None].float() * torch.exp(-math.log(max_period) * exponents)[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation, computed in float32 whatever the input's type."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """The layer with all its parameters set to zero, so that a residual branch starts as nothing."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with a residual connection, modulated by the time embedding."""
+
+    def __init__(self, in_channels: int, out_channels: int, embedding_channels: int, config: Model):
+        super().__init__()
+        self.use_scale_shift_norm = config.use_scale_shift_norm
+        modulation_channels = out_channels * (2 if config.use_scale_shift_norm else 1)
+        self.in_layers = nn.Sequential(
+            GroupNorm(config.norm_groups, in_channels), nn.SiLU(), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding_channels, modulation_channels))
+        self.out_layers = nn.Sequential(
+            GroupNorm(config.norm_groups, out_channels),
+            nn.SiLU(),
+            nn.Dropout(config.dropout),
+            zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
+        )
+        same = in_channels == out_channels
+        self.skip_connection = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.in_layers(x)
+        modulation = self.emb_layers(embedding)[:, :, None, None]
+        if self.use_scale_shift_norm:
+            scale, shift = modulation.chunk(2, dim=1)
+            h = self.out_layers[0](h) * (1 + scale) + shift
+            h = self.out_layers[1:](h)
+        else:
+            h = self.out_layers(h + modulation)
+        return self.skip_connection(x) + h
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over the positions of a feature map, with a residual connection."""
+
+    def __init__(self, channels: int, num_heads: int, config: Model):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = GroupNorm(config.norm_groups, channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        flat = x.reshape(n, channels, height * width)
+        # The published weights interleave q, k and v within each head: [heads, (q k v), channels per head].
+        qkv = self.qkv(self.norm(flat)).reshape(n, self.num_heads, 3, channels // self.num_heads, -1)
+        q, k, v = qkv.transpose(3, 4).unbind(dim=2)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(flat.shape)
+        return (flat + self.proj_out(h)).reshape(x.shape)
+
+
+class Downsample(nn.Module):
+    """Halves the side of a feature map with a strided convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Doubles the side of a feature map: nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class Stage(nn.Sequential):
+    """Layers in a row; those that take the time embedding get it."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
+        for layer in self:
+            x = layer(x, embedding) if isinstance(layer, ResBlock) else layer(x)
+        return x
+
+
+class UNet(nn.Module):
+    """Predicts the noise (and, with a learned variance, its interpolation weights) in x_t.
+
+    Input x_t [N, in_channels, S, S], t [N] as the schedule scales it (0…1000 when rescaled) and, for a
+    class-conditional model, labels y [N]. Output [N, out_channels, S, S].
+    """
+
+    def __init__(self, config: Model, out_channels: int):
+        super().__init__()
+        self.config = config
+        embedding_channels = 4 * config.model_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(config.model_channels, embedding_channels),
+            nn.SiLU(),
+            nn.Linear(embedding_channels, embedding_channels),
+        )
+        if config.num_classes is not None:
+            self.label_emb = nn.Embedding(config.num_classes, embedding_channels)
+
+        skip_channels: list[int] = []
+        self.input_blocks = nn.ModuleList(self._input_stages(embedding_channels, skip_channels))
+        channels = skip_channels[-1]
+        self.middle_block = Stage(
+            ResBlock(channels, channels, embedding_channels, config),
+            AttentionBlock(channels, config.num_heads, config),
+            ResBlock(channels, channels, embedding_channels, config),
+        )
+        self.output_blocks = nn.ModuleList(self._output_stages(embedding_channels, skip_channels))
+        channels = config.channel_mult[0] * config.model_channels
+        self.out = nn.Sequential(
+            GroupNorm(config.norm_groups, channels),
+            nn.SiLU(),
+            zeroed(nn.Conv2d(channels, out_channels, 3, padding=1)),
+        )
+
+    @classmethod
+    def of(cls, model: Model, diffusion: Diffusion) -> "UNet":
+        """The network of an experiment: a learned variance doubles the output channels."""
+        return cls(model, model.in_channels * (2 if diffusion.variance == "learned_range" else 1))
+
+    def _input_stages(self, embedding_channels: int, skip_channels: list[int]) -> Iterator[Stage]:
+        config, channels, side = self.config, self.config.model_channels, self.config.image_size
+        yield Stage(nn.Conv2d(config.in_channels, channels, 3, padding=1))
+        skip_channels.append(channels)
+        for level, multiple in enumerate(config.channel_mult):
+            for _ in range(config.num_res_blocks):
+                width = multiple * config.model_channels
+                layers: list[nn.Module] = [ResBlock(channels, width, embedding_channels, config)]
+                channels = width
+                if side in config.attention_resolutions:
+                    layers.append(AttentionBlock(channels, config.num_heads, config))
+                yield Stage(*layers)
+                skip_channels.append(channels)
+            if level < len(config.channel_mult) - 1:
+                yield Stage(Downsample(channels))
+                skip_channels.append(channels)
+                side //= 2
+
+    def _output_stages(self, embedding_channels: int, skip_channels: list[int]) -> Iterator[Stage]:
+        config, channels = self.config, skip_channels[-1]
+        side = config.image_size >> (len(config.channel_mult) - 1)
+        skips = skip_channels.copy()
+        for level, multiple in reversed(list(enumerate(config.channel_mult))):
+            for i in range(config.num_res_blocks + 1):
+                width = multiple * config.model_channels
+                layers: list[nn.Module] = [ResBlock(channels + skips.pop(), width, embedding_channels, config)]
+                channels = width
+                if side in config.attention_resolutions:
+                    layers.append(AttentionBlock(channels, config.num_heads_upsample or config.num_heads, config))
+                if level > 0 and i == config.num_res_blocks:
+                    layers.append(Upsample(channels))
+                    side *= 2
+                yield Stage(*layers)
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        embedding = self.time_embed(timestep_embedding(t, self.config.model_channels))
+        if self.config.num_classes is not None:
+            embedding = embedding + self.label_emb(y)
+        h, skips = x_t, []
+        for stage in self.input_blocks:
+            h = stage(h, embedding)
+            skips.append(h)
+        h = self.middle_block(h, embedding)
+        for stage in self.output_blocks:
+            h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+        return self.out(h)

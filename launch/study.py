@@ -1,0 +1,110 @@
+"""A whole study, from nothing or from wherever it has got to, to the report."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from analyze.analysis import SeedAnalysis
+from analyze.study import collect
+from configs.errors import UserError
+from configs.schema import Experiment
+from launch.jobs import Analyse, Launcher, Train
+from launch.local import LocalRun, Look
+from launch.plan import Job, plan
+from records import lock, tracking
+from records.layout import experiment_folder, jobs_folder, seed_folder
+from records.progress import progress
+from train.trainer import check_same
+
+
+def run_study(experiment: Experiment) -> None:
+    """Trains all seeds, analyses all checkpoints and writes the report, doing only what is missing.
+
+    Raises UserError where a run folder was made with another configuration, and, after everything else is done,
+    where a job or a checkpoint failed.
+    """
+    launcher = Launcher(experiment_folder(experiment) / "launch.lock", lock.this_process("launch"))
+    for seed in experiment.seeds:
+        check_same(seed_folder(experiment, seed), experiment)
+    with alone(launcher):
+        jobs, failed = plan(experiment), None
+        try:
+            run_here(jobs) if experiment.cluster.kind == "debug" else run_local(experiment, jobs, launcher)
+        except UserError as error:
+            failed = error
+        collect(experiment, failed)
+
+
+@contextmanager
+def alone(launcher: Launcher) -> Iterator[None]:
+    """Holds the experiment's launch lock; whoever comes second waits until the first has done its part."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock.held(launcher.lock, launcher.holder, wait_s=0))
+        except lock.Busy as busy:
+            print(f"another {busy}, is at work on this; waiting for it", flush=True)
+            stack.enter_context(lock.held(launcher.lock, launcher.holder, wait_s=math.inf))
+        yield
+
+
+def run_here(jobs: list[Job]) -> None:
+    """All jobs one after the other, inside this process."""
+    for job in jobs:
+        if failure := job.work():
+            raise UserError(f"{job.name}: {failure}")
+
+
+def run_local(experiment: Experiment, jobs: list[Job], launcher: Launcher) -> None:
+    """All jobs as processes of this machine, with a bar for the training and one for the analysis."""
+    with ExitStack() as stack:
+        looks = [stack.enter_context(bar) for bar in (training_bar(experiment, jobs), analysis_bar(experiment, jobs))]
+        LocalRun(experiment.cluster, jobs_folder(experiment), launcher).run(jobs, looks)
+
+
+@contextmanager
+def training_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
+    """A bar over the steps of all seeds that are to be trained, as their logs tell."""
+    logs = [seed_folder(experiment, job.work.seed).log for job in jobs if isinstance(job.work, Train)]
+    total = experiment.train.steps * len(logs)
+    with _bar("training", total, "step", lambda: sum(map(_last_logged, logs))) as look:
+        yield look
+
+
+@contextmanager
+def analysis_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
+    """A bar over the checkpoints that are to be analysed, as the files they leave tell."""
+    started_s = time.time()
+    files = [
+        (analysis.results_file(step), analysis.failure_file(step))
+        for work in (job.work for job in jobs if isinstance(job.work, Analyse))
+        for analysis in [SeedAnalysis(experiment, work.seed)]
+        for step in work.steps
+    ]
+    done = lambda: sum(any(_written_s(file) > started_s for file in pair) for pair in files)  # noqa: E731
+    with _bar("analysing", len(files), "checkpoint", done) as look:
+        yield look
+
+
+@contextmanager
+def _bar(what: str, total: int, unit: str, done: Callable[[], int]) -> Iterator[Look]:
+    """A bar that each look brings up to date, or none where there is nothing to do."""
+    if not total:
+        yield lambda: None
+        return
+    with progress(what, total, unit, done()) as bar:
+
+        def look() -> None:
+            bar.update(done() - bar.n)
+
+        yield look
+
+
+def _last_logged(log: Path) -> int:
+    points = tracking.read_points(log)
+    return points[-1]["step"] if points else 0
+
+
+def _written_s(file: Path) -> float:
+    return file.stat().st_mtime if file.exists() else 0.0

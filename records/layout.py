@@ -1,0 +1,68 @@
+"""What is where below `runs/`: every path of an experiment is made here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.schema import Experiment
+
+
+@dataclass(frozen=True)
+class SeedFolder:
+    """The run folder of one seed."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "train.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / step_name(step)
+
+    def trained(self, steps: int) -> Path:
+        """An empty file that is there when training got to that step and nothing of it is left to do."""
+        return self.root / f"trained_{step_name(steps)}"
+
+    def analysis(self, fingerprint: str) -> Path:
+        return self.root / "analysis" / fingerprint
+
+
+def step_name(step: int) -> str:
+    return f"{step:09d}"
+
+
+def experiment_folder(experiment: Experiment) -> Path:
+    return Path(experiment.runs) / experiment.name
+
+
+def seed_folder(experiment: Experiment, seed: int) -> SeedFolder:
+    return SeedFolder(experiment_folder(experiment) / f"seed_{seed}")
+
+
+def jobs_folder(experiment: Experiment) -> Path:
+    return experiment_folder(experiment) / "jobs"
+
+
+def report_folder(experiment: Experiment) -> Path:
+    return experiment_folder(experiment) / "report"
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The steps of the complete checkpoints (or states) in a folder, ascending."""
+    return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())

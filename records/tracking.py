@@ -1,0 +1,136 @@
+"""Weights & Biases runs that are never doubled, never hold up the work and can be made again from files.
+
+What a run shows is first written to a file of the run folder, a line a point. Each run has an identity that is
+kept beside that file. Online, a resumed run goes on after the last step it has. Offline, a resumed run is
+written anew from the file and takes the place of the one that was cut off.
+"""
+
+import json
+import netrc
+import os
+import shutil
+import sys
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import wandb
+
+from configs.schema import Experiment
+from records.durable import write_text
+from records.layout import SeedFolder, experiment_folder
+from records.provenance import versions
+
+STEP = "step"  # the training step: the x axis of every curve
+Mode = Literal["online", "offline", "disabled"]
+Point = dict[str, Any]  # {"step": 50, "loss": 0.1, …}; values that are not numbers are W&B media
+
+
+@dataclass
+class Tracked:
+    """A W&B run that is being written. After W&B has failed once, nothing more is sent and the work goes on."""
+
+    run: Any = None
+    last_step: int = -1
+    folder: Path | None = None
+    failure: str = field(default="", init=False)
+
+    def log(self, point: Point) -> None:
+        """Shows a point, unless the run has its step already. Points come in ascending steps."""
+        if self.run is None or self.failure or point[STEP] <= self.last_step:
+            return
+        try:
+            self.run.log(point, step=point[STEP])
+            self.last_step = point[STEP]
+        except Exception as error:  # whatever W&B fails with, training goes on
+            self._fail(error)
+
+    def finish(self) -> None:
+        if self.run is None or self.failure:
+            return
+        try:
+            self.run.finish()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = str(error)
+        print(f"warning: W&B failed ({error}); the work goes on, train.jsonl has every value", file=sys.stderr)
+
+
+def open_run(experiment: Experiment, folder: SeedFolder, seed: int, job_type: str) -> Tracked:
+    """The run of a seed's "train" or "analysis", named and grouped; a run that sends nothing where W&B is off or fails."""
+    mode = resolved_mode(experiment)
+    if mode == "disabled":
+        return Tracked()
+    identity = _identity(folder, experiment, seed, job_type)
+    directory = experiment_folder(experiment)
+    try:
+        if mode == "offline":
+            remove_offline_runs(directory, identity)
+        run = wandb.init(
+            id=identity,
+            name=f"{experiment.name} seed {seed} {job_type}",
+            group=experiment.name,
+            job_type=job_type,
+            project=experiment.wandb.project,
+            entity=experiment.wandb.entity,
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            dir=directory,
+            config={**asdict(experiment), "seed": seed, "versions": versions()},
+            settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+        )
+        run.define_metric(STEP, hidden=True)
+        run.define_metric("*", step_metric=STEP)
+    except Exception as error:
+        print(f"warning: W&B cannot be reached ({error}); the work goes on without it", file=sys.stderr)
+        return Tracked()
+    return Tracked(run, last_step=run.step - 1 if mode == "online" else -1, folder=Path(run.settings.sync_dir))
+
+
+def resolved_mode(experiment: Experiment) -> Mode:
+    """ "online", "offline" or "disabled"; "auto" is what WANDB_MODE says, else online for those who are logged in."""
+    asked = experiment.wandb.mode
+    if asked != "auto":
+        return asked
+    said = os.environ.get("WANDB_MODE", "")
+    if said in get_args(Mode):
+        return cast(Mode, said)
+    return "online" if _logged_in() else "offline"
+
+
+def _logged_in() -> bool:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("://")[-1].strip("/")
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _identity(folder: SeedFolder, experiment: Experiment, seed: int, job_type: str) -> str:
+    """The run's id, made once: a run folder that was deleted and made again gets a new one."""
+    file = folder.root / f"wandb_{job_type}_id"
+    if not file.exists():
+        write_text(file, f"{experiment.name}-{seed}-{job_type}-{uuid.uuid4().hex[:8]}")
+    return file.read_text(encoding="utf-8")
+
+
+def offline_runs(directory: Path, identity: str = "*") -> list[Path]:
+    return sorted(directory.glob(f"wandb/offline-run-*-{identity}"))
+
+
+def remove_offline_runs(directory: Path, identity: str) -> None:
+    for old in offline_runs(directory, identity):
+        shutil.rmtree(old)
+
+
+def read_points(file: Path) -> list[Point]:
+    """The points of a log, without a last line that was cut off."""
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines if line]

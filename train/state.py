@@ -1,0 +1,45 @@
+"""What resuming needs: kept apart from checkpoints, the newest two, each complete or not there."""
+
+import pickle
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs.errors import UserError
+from records.durable import clear_partial, new_folder
+from records.layout import saved_steps, step_name
+
+KEPT = 2
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Saves the state after `step` steps and removes all but the newest ones."""
+    with new_folder(folder / step_name(step)) as aside:
+        torch.save({"step": step, **state}, aside / "state.pt")
+    for old in saved_steps(folder)[:-KEPT]:
+        shutil.rmtree(folder / step_name(old))
+
+
+def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """The newest state that can be read, or None where training has not got to one.
+
+    Raises UserError where there are states and none can be read: starting again is not ours to decide.
+    """
+    clear_partial(folder)
+    steps = saved_steps(folder)
+    for step in reversed(steps):
+        file = folder / step_name(step) / "state.pt"
+        try:
+            return torch.load(file, map_location=device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            print(
+                f"warning: {file} cannot be read ({str(error).splitlines()[0]}); trying the one before", file=sys.stderr
+            )
+    if steps:
+        raise UserError(
+            f"{folder}: none of the saved states can be read; remove the folder to train from the beginning"
+        )
+    return None
