@@ -51,7 +51,7 @@ def _impossible_model(experiment: Experiment) -> Iterator[str]:
     model = experiment.model
     sides = [model.image_size / 2**level for level in range(len(model.channel_mult))]
     if not model.channel_mult or sides[-1] != int(sides[-1]):
-        yield f"model.image_size={model.image_size} cannot be halved for each of model.channel_mult={model.channel_mult}"
+        yield f"model.image_size={model.image_size} cannot be halved between the levels of {model.channel_mult}"
     for side in model.attention_resolutions:
         if side not in sides:
             there_are = ", ".join(str(int(one)) for one in sides)

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from configs.load import load, options, to_yaml, type_name
 from configs.schema import Experiment
@@ -36,13 +37,13 @@ def option_lines() -> Iterator[str]:
             section = key.rpartition(".")[0]
             yield f"\n {section or 'experiment'}"
         unit = f", {field.metadata['unit']}" if field.metadata["unit"] else ""
-        yield f"  {key} ({type_name(field.type)}{unit}; default {default_text(field)})\n      {field.metadata['meaning']}"
+        yield f"  {key} ({type_name(field.type)}{unit}; default {default_text(field)})"
+        yield f"      {field.metadata['meaning']}"
 
 
 def default_text(field: dataclasses.Field) -> str:
-    default = field.default
-    if not isinstance(field.default_factory, type(dataclasses.MISSING)):
-        default = field.default_factory()
+    factory: Any = field.default_factory
+    default = field.default if factory is dataclasses.MISSING else factory()
     if isinstance(default, list) and default and dataclasses.is_dataclass(default[0]):
         return str([dataclasses.asdict(one) for one in default])
     return "null" if default is None else str(default)

@@ -54,6 +54,5 @@ def inversion(
 
 def last(trajectory: Iterator[Tensor]) -> Tensor:
     """Where a trajectory ends."""
-    for x in trajectory:
-        pass
-    return x
+    *_, end = trajectory
+    return end

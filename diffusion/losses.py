@@ -140,7 +140,7 @@ def normal_kl(mean_1: Tensor, log_variance_1: Tensor, mean_2: Tensor, log_varian
 
 
 def normal_cdf(x: Tensor) -> Tensor:
-    """The standard normal's distribution function by the tanh approximation that the published models were trained with."""
+    """The standard normal's distribution function, by the tanh formula that published models were trained with."""
     return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 

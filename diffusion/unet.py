@@ -86,7 +86,7 @@ class AttentionBlock(nn.Module):
         flat = x.reshape(n, channels, height * width)
         # The published weights interleave q, k and v within each head: [heads, (q k v), channels per head].
         qkv = self.qkv(self.norm(flat)).reshape(n, self.num_heads, 3, channels // self.num_heads, -1)
-        q, k, v = qkv.transpose(3, 4).unbind(dim=2)
+        q, k, v = qkv.transpose(3, 4).contiguous().unbind(dim=2)
         h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(flat.shape)
         return (flat + self.proj_out(h)).reshape(x.shape)
 

@@ -68,7 +68,7 @@ def training_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
     """A bar over the steps of all seeds that are to be trained, as their logs tell."""
     logs = [seed_folder(experiment, job.work.seed).log for job in jobs if isinstance(job.work, Train)]
     total = experiment.train.steps * len(logs)
-    with _bar("training", total, "step", lambda: sum(map(_last_logged, logs))) as look:
+    with _bar("training", total, "step", lambda: sum(map(tracking.last_step, logs))) as look:
         yield look
 
 
@@ -82,7 +82,10 @@ def analysis_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
         for analysis in [SeedAnalysis(experiment, work.seed)]
         for step in work.steps
     ]
-    done = lambda: sum(any(_written_s(file) > started_s for file in pair) for pair in files)  # noqa: E731
+
+    def done() -> int:
+        return sum(any(_written_s(file) > started_s for file in pair) for pair in files)
+
     with _bar("analysing", len(files), "checkpoint", done) as look:
         yield look
 
@@ -99,11 +102,6 @@ def _bar(what: str, total: int, unit: str, done: Callable[[], int]) -> Iterator[
             bar.update(done() - bar.n)
 
         yield look
-
-
-def _last_logged(log: Path) -> int:
-    points = tracking.read_points(log)
-    return points[-1]["step"] if points else 0
 
 
 def _written_s(file: Path) -> float:

@@ -14,7 +14,7 @@ class Busy(Exception):
 
 @contextmanager
 def held(path: Path, holder: str, wait_s: float) -> Iterator[None]:
-    """Holds the lock at `path` and writes `holder` into it. Raises Busy where it is not free within `wait_s` seconds."""
+    """Holds the lock at `path` with `holder` written into it. Raises Busy where it is not free within `wait_s`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         deadline = time.monotonic() + wait_s

@@ -22,6 +22,7 @@ from records.durable import write_text
 from records.layout import SeedFolder, experiment_folder
 from records.provenance import versions
 
+LONGEST_POINT_BYTES = 16_384
 STEP = "step"  # the training step: the x axis of every curve
 Mode = Literal["online", "offline", "disabled"]
 Point = dict[str, Any]  # {"step": 50, "loss": 0.1, …}; values that are not numbers are W&B media
@@ -60,7 +61,7 @@ class Tracked:
 
 
 def open_run(experiment: Experiment, folder: SeedFolder, seed: int, job_type: str) -> Tracked:
-    """The run of a seed's "train" or "analysis", named and grouped; a run that sends nothing where W&B is off or fails."""
+    """The run of a seed's "train" or "analysis"; one that sends nothing where W&B is off or fails."""
     mode = resolved_mode(experiment)
     if mode == "disabled":
         return Tracked()
@@ -126,6 +127,16 @@ def offline_runs(directory: Path, identity: str = "*") -> list[Path]:
 def remove_offline_runs(directory: Path, identity: str) -> None:
     for old in offline_runs(directory, identity):
         shutil.rmtree(old)
+
+
+def last_step(file: Path) -> int:
+    """The step of the last whole point of a log, 0 where there is none; reads no more than the end of it."""
+    if not file.exists():
+        return 0
+    with open(file, "rb") as log:
+        log.seek(max(0, file.stat().st_size - LONGEST_POINT_BYTES))
+        lines = log.read().split(b"\n")[:-1]
+    return json.loads(lines[-1])[STEP] if lines else 0
 
 
 def read_points(file: Path) -> list[Point]:

@@ -32,7 +32,7 @@ ANALYSIS_FIGURES = (
         "Noise mapping",
         "correctly assigned, %",
         {"noise_mapping/image_to_noise": "image → noise", "noise_mapping/noise_to_image": "noise → image"},
-        "How often the nearest noise of an image (L2 distance) is the one it was generated from, and the other way round.",
+        "How often the nearest noise of an image (L2 distance) is the one it was generated from, and the reverse.",
         scale=100,
     ),
     CurveFigure(

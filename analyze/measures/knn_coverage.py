@@ -40,6 +40,6 @@ def _nearest_others(samples: Tensor, k: int) -> Tensor:
 
 
 def _overlap(neighbours: Tensor, last_neighbours: Tensor) -> float:
-    n, k = neighbours.shape
+    n = len(neighbours)
     is_neighbour = torch.zeros(n, n, dtype=torch.bool, device=neighbours.device).scatter_(1, last_neighbours, True)
     return is_neighbour.gather(1, neighbours).double().mean().item()
