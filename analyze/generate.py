@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
 from configs.errors import UserError
@@ -54,7 +54,8 @@ def _labels(denoiser: Denoiser, start: int, count: int) -> Tensor | None:
 def save(generations: Generations, path: Path, made_from: str) -> None:
     """Keeps samples and latents; the noise can be drawn again. `made_from` is the digest of the weights."""
     with new_file(path) as aside:
-        save_file({"samples": generations.samples, "latents": generations.latents}, aside, {"made_from": made_from})
+        tensors = {"samples": generations.samples, "latents": generations.latents}
+        aside.write_bytes(serialised(tensors, {"made_from": made_from}))
 
 
 def load(path: Path, options: Analyze) -> Generations | None:

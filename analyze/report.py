@@ -6,11 +6,12 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 from PIL import Image
+from torch import Tensor
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
 from analyze.figures.curves import ANALYSIS_FIGURES, TRAINING_FIGURE, CurveFigure, draw, to_svg
-from analyze.figures.pictures import LATENT_RANGE, strip, to_png
+from analyze.figures.pictures import LATENT_RANGE, grid, strip, to_png
 from analyze.findings import findings
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
@@ -20,6 +21,7 @@ from records.layout import report_folder
 from records.provenance import versions
 from records.tracking import read_points
 
+GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
 STEPS_SHOWN = 10  # checkpoints of which pictures are shown
 
 
@@ -41,6 +43,7 @@ class SeedPictures:
     seed: int
     samples: list[Picture]
     latents: list[Picture]
+    gallery: Picture | None  # more images of the last checkpoint
 
 
 def write_report(experiment: Experiment) -> Path:
@@ -111,7 +114,13 @@ def _seed_pictures(analysis: SeedAnalysis) -> SeedPictures:
     if steps:
         noise = _picture("noise", strip(here.noise[:shown], LATENT_RANGE), f"the {shown} noises x_T")
         samples, latents = [noise, *samples], [noise, *latents]
-    return SeedPictures(analysis.seed, samples, latents)
+    gallery = _gallery(analysis.generations(steps[-1]).samples, steps[-1]) if steps else None
+    return SeedPictures(analysis.seed, samples, latents, gallery)
+
+
+def _gallery(samples: Tensor, step: int) -> Picture:
+    shown = samples[:GALLERY_IMAGES]
+    return _picture(f"step {step:,}", grid(shown, GALLERY_COLUMNS), f"{len(shown)} images generated at step {step}")
 
 
 def _picture(label: str, image: Image.Image, description: str) -> Picture:

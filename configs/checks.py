@@ -1,7 +1,9 @@
 """What a type cannot say: ranges of single options, and combinations that cannot work."""
 
 import dataclasses
+import itertools
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +13,7 @@ from configs.schema import Checkpoints, Experiment
 
 def check(experiment: Experiment, source: str) -> None:
     """Raises UserError, naming the option and what is allowed, at the first thing wrong with an experiment."""
-    for problem in (*_out_of_range(experiment), *_impossible(experiment)):
+    for problem in itertools.chain(_out_of_range(experiment), _impossible(experiment)):
         raise UserError(f"{source}: {problem}")
 
 
@@ -37,9 +39,12 @@ def _number_out_of_range(key: str, value: float, about: Any) -> Iterator[str]:
 
 
 def _impossible(experiment: Experiment) -> Iterator[str]:
+    if not re.fullmatch(r"\w[\w.-]*", experiment.name):
+        yield f'name="{experiment.name}" cannot be a folder; use letters, digits, "_", "-" and "." only'
     yield from _impossible_model(experiment)
     yield from _impossible_analysis(experiment)
-    yield from _impossible_seeds(experiment)
+    yield from _named_twice("seeds", experiment.seeds)
+    yield from _named_twice("train.ema_rates", experiment.train.ema_rates)
     if len(checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)) < 2:
         yield (
             f"train.checkpoints names no step from 0 to train.steps={experiment.train.steps} but the last; "
@@ -81,11 +86,11 @@ def _impossible_analysis(experiment: Experiment) -> Iterator[str]:
         yield f'analyze.weights="{analyze.weights}" is not kept by this training; there are {", ".join(weights)}'
 
 
-def _impossible_seeds(experiment: Experiment) -> Iterator[str]:
-    if not experiment.seeds:
-        yield "seeds is empty; give at least one"
-    if len(set(experiment.seeds)) < len(experiment.seeds):
-        yield f"seeds={experiment.seeds} names one twice"
+def _named_twice(key: str, values: list) -> Iterator[str]:
+    if not values:
+        yield f"{key} is empty; give at least one"
+    if len(set(values)) < len(values):
+        yield f"{key}={values} names one twice"
 
 
 def reachable_ddim_steps(schedule_steps: int) -> set[int]:

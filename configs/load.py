@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.checks import check
@@ -70,7 +70,8 @@ def _overrides(overrides: typing.Sequence[str]) -> DictConfig:
 
 
 def _merge(config: Any, changes: DictConfig, source: str) -> Any:
-    _refuse_unknown_keys(changes, source)
+    for problem in _misplaced(changes):
+        raise UserError(f"{source}: {problem}")
     try:
         return OmegaConf.merge(config, changes)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
@@ -79,26 +80,31 @@ def _merge(config: Any, changes: DictConfig, source: str) -> Any:
         raise UserError(f"{source}: {f'{key}: ' if key else ''}{reason}{_allowed(key)}") from None
 
 
-def _refuse_unknown_keys(changes: DictConfig, source: str) -> None:
-    known = {key for key, _ in options()}
+def _misplaced(changes: DictConfig) -> Iterator[str]:
+    """What is wrong with the keys of some changes: unknown ones, and values where sections or lists belong."""
+    known = dict(options())
     sections = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
-    for key in _keys(changes):
-        if key not in known | sections and not any(key.startswith(f"{one}.") for one in known):
-            near = _nearest(key, known)
-            raise UserError(f'{source}: unknown key "{key}"; {f"did you mean {near}?" if near else "see --help"}')
+    for key, value in _leaves(changes):
+        if key in sections:
+            yield f"{key}={value} is not a section; set its options one by one, as {key}.…=…"
+        elif key not in known:
+            yield f'unknown key "{key}"; {_nearest(key, list(known))}'
+        elif typing.get_origin(known[key].type) is list and not isinstance(value, ListConfig):
+            yield f"{key}: {value} is not a list{_allowed(key)}"
 
 
-def _keys(changes: DictConfig, prefix: str = "") -> Iterator[str]:
+def _leaves(changes: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in changes.items_ex(resolve=False):
-        yield f"{prefix}{key!s}"
-        if isinstance(value, DictConfig):
-            yield from _keys(value, f"{prefix}{key!s}.")
+        if isinstance(value, DictConfig) and len(value) and f"{prefix}{key!s}" not in dict(options()):
+            yield from _leaves(value, f"{prefix}{key!s}.")
+        else:
+            yield f"{prefix}{key!s}", value
 
 
-def _nearest(key: str, known: set[str]) -> str:
-    by_leaf = [other for other in sorted(known) if other.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    near = difflib.get_close_matches(key, sorted(known), n=1) or by_leaf
-    return f'"{near[0]}"' if near else ""
+def _nearest(key: str, known: list[str]) -> str:
+    same_ending = [other for other in known if other.split(".")[-1] == key.split(".")[-1]]
+    near = difflib.get_close_matches(key, known, n=1) or same_ending
+    return f'did you mean "{near[0]}"?' if near else "see --help"
 
 
 def _allowed(key: str | None) -> str:

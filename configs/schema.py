@@ -72,8 +72,19 @@ class Diffusion:
 class Data:
     """Training images."""
 
-    name: Literal["digits"] = option("digits", "data set")
+    name: Literal["digits", "cifar10", "imagenet64", "folder"] = option(
+        "cifar10", "data set: one of the known ones, or any folder of images"
+    )
+    source: Optional[str] = option(
+        None,
+        "where the data set is read from: its archive, its unpacked folder, or the folder of images; "
+        "null: downloaded where it can be",
+        may_change=True,
+    )
     root: str = option("data", "folder in which prepared data sets are kept", may_change=True)
+    horizontal_flip: bool = option(False, "each image is mirrored half of the times it is seen")
+    skip_damaged: bool = option(False, "leave images out that cannot be read, rather than stop at them")
+    workers: int = option(0, "processes that prepare a folder of images; 0: one a core", at_least=0, may_change=True)
 
 
 @dataclass

@@ -14,10 +14,10 @@ from torch import Tensor
 
 
 def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
-    """The generator at an address of at most three numbers, e.g. (seed 0, "eps", step 17, image 3).
+    """The generator at an address of at most three numbers from 0 on, e.g. (seed 0, "eps", step 17, image 3).
 
     The seed and the purpose make the key, the index the upper words of the counter, so that the streams of two
-    addresses never meet.
+    addresses never meet. A purpose always has the same number of indices: missing ones count as 0.
     """
     key = int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest(), "little")
     counter = [0, *index, *[0] * (3 - len(index))]

@@ -22,7 +22,7 @@ def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -
     half = channels // 2
     exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
     angles = t[:, None].float() * torch.exp(-math.log(max_period) * exponents)[None]
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
+    return F.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, channels % 2))
 
 
 class GroupNorm(nn.GroupNorm):

@@ -99,7 +99,8 @@ def _bar(what: str, total: int, unit: str, done: Callable[[], int]) -> Iterator[
     with progress(what, total, unit, done()) as bar:
 
         def look() -> None:
-            bar.update(done() - bar.n)
+            if (now := done()) != bar.n:
+                bar.update(now - bar.n)
 
         yield look
 

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from configs.errors import UserError
@@ -57,10 +57,9 @@ def write(path: Path, step: int, seed: int, model: Model, diffusion: Diffusion, 
     """A checkpoint folder at `path` with every set of weights, by name; appears whole or not at all."""
     with new_folder(path) as folder:
         for name, tensors in weights.items():
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-                folder / f"{name}.safetensors",
-            )
+            on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+            # Written as bytes: save_file makes files that only their owner may read.
+            (folder / f"{name}.safetensors").write_bytes(save(on_cpu))
         about = {
             "step": step,
             "seed": seed,
@@ -79,11 +78,11 @@ def read(path: Path) -> Checkpoint:
         about = json.loads(file.read_text(encoding="utf-8"))
         return Checkpoint(
             path=path,
-            step=about["step"],
-            seed=about["seed"],
+            step=int(about["step"]),
+            seed=int(about["seed"]),
             model=_typed(Model, about["model"]),
             diffusion=_typed(Diffusion, about["diffusion"]),
-            digests=about["digests"],
+            digests=dict(about["digests"]),
         )
     except OSError as error:
         raise DamagedCheckpoint(f"{file} cannot be read: {error.strerror}") from None
@@ -92,6 +91,9 @@ def read(path: Path) -> Checkpoint:
 
 
 def _typed(kind: type, values: dict) -> Any:
+    absent = {field.name for field in dataclasses.fields(kind)} - values.keys()
+    if absent:  # a default would quietly make another network
+        raise KeyError(f"{kind.__name__} lacks {', '.join(sorted(absent))}")
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
 
 

@@ -24,6 +24,7 @@ class CurveFigure:
     curves: dict[str, str]  # name of the curve → its label
     caption: str
     scale: float = 1.0  # what values are multiplied by, e.g. 100 for per cent
+    logarithmic: bool = False  # the y axis
 
 
 ANALYSIS_FIGURES = (
@@ -79,6 +80,7 @@ TRAINING_FIGURE = CurveFigure(
     "loss",
     {"loss": "loss", "mse": "L_simple"},
     "Mean since the point before. The loss holds the variational bound as well, which trains the variance.",
+    logarithmic=True,
 )
 
 
@@ -91,6 +93,8 @@ def draw(spec: CurveFigure, curves: Mapping[str, Curve]) -> Figure:
             _draw_curve(axes, curves[name], spec.scale, label, colour, marker)
     _step_axis(axes, [step for name in spec.curves if name in curves for step in curves[name].steps])
     axes.set(title=spec.title, ylabel=spec.y_label)
+    if spec.logarithmic:
+        axes.set_yscale("log")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

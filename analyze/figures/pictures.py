@@ -11,12 +11,20 @@ LATENT_RANGE = 3.0  # standard deviations of the noise that black and white stan
 
 
 def strip(images: Tensor, largest: float = 1.0) -> Image.Image:
-    """Images [n, C, H, W] one below the other, −largest as black and largest as white; 1, 3 or more channels."""
+    """Images [n, C, H, W] one below the other, −largest as black and largest as white."""
+    return grid(images, 1, largest)
+
+
+def grid(images: Tensor, columns: int, largest: float = 1.0) -> Image.Image:
+    """Images [n, C, H, W] in rows of `columns`; of more than three channels the first three are the colours."""
     pixels = ((images / largest).clamp(-1, 1) + 1) * 127.5
     array = pixels.round().byte().permute(0, 2, 3, 1).numpy()
     array = array[..., :3] if array.shape[-1] >= 3 else array[..., :1].repeat(3, axis=-1)
-    array = np.pad(array, ((0, 0), (0, GAP), (0, 0), (0, 0)), constant_values=255)
-    return Image.fromarray(array.reshape(-1, *array.shape[2:])[:-GAP])
+    rows = -(-len(array) // columns)
+    array = np.pad(array, ((0, rows * columns - len(array)), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    _, height, width, _ = array.shape
+    array = array.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return Image.fromarray(array.reshape(rows * height, columns * width, 3)[:-GAP, :-GAP])
 
 
 def to_png(image: Image.Image) -> bytes:
