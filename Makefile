@@ -4,10 +4,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint format clean
+.PHONY: demo train-cifar test lint format clean
 
 demo: $(READY)  ## train on scikit-learn's digits, analyse every checkpoint, write the report
 	@$(BIN)/python -m launch configs/digits.yaml $(ARGS)
+
+train-cifar: $(READY)  ## CIFAR-10 as Nichol & Dhariwal trained it, on all GPUs of this machine
+	@$(BIN)/python -m launch.here configs/cifar10.yaml $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)

@@ -11,7 +11,7 @@ from torch import Tensor
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
 from analyze.figures.curves import ANALYSIS_FIGURES, TRAINING_FIGURE, CurveFigure, draw, to_svg
-from analyze.figures.pictures import LATENT_RANGE, grid, strip, to_png
+from records.pictures import LATENT_RANGE, grid, strip, to_png
 from analyze.findings import findings
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml

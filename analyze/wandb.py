@@ -7,7 +7,7 @@ import wandb
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import seed_points
-from analyze.figures.pictures import LATENT_RANGE, strip
+from records.pictures import LATENT_RANGE, strip
 from analyze.generate import Generations
 from records.durable import write_text
 from records.tracking import Point, open_run

@@ -10,6 +10,9 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import Checkpoints, Experiment
 
+# Side in pixels and colour channels of the data sets that have them fixed; None: any.
+IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
+
 
 def check(experiment: Experiment, source: str) -> None:
     """Raises UserError, naming the option and what is allowed, at the first thing wrong with an experiment."""
@@ -42,6 +45,8 @@ def _impossible(experiment: Experiment) -> Iterator[str]:
     if not re.fullmatch(r"\w[\w.-]*", experiment.name):
         yield f'name="{experiment.name}" cannot be a folder; use letters, digits, "_", "-" and "." only'
     yield from _impossible_model(experiment)
+    yield from _impossible_data(experiment)
+    yield from _impossible_training(experiment)
     yield from _impossible_analysis(experiment)
     yield from _named_twice("seeds", experiment.seeds)
     yield from _named_twice("train.ema_rates", experiment.train.ema_rates)
@@ -66,6 +71,23 @@ def _impossible_model(experiment: Experiment) -> Iterator[str]:
     for heads in filter(None, (model.num_heads, model.num_heads_upsample)):
         if model.model_channels % heads:
             yield f"{heads} attention heads do not divide model.model_channels={model.model_channels}"
+
+
+def _impossible_data(experiment: Experiment) -> Iterator[str]:
+    data, model = experiment.data, experiment.model
+    side, channels = IMAGES.get(data.name, (None, None))
+    if channels not in (None, model.in_channels):
+        yield f"data.name={data.name} has {channels} colour channels, model.in_channels={model.in_channels}"
+    if side not in (None, model.image_size):
+        yield f"data.name={data.name} has images of {side} pixels, model.image_size={model.image_size}"
+
+
+def _impossible_training(experiment: Experiment) -> Iterator[str]:
+    train = experiment.train
+    if train.loss == "vlb" and experiment.diffusion.variance != "learned_range":
+        yield f"train.loss=vlb trains the variance, but diffusion.variance={experiment.diffusion.variance} is fixed"
+    if train.batch_size % train.accumulate:
+        yield f"train.batch_size={train.batch_size} is not a multiple of train.accumulate={train.accumulate}"
 
 
 def _impossible_analysis(experiment: Experiment) -> Iterator[str]:

@@ -3,15 +3,20 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from configs.load import load, options, to_yaml, type_name
 from configs.schema import Experiment
 
 
-def experiment_command(command: str, purpose: str, arguments: list[str]) -> Experiment:
-    """The experiment that a command line asks for; --help and --dry-run print and end the process."""
+def experiment_command(
+    command: str, purpose: str, arguments: list[str], describe: Callable[[Experiment], str] = lambda _: ""
+) -> Experiment:
+    """The experiment that a command line asks for; --help and --dry-run print and end the process.
+
+    `describe` is what --dry-run says after the resolved configuration.
+    """
     parser = argparse.ArgumentParser(
         prog=command,
         description=purpose,
@@ -20,11 +25,13 @@ def experiment_command(command: str, purpose: str, arguments: list[str]) -> Expe
     )
     parser.add_argument("config", help="YAML file of the experiment, e.g. configs/digits.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that differ from the file's")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and do nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the resolved configuration and what it costs, and do nothing"
+    )
     asked = parser.parse_args(arguments)
     experiment = load(asked.config, asked.overrides)
     if asked.dry_run:
-        print(to_yaml(experiment), end="")
+        print(to_yaml(experiment), describe(experiment), sep="\n")
         sys.exit()
     return experiment
 

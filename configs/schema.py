@@ -112,19 +112,32 @@ class Train:
 
     steps: int = option(700_000, "length of the training", unit="optimiser steps", at_least=1, may_change=True)
     batch_size: int = option(128, "images a step over all processes together", at_least=1)
+    accumulate: int = option(1, "parts that each process takes its share of a batch in, to save memory", at_least=1)
     loss: Literal["hybrid", "simple", "vlb"] = option("hybrid", "L_hybrid, L_simple or L_vlb")
+    timestep_sampler: Literal["uniform", "loss_second_moment"] = option(
+        "uniform", "how t is drawn: evenly, or by the importance of its losses, as L_vlb wants it"
+    )
     lr: float = option(1e-4, "learning rate of AdamW", at_least=0)
     weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0)
     warmup_steps: int = option(0, "steps over which the learning rate grows linearly from 0", unit="steps", at_least=0)
+    gradient_clip: Optional[float] = option(None, "largest norm of the gradient; null: unlimited", at_least=0)
     ema_rates: list[float] = option(
         [0.9999], "rates of the moving averages of the weights", at_least=0, at_most=0.999999
     )
-    precision: Literal["fp32", "bf16", "fp16"] = option("fp32", "arithmetic of the network (weights stay in float32)")
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = option(
+        "fp32", "arithmetic of the network; the weights themselves stay in float32"
+    )
+    init_from: Optional[str] = option(
+        None, "weights to start from: a checkpoint folder, or a .pt or .safetensors state dict; null: at random"
+    )
     checkpoints: Checkpoints = section(Checkpoints, "which steps are kept for analysis")
     state_every_minutes: float = option(
         10.0, "how often what resuming needs is saved", unit="minutes", at_least=0, may_change=True
     )
     log_every: int = option(50, "distance between logged steps", unit="steps", at_least=1)
+    sample_every: int = option(
+        0, "distance between grids of samples from the fixed noise; 0: none", unit="steps", at_least=0, may_change=True
+    )
 
 
 @dataclass

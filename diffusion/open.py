@@ -1,13 +1,17 @@
-"""A checkpoint on disk → a Denoiser."""
+"""A network, or a checkpoint on disk → a Denoiser."""
+
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from configs.errors import UserError
+from configs.schema import Diffusion, Model
 from diffusion.denoiser import Denoiser
 from diffusion.losses import network_time_scale
 from diffusion.schedule import Schedule
 from diffusion.unet import UNet
 from records.checkpoint import Checkpoint
+from records.state_dict import load_strictly
 
 
 def open_checkpoint(checkpoint: Checkpoint, weights: str, device: torch.device) -> Denoiser:
@@ -16,22 +20,24 @@ def open_checkpoint(checkpoint: Checkpoint, weights: str, device: torch.device) 
     Raises DamagedCheckpoint where the weights cannot be read and UserError where they are not this network's.
     """
     network = UNet.of(checkpoint.model, checkpoint.diffusion)
-    try:
-        network.load_state_dict(checkpoint.weights(weights))
-    except RuntimeError as error:
-        raise UserError(f"{checkpoint.path}: {weights} does not fit the network: {first_lines(error)}") from None
-    model, schedule = checkpoint.model, Schedule.of(checkpoint.diffusion)
+    load_strictly(network, checkpoint.weights(weights), checkpoint.path / weights)
+    network.requires_grad_(False).eval().to(device)
+    return as_denoiser(network, checkpoint.model, checkpoint.diffusion, device)
+
+
+def as_denoiser(
+    network: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    model: Model,
+    diffusion: Diffusion,
+    device: torch.device,
+) -> Denoiser:
+    """The denoiser that a network of this model, trained under this diffusion, is."""
+    schedule = Schedule.of(diffusion)
     return Denoiser(
-        network=network.requires_grad_(False).eval().to(device),
+        network=network,
         alphas_cumprod=schedule.alphas_cumprod,
         shape=(model.in_channels, model.image_size, model.image_size),
-        timestep_scale=network_time_scale(schedule, checkpoint.diffusion.rescale_timesteps),
+        timestep_scale=network_time_scale(schedule, diffusion.rescale_timesteps),
         num_classes=model.num_classes,
         device=device,
     )
-
-
-def first_lines(error: Exception, count: int = 4) -> str:
-    lines = str(error).split("\n")
-    more = f" … and {len(lines) - count} more" if len(lines) > count else ""
-    return " ".join(line.strip() for line in lines[:count]) + more

@@ -39,6 +39,33 @@ def zeroed(layer: nn.Module) -> nn.Module:
     return layer
 
 
+class Dropout(nn.Module):
+    """Dropout whose mask is a function of (layer, key of the image, place in the feature map) and nothing else.
+
+    PyTorch's own draws the masks of a batch from one stream, so that they would change with the number of processes
+    that share the batch. Here every image brings a random 32-bit key, which is hashed with each place's number.
+    The mixer is the finaliser of MurmurHash3 (Appleby, 2011), in arithmetic modulo 2³² on signed numbers.
+    """
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share = share
+        self.layer = 0
+
+    def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
+        """x [N, C, H, W] with `share` of its values zero and the rest scaled up; keys int32 [N], one an image."""
+        if not self.training or self.share == 0:
+            return x
+        assert keys is not None, "training with dropout needs a key for every image"
+        places = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device) * 0x1E3779B1 + self.layer * 0x3C6EF372
+        mixed = keys[:, None] ^ places
+        mixed = (mixed ^ ((mixed >> 16) & 0xFFFF)) * -2048144789  # 0x85EBCA6B
+        mixed = (mixed ^ ((mixed >> 13) & 0x7FFFF)) * -1028477387  # 0xC2B2AE35
+        mixed = mixed ^ ((mixed >> 16) & 0xFFFF)
+        kept = (mixed >= int(self.share * 2**32) - 2**31).view(x.shape)
+        return x * kept / (1 - self.share)
+
+
 class ResBlock(nn.Module):
     """Two convolutions with a residual connection, modulated by the time embedding."""
 
@@ -53,22 +80,22 @@ class ResBlock(nn.Module):
         self.out_layers = nn.Sequential(
             GroupNorm(config.norm_groups, out_channels),
             nn.SiLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
         same = in_channels == out_channels
         self.skip_connection = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, keys: Tensor | None) -> Tensor:
+        norm, activation, dropout, convolution = self.out_layers
         h = self.in_layers(x)
         modulation = self.emb_layers(embedding)[:, :, None, None]
         if self.use_scale_shift_norm:
             scale, shift = modulation.chunk(2, dim=1)
-            h = self.out_layers[0](h) * (1 + scale) + shift
-            h = self.out_layers[1:](h)
+            h = norm(h) * (1 + scale) + shift
         else:
-            h = self.out_layers(h + modulation)
-        return self.skip_connection(x) + h
+            h = norm(h + modulation)
+        return self.skip_connection(x) + convolution(dropout(activation(h), keys))
 
 
 class AttentionBlock(nn.Module):
@@ -114,11 +141,11 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Layers in a row; those that take the time embedding get it."""
+    """Layers in a row; residual blocks get the time embedding and the keys of dropout as well."""
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, embedding: Tensor, keys: Tensor | None) -> Tensor:  # type: ignore[override]
         for layer in self:
-            x = layer(x, embedding) if isinstance(layer, ResBlock) else layer(x)
+            x = layer(x, embedding, keys) if isinstance(layer, ResBlock) else layer(x)
         return x
 
 
@@ -126,7 +153,8 @@ class UNet(nn.Module):
     """Predicts the noise (and, with a learned variance, its interpolation weights) in x_t.
 
     Input x_t [N, in_channels, S, S], t [N] as the schedule scales it (0…1000 when rescaled) and, for a
-    class-conditional model, labels y [N]. Output [N, out_channels, S, S].
+    class-conditional model, labels y [N]; in training with dropout, random keys int32 [N]. Output
+    [N, out_channels, S, S].
     """
 
     def __init__(self, config: Model, out_channels: int):
@@ -156,6 +184,9 @@ class UNet(nn.Module):
             nn.SiLU(),
             zeroed(nn.Conv2d(channels, out_channels, 3, padding=1)),
         )
+
+        for layer, dropout in enumerate(module for module in self.modules() if isinstance(module, Dropout)):
+            dropout.layer = layer
 
     @classmethod
     def of(cls, model: Model, diffusion: Diffusion) -> "UNet":
@@ -196,15 +227,15 @@ class UNet(nn.Module):
                     side *= 2
                 yield Stage(*layers)
 
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         embedding = self.time_embed(timestep_embedding(t, self.config.model_channels))
         if self.config.num_classes is not None:
             embedding = embedding + self.label_emb(y)
         h, skips = x_t, []
         for stage in self.input_blocks:
-            h = stage(h, embedding)
+            h = stage(h, embedding, keys)
             skips.append(h)
-        h = self.middle_block(h, embedding)
+        h = self.middle_block(h, embedding, keys)
         for stage in self.output_blocks:
-            h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+            h = stage(torch.cat([h, skips.pop()], dim=1), embedding, keys)
         return self.out(h)

@@ -21,12 +21,20 @@ class SeedFolder:
         return self.root / "train.jsonl"
 
     @property
+    def speed(self) -> Path:
+        return self.root / "speed.jsonl"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 
     @property
     def state(self) -> Path:
         return self.root / "state"
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples"
 
     @property
     def checkpoints(self) -> Path:

@@ -2,12 +2,18 @@
 
 from configs.command import experiment_command
 from configs.errors import run_command
+from configs.schema import Experiment
+
+
+def describe(experiment: Experiment) -> str:
+    from train.estimate import estimate  # imports PyTorch, which most wrong command lines can do without
+
+    return estimate(experiment)
 
 
 def main(arguments: list[str]) -> None:
-    experiment = experiment_command(
-        "python -m train", "Trains one seed of an experiment, or goes on with it.", arguments
-    )
+    purpose = "Trains one seed of an experiment, or goes on with it."
+    experiment = experiment_command("python -m train", purpose, arguments, describe)
     from train.trainer import train
 
     train(experiment)

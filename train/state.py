@@ -23,6 +23,11 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
         shutil.rmtree(folder / step_name(old))
 
 
+def newest(folder: Path) -> int | None:
+    """The step of the newest state, or None where there is none."""
+    return max(saved_steps(folder), default=None)
+
+
 def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """The newest state that can be read, or None where training has not got to one.
 

@@ -1,12 +1,13 @@
 """The training loop: images in, checkpoints out; stopped anywhere, it goes on as if it had not been."""
 
 import dataclasses
-import json
-import os
+import math
+import signal
 import time
-from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
+import wandb
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
@@ -16,41 +17,62 @@ from configs.errors import UserError
 from configs.load import differences, load_resolved, to_yaml
 from configs.schema import Experiment
 from diffusion.losses import Objective
-from diffusion.randomness import generator, normal
+from diffusion.randomness import generator
 from diffusion.schedule import Schedule
 from diffusion.unet import UNet
-from records import checkpoint, lock, tracking
+from records import checkpoint, lock
 from records.durable import clear_partial, write_text
 from records.layout import SeedFolder, seed_folder
 from records.progress import progress
+from records.tracking import Point
 from train import state
-from train.data import batch_indices, prepare
+from train.batches import Batch, Batches, read_ahead, resident_images
+from train.data import prepare
 from train.ema import Ema
+from train.log import TrainingLog
+from train.samples import sample_grid
+from train.signals import Requests, Stopped, listening
+from train.speed import FORWARD_PASSES, Speedometer, forward_flop
+from train.start import initial_weights
 from train.statistics import LossStatistics
+from train.timesteps import TIMESTEPS
 
-MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 WAIT_FOR_A_DYING_PROCESS_S = 10.0
+NOT_YET = 2**62
 
 
 def train(experiment: Experiment) -> None:
     """Trains the experiment's seed to its last step, from wherever its run folder has got to.
 
-    Raises UserError where the folder was made with another configuration or another process trains it.
+    Raises UserError where the folder was made with another configuration, another process trains it, the disk is
+    full or the loss is not finite, and Stopped (a UserError) after a signal.
     """
     folder = seed_folder(experiment, experiment.seed)
+    set_precision(experiment.train.precision)
     accelerator = Accelerator(
         mixed_precision=MIXED_PRECISION[experiment.train.precision],
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
     )
-    if not accelerator.is_main_process:
-        Trainer(experiment, folder, accelerator).run()
-        return
+    mine = lock.held(folder.lock, lock.this_process("training"), WAIT_FOR_A_DYING_PROCESS_S)
     try:
-        with lock.held(folder.lock, lock.this_process("training"), WAIT_FOR_A_DYING_PROCESS_S):
-            claim(folder, experiment)
-            Trainer(experiment, folder, accelerator).run()
+        with mine if accelerator.is_main_process else nullcontext(), listening() as requests:
+            if accelerator.is_main_process:
+                claim(folder, experiment)
+            Trainer(experiment, folder, accelerator, requests).run()
     except lock.Busy as busy:
         raise UserError(f"{folder.root} is at work already: {busy}") from None
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder.root} cannot be written: {error.strerror}; what was saved before is whole, "
+            "mend it and give the same command again"
+        ) from None
+
+
+def set_precision(precision: str) -> None:
+    """TF32 for the matrix products and convolutions of "tf32" alone; PyTorch's own default is a mixture."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def claim(folder: SeedFolder, experiment: Experiment) -> None:
@@ -63,7 +85,8 @@ def claim(folder: SeedFolder, experiment: Experiment) -> None:
 def check_same(folder: SeedFolder, experiment: Experiment) -> None:
     """Raises UserError where a run folder was made with a configuration that this one cannot go on from."""
     if folder.config.exists():
-        changed = differences(load_resolved(folder.config), dataclasses.replace(experiment, seed=_seed_of(folder)))
+        made_with = load_resolved(folder.config)
+        changed = differences(made_with, dataclasses.replace(experiment, seed=made_with.seed))
         if changed:
             raise UserError(
                 f"{folder.root} was made with another configuration ({'; '.join(changed)}); "
@@ -76,169 +99,232 @@ def is_trained(folder: SeedFolder, steps: int) -> bool:
     return folder.checkpoint(steps).exists() and folder.trained(steps).exists()
 
 
-def _seed_of(folder: SeedFolder) -> int:
-    return int(folder.root.name.removeprefix("seed_"))
-
-
 class Trainer:
     """One process's share of a training run. `step` is the number of optimiser steps done."""
 
-    def __init__(self, experiment: Experiment, folder: SeedFolder, accelerator: Accelerator):
+    def __init__(self, experiment: Experiment, folder: SeedFolder, accelerator: Accelerator, requests: Requests):
         self.experiment, self.options, self.seed = experiment, experiment.train, experiment.seed
         self.folder, self.accelerator, self.device = folder, accelerator, accelerator.device
-        if self.options.batch_size % accelerator.num_processes:
-            raise UserError(
-                f"train.batch_size={self.options.batch_size} cannot be shared by {accelerator.num_processes} processes"
-            )
-        with accelerator.main_process_first():
-            self.images = prepare(experiment.data, experiment.model)
+        self.requests, self.is_main = requests, accelerator.is_main_process
         diffusion = experiment.diffusion
         self.objective = Objective(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
-        torch.manual_seed(address_seed(self.seed, "initial weights"))
-        self.network = UNet.of(experiment.model, diffusion).to(self.device)
+        self.timesteps = TIMESTEPS[self.options.timestep_sampler](diffusion.steps)
+        self.network = self._new_network().to(self.device)
         self.emas = [Ema(self.network, rate) for rate in self.options.ema_rates]
         self.statistics = LossStatistics(self.device)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay, fused=True
         )
         self.wrapped, self.optimizer = accelerator.prepare(self.network, self.optimizer)
+        self.batches = self._batches()
         self.step = 0
+        self.bad_step = torch.tensor(NOT_YET, device=self.device)  # the first one whose loss was not finite
         self._resume()
+        self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
+
+    def _new_network(self) -> UNet:
+        torch.manual_seed(int(generator(self.seed, "initial weights").integers(2**63)))
+        network = UNet.of(self.experiment.model, self.experiment.diffusion)
+        if self.options.init_from is not None:
+            initial_weights(network, self.options.init_from)
+        return network
+
+    def _batches(self) -> Batches:
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        if self.options.batch_size % (processes * self.options.accumulate):
+            raise UserError(
+                f"train.batch_size={self.options.batch_size} cannot be shared by {processes} processes "
+                f"in train.accumulate={self.options.accumulate} parts each"
+            )
+        with self.accelerator.main_process_first():
+            images = prepare(self.experiment.data, self.experiment.model)
+        size = self.options.batch_size // processes
+        share = slice(rank * size, (rank + 1) * size)
+        flip, resident = self.experiment.data.horizontal_flip, resident_images(images, self.device)
+        return Batches(images, self.options.batch_size, share, self.seed, flip, self.device, resident)
 
     def run(self) -> None:
+        """Trains to the last step; checkpoints, saved states and log lines come from between two steps."""
         plan = set(checkpoint_steps(self.options.checkpoints, self.options.steps))
-        tracked = self._open_tracked()
-        saved_at = time.monotonic()
-        with self._progress() as bar:
+        per_image = FORWARD_PASSES * forward_flop(self.experiment.model, self.experiment.diffusion)
+        processes, precision = self.accelerator.num_processes, self.options.precision
+        speedometer = Speedometer(per_image, processes, self.device, precision, self.step * self.options.batch_size)
+        saved_at_s = time.monotonic()
+        with self._bar() as bar, read_ahead(self.batches.make, self.step, self.options.steps) as batches:
             while True:
                 if self.step in plan:
                     self._write_checkpoint()
                 if self.step >= self.options.steps:
                     break
-                grad_norm = self._train_step()
+                grad_norm = self._train_step(self.batches.on_device(next(batches)))
                 bar.update()
                 if self.step % self.options.log_every == 0:
-                    self._log(grad_norm, tracked, bar)
-                if time.monotonic() - saved_at > self.options.state_every_minutes * 60:
-                    self._save_state()
-                    saved_at = time.monotonic()
-        self._save_state()
-        tracked.finish()
-        if self.accelerator.is_main_process:
-            write_text(self.folder.trained(self.options.steps), "")
+                    self._log(grad_norm, speedometer, bar)
+                saved_at_s = self._save_or_stop(saved_at_s)
+        self._finish()
 
-    def _train_step(self) -> Tensor:
+    def _train_step(self, batch: Batch) -> Tensor:
         """One optimiser step on this process's share of the global batch; the norm of its gradient."""
+        options, accumulate = self.options, self.options.accumulate
+        t, weights = self._draw_timesteps()
+        values = []
+        for i, part in enumerate(batch.parts(accumulate)):
+            last = i == accumulate - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                values.append(self._backward(part, t.chunk(accumulate)[i], weights.chunk(accumulate)[i]))
+        loss = torch.cat(values)
+        if self.timesteps.learns:
+            self.timesteps.learn(self.accelerator.gather(t), self.accelerator.gather(loss))
+        largest = math.inf if options.gradient_clip is None else options.gradient_clip
+        grad_norm = self.accelerator.clip_grad_norm_(self.network.parameters(), largest)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        x_0, labels, t, eps = self._draw()
-        torch.manual_seed(address_seed(self.seed, "dropout", self.step, self.accelerator.process_index))
-        losses = self.objective.losses(self._network(labels), x_0, t, eps, self.options.loss)
-        self.accelerator.backward(losses.loss.mean())
-        grad_norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
         self.optimizer.step()
         self.optimizer.zero_grad()
         for ema in self.emas:
             ema.update(self.network)
-        self.statistics.add(losses.parts(), t, self.objective.schedule.steps)
+        self._note_if_not_finite(loss, grad_norm)
         self.step += 1
         return grad_norm
 
-    def _draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x_0, labels, t and eps of this step: those of the whole global batch, of which a process takes its slice."""
-        options, step = self.options, self.step
-        share = options.batch_size // self.accelerator.num_processes
-        mine = slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
-        indices = batch_indices(len(self.images), options.batch_size, self.seed, step)[mine]
-        x_0, labels = self.images.batch(indices)
-        all_t = generator(self.seed, "t", step).integers(0, self.objective.schedule.steps, options.batch_size)
-        eps = normal(x_0.shape[1:], self.seed, "eps", ((step, i) for i in range(mine.start, mine.stop)))
-        drawn = x_0, labels, torch.from_numpy(all_t[mine]), eps
-        x_0, labels, t, eps = (tensor.to(self.device, non_blocking=True) for tensor in drawn)
-        return x_0, labels, t, eps
+    def _draw_timesteps(self) -> tuple[Tensor, Tensor]:
+        """t [n] of this process's share, and the weights [n] of the losses."""
+        drawn = self.timesteps.draw(self.options.batch_size, self.seed, self.step)
+        t, weights = (
+            torch.from_numpy(values[self.batches.share]).to(self.device, non_blocking=True) for values in drawn
+        )
+        return t, weights
 
-    def _network(self, labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        y = labels if self.experiment.model.num_classes is not None else None
-        return lambda x_t, t: self.wrapped(x_t, t, y)
+    def _backward(self, part: Batch, t: Tensor, weights: Tensor) -> Tensor:
+        """Adds a part's gradient to what is there, and returns its losses [n]."""
+        y = part.labels if self.experiment.model.num_classes is not None else None
+        losses = self.objective.losses(
+            lambda x_t, time: self.wrapped(x_t, time, y, part.keys), part.x_0, t, part.eps, self.options.loss
+        )
+        self.accelerator.backward((losses.loss * weights).mean() / self.options.accumulate)
+        weighted = {name: value * weights for name, value in losses.parts().items()}
+        self.statistics.add(weighted, t, self.objective.schedule.steps)
+        return losses.loss.detach()
 
     def _learning_rate(self) -> float:
         warm = (self.step + 1) / self.options.warmup_steps if self.options.warmup_steps else 1.0
         return self.options.lr * min(1.0, warm)
 
-    def _log(self, grad_norm: Tensor, tracked: tracking.Tracked, bar) -> None:
-        """A line in train.jsonl and a point in W&B: means since the last one, the same on any number of processes."""
+    def _note_if_not_finite(self, loss: Tensor, grad_norm: Tensor) -> None:
+        """Remembers, on the device, the first step that went wrong; a gradient in fp16 may overflow and is skipped."""
+        checked = loss.sum() if self.accelerator.scaler else loss.sum() + grad_norm
+        now = torch.where(checked.isfinite(), NOT_YET, self.step)
+        self.bad_step = torch.minimum(self.bad_step, now)
+
+    def _stop_if_not_finite(self) -> None:
+        step = -self._largest(-int(self.bad_step))
+        if step == NOT_YET:
+            return
+        images = self.batches.make(step).indices[:8].tolist()
+        saved = state.newest(self.folder.state)
+        raise UserError(
+            f"the loss of step {step} is not finite (seed {self.seed}; its batch begins with the images "
+            f"{', '.join(map(str, images))}); the last good state is of step {saved}: go on from it with a smaller "
+            "train.lr, with train.gradient_clip, or with another train.precision"
+        )
+
+    def _log(self, grad_norm: Tensor, speedometer: Speedometer, bar) -> None:
+        """A line in the log: means since the last one, the same on any number of processes."""
         statistics = self.statistics
-        sums = self.accelerator.reduce(statistics.sums, "sum")
-        counts = self.accelerator.reduce(statistics.counts, "sum")
+        sums, counts = (self.accelerator.reduce(one, "sum") for one in (statistics.sums, statistics.counts))
         means = statistics.means(sums, counts)
         statistics.reset()
-        if not self.accelerator.is_main_process:
+        self._stop_if_not_finite()
+        if self.log is None:
             return
-        point = {"step": self.step, **means, "grad_norm": grad_norm.item(), "lr": self.optimizer.param_groups[0]["lr"]}
-        point["images"] = self.step * self.options.batch_size
-        with open(self.folder.log, "a", encoding="utf-8") as log:
-            log.write(json.dumps(point) + "\n")
-        tracked.log(point)
-        bar.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
+        images = self.step * self.options.batch_size
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        point = {"step": self.step, "images": images, **means, "grad_norm": grad_norm.item(), "lr": learning_rate}
+        speed = speedometer.look(images)
+        self.log.write(point, speed, self._samples())
+        said = {"loss": f"{means['loss']:.4f}", "images/s": f"{speed['images_per_s']:.0f}"}
+        bar.set_postfix(said | {"TFLOP/s": f"{speed['tflop_per_s']:.3g}"}, refresh=False)
+
+    def _samples(self) -> Point:
+        every = self.options.sample_every
+        if not every or self.step % every:
+            return {}
+        image = sample_grid(self.experiment, self.network, self.emas[0], self.device)
+        self.folder.samples.mkdir(exist_ok=True)
+        image.save(self.folder.samples / f"{self.step:09d}.png")
+        return {"samples": wandb.Image(image)}
+
+    def _save_or_stop(self, saved_at_s: float) -> float:
+        """Saves the state when it is time or a signal asked for it; when it was last saved. Raises Stopped.
+
+        One process can do so after any step. Several do it at logged steps: they must stop after the same one, and
+        there none of them holds sums that the state would lack.
+        """
+        if self.accelerator.num_processes > 1 and self.step % self.options.log_every:
+            return saved_at_s
+        stop = self._largest(self.requests.stop_signal or 0)
+        overdue = time.monotonic() - saved_at_s > self.options.state_every_minutes * 60
+        if self._largest(int(overdue or self.requests.save or stop > 0)):
+            self._save_state()
+            self.requests.save, saved_at_s = False, time.monotonic()
+        if stop:
+            name = signal.Signals(stop).name
+            raise Stopped(f"stopped by {name} after step {self.step}; the same command goes on from there")
+        return saved_at_s
+
+    def _largest(self, number: int) -> int:
+        """The largest of all processes' numbers."""
+        if self.accelerator.num_processes == 1:
+            return number
+        return int(self.accelerator.gather(torch.tensor([number], device=self.device)).max())
 
     def _write_checkpoint(self) -> None:
+        self._stop_if_not_finite()
         path = self.folder.checkpoint(self.step)
-        if self.accelerator.is_main_process and not path.exists():
+        if self.is_main and not path.exists():
             weights = {"model": self.network.state_dict(), **{ema.name: ema.weights for ema in self.emas}}
             checkpoint.write(path, self.step, self.seed, self.experiment.model, self.experiment.diffusion, weights)
 
     def _save_state(self) -> None:
-        if not self.accelerator.is_main_process:
+        """Saves what resuming needs, after making sure that it is worth it."""
+        self._stop_if_not_finite()
+        if self.log is None:
             return
-        self._sync_log()
+        self.log.sync()
         scaler = self.accelerator.scaler
-        state.save(
-            self.folder.state,
-            self.step,
-            {
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "emas": {ema.name: ema.weights for ema in self.emas},
-                "statistics": self.statistics.state(),
-                "scaler": scaler.state_dict() if scaler else None,
-            },
-        )
+        content = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "emas": {ema.name: ema.weights for ema in self.emas},
+            "statistics": self.statistics.state(),
+            "timesteps": self.timesteps.state(),
+            "scaler": scaler.state_dict() if scaler else None,
+        }
+        state.save(self.folder.state, self.step, content)
 
     def _resume(self) -> None:
-        """Takes up the newest state; what the log says beyond it was said by steps that will be done again."""
+        """Takes up the newest state, if there is one."""
         saved = state.load_newest(self.folder.state, self.device)
-        if saved is not None:
-            self.step = saved["step"]
-            self.network.load_state_dict(saved["network"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            for ema in self.emas:
-                ema.weights = saved["emas"][ema.name]
+        if saved is None:
+            return
+        self.step = saved["step"]
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        for ema in self.emas:
+            ema.weights = saved["emas"][ema.name]
+        if self.is_main:  # sums of all processes, if there were several
             self.statistics.load(saved["statistics"])
-            if self.accelerator.scaler and saved["scaler"]:
-                self.accelerator.scaler.load_state_dict(saved["scaler"])
-        if self.accelerator.is_main_process:
-            kept = [point for point in tracking.read_points(self.folder.log) if point["step"] <= self.step]
-            write_text(self.folder.log, "".join(json.dumps(point) + "\n" for point in kept))
+        self.timesteps.load(saved["timesteps"])
+        if self.accelerator.scaler and saved["scaler"]:
+            self.accelerator.scaler.load_state_dict(saved["scaler"])
 
-    def _sync_log(self) -> None:
-        with open(self.folder.log, "a") as log:
-            os.fsync(log.fileno())
+    def _finish(self) -> None:
+        self._save_state()
+        if self.log is not None:
+            self.log.finish()
+            write_text(self.folder.trained(self.options.steps), "")
 
-    def _open_tracked(self) -> tracking.Tracked:
-        """The W&B run with every point that the log has so far."""
-        if not self.accelerator.is_main_process:
-            return tracking.Tracked()
-        tracked = tracking.open_run(self.experiment, self.folder, self.seed, "train")
-        for point in tracking.read_points(self.folder.log):
-            tracked.log(point)
-        return tracked
-
-    def _progress(self):
+    def _bar(self):
         bar = progress(f"training seed {self.seed}", self.options.steps, "step", done=self.step)
-        bar.disable = not self.accelerator.is_main_process
+        bar.disable = not self.is_main
         return bar
-
-
-def address_seed(seed: int, purpose: str, *index: int) -> int:
-    """A seed for PyTorch's own generators (initial weights, dropout) at an address of `diffusion.randomness`."""
-    return int(generator(seed, purpose, *index).integers(2**63))

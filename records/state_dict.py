@@ -1,0 +1,50 @@
+"""State dicts that other programs wrote, or that we write for them: tensors by name, and nothing that is executed."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from configs.errors import UserError
+
+NAMES_SHOWN = 3
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pt or .safetensors file. Raises UserError where it cannot be read or holds anything else."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as a state dict: {str(error).splitlines()[0]}") from None
+    except pickle.UnpicklingError:
+        raise UserError(f"{path} holds more than tensors and is not opened; save its state_dict() alone") from None
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path} is not a state dict: a dictionary of tensors by name is expected")
+    return content
+
+
+def load_strictly(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Loads weights into a network. Raises UserError that tells, shortly, which names and shapes do not fit."""
+    own = network.state_dict()
+    wrong_shape = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    problems = {
+        "missing": own.keys() - weights.keys(),
+        "unexpected": weights.keys() - own.keys(),
+        "of another shape": {
+            f"{name} ({list(weights[name].shape)} for {list(own[name].shape)})" for name in wrong_shape
+        },
+    }
+    told = [f"{_shortly(sorted(names))} {what}" for what, names in problems.items() if names]
+    if told:
+        raise UserError(f"{source} does not fit the network: {'; '.join(told)}")
+    network.load_state_dict(weights)
+
+
+def _shortly(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -1,0 +1,64 @@
+"""What a training will cost, before it is started: parameters, operations, memory, disk, checkpoints."""
+
+import torch
+
+from configs.checks import checkpoint_steps
+from configs.schema import Experiment
+from diffusion.unet import UNet
+from train.speed import FORWARD_PASSES, forward_flop
+
+BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}  # of an activation
+FLOAT_BYTES = 4
+
+
+def estimate(experiment: Experiment) -> str:
+    """Lines for a person. Memory is of one process with the whole batch: its share falls with their number."""
+    options = experiment.train
+    with torch.device("meta"):
+        network = UNet.of(experiment.model, experiment.diffusion)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    flop = forward_flop(experiment.model, experiment.diffusion)
+    plan = checkpoint_steps(options.checkpoints, options.steps)
+    copies = 4 + len(options.ema_rates)  # weights, gradients, two moments of AdamW, averages
+    activations = saved_bytes(experiment, network) * options.batch_size / options.accumulate
+    activations *= BYTES[options.precision] / FLOAT_BYTES
+    checkpoint_bytes = parameters * FLOAT_BYTES * (1 + len(options.ema_rates))
+    state_bytes = parameters * FLOAT_BYTES * (3 + len(options.ema_rates))
+    total = FORWARD_PASSES * flop * options.batch_size * options.steps
+    shown = ", ".join(map(str, plan[:8])) + (f", …, {plan[-1]}" if len(plan) > 9 else "")
+    return "\n".join(
+        [
+            f"parameters    {parameters / 1e6:.1f} M",
+            f"operations    {flop / 1e9:.1f} GFLOP an image forward, {total:.2g} FLOP for {options.steps:,} steps",
+            f"memory        {human(parameters * FLOAT_BYTES * copies)} for weights, gradients, moments and averages, "
+            f"about {human(activations)} for activations of {options.batch_size // options.accumulate} images",
+            f"disk          {human(len(plan) * checkpoint_bytes)} for {len(plan)} checkpoints of "
+            f"{human(checkpoint_bytes)}, and two states of {human(state_bytes)}",
+            f"checkpoints   {shown}",
+        ]
+    )
+
+
+def saved_bytes(experiment: Experiment, network: UNet) -> float:
+    """Bytes that one image's forward pass keeps for the backward, in float32, counted without computing anything."""
+    kept: dict[tuple, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[(tensor.untyped_storage()._cdata,)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    model = experiment.model
+    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        y = torch.zeros(1, dtype=torch.long) if model.num_classes else None
+        network.eval()(torch.empty(1, model.in_channels, model.image_size, model.image_size), torch.empty(1), y)
+    return sum(kept.values())
+
+
+def human(size_bytes: float) -> str:
+    """A size as people say it: 210 MB, 1.3 GB."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} TB"

@@ -1,0 +1,54 @@
+"""What training says of itself: train.jsonl, speed.jsonl and the W&B run.
+
+`train.jsonl` holds what the run is: the same, byte for byte, however often it was interrupted. `speed.jsonl`
+holds what depends on the machine. W&B shows both.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from configs.schema import Experiment
+from records import tracking
+from records.durable import write_text
+from records.layout import SeedFolder
+from records.tracking import Point, Tracked, read_points
+
+
+class TrainingLog:
+    """The log of the one process that writes; other processes have none."""
+
+    def __init__(self, experiment: Experiment, folder: SeedFolder, step: int):
+        """Takes up the log at `step`: what was said beyond it was said by steps that will be done again."""
+        self.files = (folder.log, folder.speed)
+        for file in self.files:
+            kept = [point for point in read_points(file) if point["step"] <= step]
+            write_text(file, "".join(json.dumps(point) + "\n" for point in kept))
+        self.tracked = self._with_history(tracking.open_run(experiment, folder, experiment.seed, "train"))
+
+    def _with_history(self, tracked: Tracked) -> Tracked:
+        log, speed = (read_points(file) for file in self.files)
+        speeds = {point["step"]: point for point in speed}
+        for point in log:
+            tracked.log(speeds.get(point["step"], {}) | point)
+        return tracked
+
+    def write(self, point: Point, speed: Point, media: Point) -> None:
+        """A line in each file and a point in W&B; `media` goes to W&B alone."""
+        for file, line in zip(self.files, (point, {"step": point["step"], **speed}), strict=True):
+            _append(file, line)
+        self.tracked.log(point | speed | media)
+
+    def sync(self) -> None:
+        """Returns when all that was written is on the disk."""
+        for file in self.files:
+            with open(file, "a") as opened:
+                os.fsync(opened.fileno())
+
+    def finish(self) -> None:
+        self.tracked.finish()
+
+
+def _append(file: Path, line: Point) -> None:
+    with open(file, "a", encoding="utf-8") as opened:
+        opened.write(json.dumps(line) + "\n")
