@@ -7,14 +7,16 @@ from collections.abc import Callable
 class UserError(Exception):
     """What is wrong, where, and what to do, in one sentence: printed as it is, without a traceback."""
 
+    status = 2  # that the process ends with
+
 
 def run_command(main: Callable[[list[str]], None]) -> None:
-    """Runs `main` on the command line's arguments; ends the process with 2 on a UserError and 130 on Ctrl-C."""
+    """Runs `main` on the command line's arguments; a UserError or Ctrl-C ends the process with its status."""
     try:
         main(sys.argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)

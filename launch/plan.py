@@ -9,7 +9,7 @@ from configs.checks import checkpoint_steps
 from configs.schema import Experiment
 from launch.jobs import Analyse, Train, Work
 from records.layout import seed_folder
-from train.trainer import is_trained
+from train.claim import is_trained
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from launch.plan import Job, plan
 from records import lock, tracking
 from records.layout import experiment_folder, jobs_folder, seed_folder
 from records.progress import progress
-from train.trainer import check_same
+from train.claim import check_same
 
 
 def run_study(experiment: Experiment) -> None:

@@ -22,13 +22,14 @@ class _Lines:
         self.stream.flush()
 
 
-def progress(what: str, total: int, unit: str, done: int = 0) -> tqdm:
+def progress(what: str, total: int, unit: str, done: int = 0, shown: bool = True) -> tqdm:
     """A bar on a terminal; elsewhere a line every quarter of a minute."""
     live = sys.stderr.isatty()
     return tqdm(
         desc=what,
         total=total,
         initial=done,
+        disable=not shown,
         unit=f" {unit}",
         file=sys.stderr if live else _Lines(sys.stderr),
         mininterval=0.1 if live else SECONDS_BETWEEN_LINES,

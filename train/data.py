@@ -1,17 +1,14 @@
 """Data sets → uint8 arrays on disk, prepared once → batches addressed by (seed, step)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from configs.schema import Data, Model
 from diffusion.randomness import generator
-from records.durable import new_folder, write_json
+from train.datasets.prepared import prepared_folder
 
 
 @dataclass(frozen=True)
@@ -30,28 +27,9 @@ class ImageSet:
         return images, torch.from_numpy(self.labels[indices])
 
 
-def digits(image_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's 1,797 handwritten digits, 8×8 in 17 greys, enlarged to uint8 [N, 1, S, S]; labels [N]."""
-    from sklearn.datasets import load_digits
-
-    small, labels = load_digits(return_X_y=True)
-    images = torch.from_numpy(small.reshape(-1, 1, 8, 8)) * (255 / 16)
-    images = F.interpolate(images, size=image_size, mode="bilinear", align_corners=False)
-    return images.round().to(torch.uint8).numpy(), labels.astype(np.int64)
-
-
-MAKERS: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {"digits": digits}
-
-
 def prepare(data: Data, model: Model) -> ImageSet:
-    """The data set of an experiment, made on first use and kept under `data.root`."""
-    folder = Path(data.root) / f"{data.name}_{model.image_size}"
-    if not folder.exists():
-        images, labels = MAKERS[data.name](model.image_size)
-        with new_folder(folder) as aside:
-            np.save(aside / "images.npy", images)
-            np.save(aside / "labels.npy", labels)
-            write_json(aside / "about.json", {"name": data.name, "images": list(images.shape)})
+    """The data set of an experiment, made on first use and kept under `data.root`: see `train.datasets.prepared`."""
+    folder = prepared_folder(data, model)
     return ImageSet(np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
 
 

@@ -14,6 +14,12 @@ SAVE = (signal.SIGUSR1,)
 class Stopped(UserError):
     """Training was asked to stop, and has saved what resuming needs."""
 
+    def __init__(self, number: int, step: int):
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after step {step}; the same command goes on from there"
+        )
+        self.status = 128 + number
+
 
 class Requests:
     """What signals have asked for. SIGTERM and Ctrl-C: save and stop; SIGUSR1: save and go on."""

@@ -1,8 +1,7 @@
 """The training loop: images in, checkpoints out; stopped anywhere, it goes on as if it had not been."""
 
-import dataclasses
 import math
-import signal
+import os
 import time
 from contextlib import nullcontext
 
@@ -14,19 +13,19 @@ from torch import Tensor
 
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
-from configs.load import differences, load_resolved, to_yaml
 from configs.schema import Experiment
 from diffusion.losses import Objective
 from diffusion.randomness import generator
 from diffusion.schedule import Schedule
 from diffusion.unet import UNet
 from records import checkpoint, lock
-from records.durable import clear_partial, write_text
+from records.durable import write_text
 from records.layout import SeedFolder, seed_folder
 from records.progress import progress
 from records.tracking import Point
 from train import state
 from train.batches import Batch, Batches, read_ahead, resident_images
+from train.claim import claim
 from train.data import prepare
 from train.ema import Ema
 from train.log import TrainingLog
@@ -49,11 +48,7 @@ def train(experiment: Experiment) -> None:
     full or the loss is not finite, and Stopped (a UserError) after a signal.
     """
     folder = seed_folder(experiment, experiment.seed)
-    set_precision(experiment.train.precision)
-    accelerator = Accelerator(
-        mixed_precision=MIXED_PRECISION[experiment.train.precision],
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
-    )
+    accelerator = new_accelerator(experiment.train.precision)
     mine = lock.held(folder.lock, lock.this_process("training"), WAIT_FOR_A_DYING_PROCESS_S)
     try:
         with mine if accelerator.is_main_process else nullcontext(), listening() as requests:
@@ -69,34 +64,23 @@ def train(experiment: Experiment) -> None:
         ) from None
 
 
-def set_precision(precision: str) -> None:
-    """TF32 for the matrix products and convolutions of "tf32" alone; PyTorch's own default is a mixture."""
+def new_accelerator(precision: str) -> Accelerator:
+    """The processes that train together, on GPUs where there are any.
+
+    TF32 is for the matrix products and convolutions of "tf32" alone; PyTorch's own default is a mixture. Raises
+    UserError where several processes were started that do not know each other: they would all write the same run.
+    """
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
-
-
-def claim(folder: SeedFolder, experiment: Experiment) -> None:
-    """Writes the configuration into the run folder. Raises UserError where another one made what is there."""
-    check_same(folder, experiment)
-    clear_partial(folder.checkpoints)
-    write_text(folder.config, to_yaml(experiment))
-
-
-def check_same(folder: SeedFolder, experiment: Experiment) -> None:
-    """Raises UserError where a run folder was made with a configuration that this one cannot go on from."""
-    if folder.config.exists():
-        made_with = load_resolved(folder.config)
-        changed = differences(made_with, dataclasses.replace(experiment, seed=made_with.seed))
-        if changed:
-            raise UserError(
-                f"{folder.root} was made with another configuration ({'; '.join(changed)}); "
-                "give the experiment another name=… or remove the folder"
-            )
-
-
-def is_trained(folder: SeedFolder, steps: int) -> bool:
-    """Whether training has got to its last step and said so to W&B."""
-    return folder.checkpoint(steps).exists() and folder.trained(steps).exists()
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # or Accelerate takes several processes without GPUs for strangers
+        mixed_precision=MIXED_PRECISION[precision],
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if accelerator.num_processes != started:
+        raise UserError(f"{started} processes were started, but only {accelerator.num_processes} found each other")
+    return accelerator
 
 
 class Trainer:
@@ -222,10 +206,11 @@ class Trainer:
             return
         images = self.batches.make(step).indices[:8].tolist()
         saved = state.newest(self.folder.state)
+        good = "no state was saved before it" if saved is None else f"the last good state is of step {saved}"
         raise UserError(
             f"the loss of step {step} is not finite (seed {self.seed}; its batch begins with the images "
-            f"{', '.join(map(str, images))}); the last good state is of step {saved}: go on from it with a smaller "
-            "train.lr, with train.gradient_clip, or with another train.precision"
+            f"{', '.join(map(str, images))}); {good}; try a smaller train.lr, train.gradient_clip, or another "
+            "train.precision, under another name=…"
         )
 
     def _log(self, grad_norm: Tensor, speedometer: Speedometer, bar) -> None:
@@ -268,8 +253,7 @@ class Trainer:
             self._save_state()
             self.requests.save, saved_at_s = False, time.monotonic()
         if stop:
-            name = signal.Signals(stop).name
-            raise Stopped(f"stopped by {name} after step {self.step}; the same command goes on from there")
+            raise Stopped(stop, self.step)
         return saved_at_s
 
     def _largest(self, number: int) -> int:
@@ -325,6 +309,4 @@ class Trainer:
             write_text(self.folder.trained(self.options.steps), "")
 
     def _bar(self):
-        bar = progress(f"training seed {self.seed}", self.options.steps, "step", done=self.step)
-        bar.disable = not self.is_main
-        return bar
+        return progress(f"training seed {self.seed}", self.options.steps, "step", self.step, shown=self.is_main)
