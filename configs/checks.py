@@ -76,10 +76,18 @@ def _impossible_model(experiment: Experiment) -> Iterator[str]:
 def _impossible_data(experiment: Experiment) -> Iterator[str]:
     data, model = experiment.data, experiment.model
     side, channels = IMAGES.get(data.name, (None, None))
-    if channels not in (None, model.in_channels):
-        yield f"data.name={data.name} has {channels} colour channels, model.in_channels={model.in_channels}"
+    if model.in_channels not in ((1, 3) if channels is None else (channels,)):
+        yield (
+            f"data.name={data.name} has {channels or '1 or 3'} colour channels, not model.in_channels="
+            f"{model.in_channels}; set model.in_channels={channels or 3}"
+        )
+    if data.name == "digits" and data.source is not None:
+        yield "data.name=digits comes with scikit-learn; leave data.source= out"
     if side not in (None, model.image_size):
-        yield f"data.name={data.name} has images of {side} pixels, model.image_size={model.image_size}"
+        yield (
+            f"data.name={data.name} has images of {side} pixels, not model.image_size={model.image_size}; "
+            f"set model.image_size={side}, or take images of any size with data.name=folder"
+        )
 
 
 def _impossible_training(experiment: Experiment) -> Iterator[str]:

@@ -4,7 +4,6 @@ import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,10 +18,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read as a state dict: {str(error).splitlines()[0]}") from None
     except pickle.UnpicklingError:
         raise UserError(f"{path} holds more than tensors and is not opened; save its state_dict() alone") from None
+    except Exception as error:  # whatever PyTorch's reader fails with on a file that is something else
+        reason = [type(error).__name__, *str(error).splitlines()][:2][-1]
+        raise UserError(f"{path} cannot be read as a state dict: {reason}") from None
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path} is not a state dict: a dictionary of tensors by name is expected")
     return content

@@ -10,6 +10,7 @@ import netrc
 import os
 import shutil
 import sys
+import threading
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from records.layout import SeedFolder, experiment_folder
 from records.provenance import versions
 
 LONGEST_POINT_BYTES = 16_384
+LONGEST_INIT_S = 30.0
+LONGEST_FINISH_S = 120.0
 STEP = "step"  # the training step: the x axis of every curve
 Mode = Literal["online", "offline", "disabled"]
 Point = dict[str, Any]  # {"step": 50, "loss": 0.1, …}; values that are not numbers are W&B media
@@ -34,7 +37,6 @@ class Tracked:
 
     run: Any = None
     last_step: int = -1
-    folder: Path | None = None
     failure: str = field(default="", init=False)
 
     def log(self, point: Point) -> None:
@@ -50,14 +52,22 @@ class Tracked:
     def finish(self) -> None:
         if self.run is None or self.failure:
             return
+        # W&B tries for hours to reach a server that is gone, so it is not waited for longer than this.
+        finishing = threading.Thread(target=self._finish, daemon=True)
+        finishing.start()
+        finishing.join(LONGEST_FINISH_S)
+        if finishing.is_alive():
+            self._fail(TimeoutError(f"not finished in {LONGEST_FINISH_S:.0f} s; `wandb sync` uploads the rest"))
+
+    def _finish(self) -> None:
         try:
             self.run.finish()
         except Exception as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self.failure = str(error)
-        print(f"warning: W&B failed ({error}); the work goes on, train.jsonl has every value", file=sys.stderr)
+        self.failure = _shortly(error) or type(error).__name__
+        print(f"warning: W&B failed ({self.failure}); the work goes on, train.jsonl has every value", file=sys.stderr)
 
 
 def open_run(experiment: Experiment, folder: SeedFolder, seed: int, job_type: str) -> Tracked:
@@ -66,29 +76,42 @@ def open_run(experiment: Experiment, folder: SeedFolder, seed: int, job_type: st
     if mode == "disabled":
         return Tracked()
     identity = _identity(folder, experiment, seed, job_type)
-    directory = experiment_folder(experiment)
     try:
-        if mode == "offline":
-            remove_offline_runs(directory, identity)
-        run = wandb.init(
-            id=identity,
-            name=f"{experiment.name} seed {seed} {job_type}",
-            group=experiment.name,
-            job_type=job_type,
-            project=experiment.wandb.project,
-            entity=experiment.wandb.entity,
-            mode=mode,
-            resume="allow" if mode == "online" else None,
-            dir=directory,
-            config={**asdict(experiment), "seed": seed, "versions": versions()},
-            settings=wandb.Settings(silent=True, console="off", init_timeout=60),
-        )
-        run.define_metric(STEP, hidden=True)
-        run.define_metric("*", step_metric=STEP)
+        return _init(experiment, seed, job_type, identity, mode)
+    except Exception as error:  # whatever W&B fails with, the work goes on
+        print(f"warning: W&B cannot be reached ({_shortly(error)}); this run is logged offline", file=sys.stderr)
+    try:
+        wandb.teardown()  # or its service takes the run for one that is open
+        return _init(experiment, seed, job_type, identity, "offline")
     except Exception as error:
-        print(f"warning: W&B cannot be reached ({error}); the work goes on without it", file=sys.stderr)
+        print(f"warning: W&B fails offline too ({_shortly(error)}); the work goes on without it", file=sys.stderr)
         return Tracked()
-    return Tracked(run, last_step=run.step - 1 if mode == "online" else -1, folder=Path(run.settings.sync_dir))
+
+
+def _shortly(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _init(experiment: Experiment, seed: int, job_type: str, identity: str, mode: Mode) -> Tracked:
+    directory = experiment_folder(experiment)
+    if mode == "offline":
+        remove_offline_runs(directory, identity)
+    run = wandb.init(
+        id=identity,
+        name=f"{experiment.name} seed {seed} {job_type}",
+        group=experiment.name,
+        job_type=job_type,
+        project=experiment.wandb.project,
+        entity=experiment.wandb.entity,
+        mode=mode,
+        resume="allow" if mode == "online" else None,
+        dir=directory,
+        config={**asdict(experiment), "seed": seed, "versions": versions()},
+        settings=wandb.Settings(silent=True, console="off", init_timeout=LONGEST_INIT_S),
+    )
+    run.define_metric(STEP, hidden=True)
+    run.define_metric("*", step_metric=STEP)
+    return Tracked(run, last_step=run.step - 1 if mode == "online" else -1)
 
 
 def resolved_mode(experiment: Experiment) -> Mode:

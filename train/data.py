@@ -1,10 +1,9 @@
-"""Data sets → uint8 arrays on disk, prepared once → batches addressed by (seed, step)."""
+"""Prepared data sets as arrays, and which of their images make the batch of a step."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from configs.schema import Data, Model
 from diffusion.randomness import generator
@@ -21,11 +20,6 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The images of some indices as float32 [n, C, S, S] in [−1, 1], and their labels [n]."""
-        images = torch.from_numpy(self.images[indices]).float() / 127.5 - 1
-        return images, torch.from_numpy(self.labels[indices])
-
 
 def prepare(data: Data, model: Model) -> ImageSet:
     """The data set of an experiment, made on first use and kept under `data.root`: see `train.datasets.prepared`."""
@@ -39,5 +33,10 @@ def batch_indices(images: int, batch_size: int, seed: int, step: int) -> np.ndar
     """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, places = np.divmod(positions, images)
-    orders = {epoch: generator(seed, "order", int(epoch)).permutation(images) for epoch in np.unique(epochs)}
+    orders = {epoch: _order(images, seed, int(epoch)) for epoch in np.unique(epochs)}
     return np.array([orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)])
+
+
+@functools.lru_cache(maxsize=2)
+def _order(images: int, seed: int, epoch: int) -> np.ndarray:
+    return generator(seed, "order", epoch).permutation(images)

@@ -40,9 +40,8 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
         try:
             return torch.load(file, map_location=device, weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            print(
-                f"warning: {file} cannot be read ({str(error).splitlines()[0]}); trying the one before", file=sys.stderr
-            )
+            reason = [type(error).__name__, *str(error).splitlines()][:2][-1]
+            print(f"warning: {file} cannot be read ({reason}); trying the one before", file=sys.stderr)
     if steps:
         raise UserError(
             f"{folder}: none of the saved states can be read; remove the folder to train from the beginning"

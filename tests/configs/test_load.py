@@ -1,0 +1,203 @@
+"""From YAML and the command line to an experiment, and what a user is told on the way."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from configs.command import experiment_command, option_lines
+from configs.errors import UserError
+from configs.load import differences, load, load_resolved, options, to_yaml
+from configs.schema import Experiment, Stride
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A function: the path of a YAML file of some content."""
+
+    def write(content: str | bytes):
+        path = tmp_path / "study.yaml"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def test_precedence_is_defaults_then_yaml_then_command_line(file):
+    experiment = load(file("train: {steps: 10, lr: 2e-3}\nanalyze: {samples: 100}"), ["train.steps=20", "seed=3"])
+    assert experiment.train.steps == 20 and experiment.seed == 3
+    assert experiment.train.lr == 2e-3 and experiment.analyze.samples == 100
+    assert experiment.train.batch_size == Experiment(name="").train.batch_size == 128
+
+
+def test_name_is_the_files_unless_it_is_given(file):
+    assert load(file("")).name == "study"
+    assert load(file("name: other")).name == "other"
+    assert load(file("name: other"), ["name=third"]).name == "third"
+
+
+def test_lists_are_replaced_not_extended(file):
+    experiment = load(file("seeds: [1, 2]\ntrain: {checkpoints: {strides: [{every: 7}]}}"), ["seeds=[5]"])
+    assert experiment.seeds == [5] and experiment.train.checkpoints.strides == [Stride(7)]
+
+
+def test_every_configuration_of_the_project_loads(repository):
+    found = sorted((repository / "configs").glob("*.yaml"))
+    assert found and all(load(path).name == path.stem for path in found)
+
+
+@pytest.mark.parametrize(
+    "content, near", [("train: {stepz: 5}", "train.steps"), ("steps: 5", "train.steps"), ("sede: 5", "seed")]
+)
+def test_unknown_key_in_the_file_names_the_nearest(content, near, file):
+    with pytest.raises(UserError, match=rf'study.yaml: unknown key ".*"; did you mean "{near}"\?'):
+        load(file(content))
+
+
+@pytest.mark.parametrize(
+    "override, near", [("train.stepz=5", "train.steps"), ("lr=1", "train.lr"), ("modl.dropout=0", "model.dropout")]
+)
+def test_unknown_key_on_the_command_line_names_the_nearest(override, near, file):
+    with pytest.raises(UserError, match=rf'command line: unknown key ".*"; did you mean "{near}"\?'):
+        load(file(""), [override])
+
+
+def test_unknown_key_like_no_other_leads_to_help(file):
+    with pytest.raises(UserError, match='unknown key "qqqqqqqq"; see --help'):
+        load(file(""), ["qqqqqqqq=1"])
+
+
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("train.steps=many", ["train.steps", "many", "int is expected"]),
+        ("train.steps=1.5", ["train.steps", "1.5", "int is expected"]),
+        ("train.steps=", ["train.steps", "int is expected"]),
+        ("train.steps=true", ["train.steps", "int is expected"]),
+        ("train.lr=fast", ["train.lr", "fast", "float is expected"]),
+        ("seeds=5", ["seeds", "list of int is expected"]),
+        ("seeds=[a]", ["seeds", "'a'"]),
+        ("train.checkpoints.at={}", ["train.checkpoints.at", "list of int is expected"]),
+        ("diffusion.schedule=cubic", ["diffusion.schedule", "cubic", "cosine | linear"]),
+        ("train=5", ["train", "5"]),
+        ("model=null", ["model"]),
+        ("train.steps.x=4", ["train.steps", "int is expected"]),
+        ("train.checkpoints.strides=[{every: 5, untill: 9}]", ["untill", "until"]),
+    ],
+)
+def test_wrong_type_names_the_option_the_value_and_what_is_allowed(override, names, file):
+    with pytest.raises(UserError) as error:
+        load(file(""), [override])
+    assert not [name for name in ["command line", *names] if name not in str(error.value)]
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["train.steps", "train.steps=[", "=5", "train.steps=${nope}"])
+def test_an_override_that_says_nothing_is_refused(override, file):
+    with pytest.raises(UserError) as error:
+        load(file(""), [override])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: [",
+        "\t a: 5",
+        "a: b: c",
+        "- 1",
+        "5",
+        b"\xff\xfe",
+        "seed: 1\nseed: 2",
+        "seed: !!python/object:os.system {}",
+        "train: {steps: '${oc.env:NOT_SET_ANYWHERE}'}",
+        "name: '${nope}'",
+    ],
+)
+def test_a_file_that_is_not_plain_yaml_is_refused(content, file):
+    path = file(content)
+    with pytest.raises(UserError) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_names_those_that_are_there(file):
+    there = file("")
+    with pytest.raises(UserError, match=f"nothing.yaml: no such file; there are {there}"):
+        load(there.with_name("nothing.yaml"))
+    with pytest.raises(UserError, match="elsewhere/ holds no YAML file"):
+        load(there.parent / "elsewhere" / "nothing.yaml")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot be read as YAML"):
+        load(tmp_path)
+
+
+def test_resolved_configuration_loads_as_what_it_was(file):
+    overrides = [
+        "train.checkpoints.strides=[{every: 5, until: 20}, {every: 9}]",
+        "model.num_classes=10",
+        "train.lr=3e-4",
+    ]
+    experiment = load(file("seeds: [1, 2]\ndiffusion: {schedule: linear}\nwandb: {entity: me}"), overrides)
+    assert load_resolved(file(to_yaml(experiment))) == experiment
+
+
+def test_resolved_configuration_is_checked(file):
+    with pytest.raises(UserError, match=r'unknown key "train\.stepz"'):
+        load_resolved(file("name: x\ntrain: {stepz: 5}"))
+
+
+@pytest.mark.parametrize("key, field", [pytest.param(key, field, id=key) for key, field in options()])
+def test_every_option_has_a_meaning_and_is_listed(key, field):
+    assert len(field.metadata["meaning"]) > 3
+    listed = "\n".join(option_lines()).split(f"\n  {key} (")
+    assert len(listed) == 2
+    assert listed[1].split("\n")[1].strip() == field.metadata["meaning"]
+
+
+def test_differences_name_what_a_started_run_may_not_change(file):
+    made_with = load(file("name: x"))
+    asked = load(file("name: x"), ["model.dropout=0.1", "train.checkpoints.at=[0]", "diffusion.schedule=linear"])
+    assert differences(made_with, asked) == [
+        "model.dropout: 0.0, now 0.1",
+        "diffusion.schedule: cosine, now linear",
+        "train.checkpoints.at: [0, 5, 10, 25], now [0]",
+    ]
+
+
+def test_differences_ignore_what_a_started_run_may_change(file):
+    overrides = [
+        "train.steps=90000",
+        "runs=elsewhere",
+        "seeds=[7]",
+        "analyze.measures.knn_k=3",
+        "wandb.project=p",
+        "data.root=d",
+    ]
+    made_with, asked = load(file("name: x")), load(file("name: x"), overrides)
+    assert asked != made_with and differences(made_with, asked) == []
+
+
+def test_dry_run_prints_a_configuration_that_loads(file, capsys):
+    with pytest.raises(SystemExit) as end:
+        experiment_command("test", "", [str(file("seed: 4")), "train.steps=77", "--dry-run"])
+    assert not end.value.code
+    resolved = load_resolved(file(capsys.readouterr().out))
+    assert (resolved.seed, resolved.train.steps, resolved.name) == (4, 77, "study")
+
+
+def test_a_misspelt_option_ends_the_command_with_one_line_and_makes_nothing(tmp_path, repository):
+    ended = subprocess.run(
+        [sys.executable, "-m", "train", repository / "configs" / "digits.yaml", "train.stepz=5"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == 'error: command line: unknown key "train.stepz"; did you mean "train.steps"?\n'
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,86 @@
+"""Noise schedules against improved-diffusion's, their end points, and the steps that DDIM takes of them."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from configs.checks import reachable_ddim_steps
+from configs.schema import Diffusion
+from diffusion.schedule import Schedule, ddim_timesteps
+
+BOTH = pytest.mark.parametrize("kind", ["cosine", "linear"])
+
+
+@pytest.mark.parametrize("name", ["unet32", "unet64"], ids=["cosine", "linear"])
+@pytest.mark.parametrize(
+    "quantity", ["betas", "alphas_cumprod", "posterior_variance", "posterior_log_variance_clipped"]
+)
+def test_schedule_is_improved_diffusions(name, quantity, request):
+    """To 1e-12, or to the last digit of 1 where β = 1 − ᾱ_t/ᾱ_{t−1} is small: it differs between C libraries."""
+    reference = request.getfixturevalue(name)
+    actual = getattr(reference.schedule, quantity)
+    assert actual.dtype == torch.float64
+    torch.testing.assert_close(actual, reference[quantity], rtol=1e-12, atol=2e-16)
+
+
+@pytest.mark.parametrize("steps", [10, 100])
+def test_ddim_timesteps_are_improved_diffusions(steps, unet32):
+    assert ddim_timesteps(4000, steps) == unet32[f"ddim{steps}_timesteps"].tolist()
+
+
+@pytest.mark.parametrize("steps", [1000, 4000])
+def test_linear_schedule_runs_between_ddpms_betas(steps):
+    betas = Schedule.of(Diffusion(schedule="linear", steps=steps)).betas
+    assert betas[[0, -1]].tolist() == pytest.approx([0.1 / steps, 20 / steps], rel=1e-12)
+
+
+def test_cosine_schedule_follows_its_formula_up_to_the_largest_beta():
+    schedule = Schedule.of(Diffusion(schedule="cosine", steps=1000))
+    u = torch.arange(1, 1001, dtype=torch.float64) / 1000
+    formula = ((u + 0.008) / 1.008 * math.pi / 2).cos() ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    torch.testing.assert_close(schedule.alphas_cumprod[:-1], formula[:-1], rtol=1e-9, atol=0)
+    assert schedule.betas[-1] == 0.999
+
+
+@BOTH
+def test_signal_falls_from_nearly_all_to_nearly_nothing(kind):
+    alphas_cumprod = Schedule.of(Diffusion(schedule=kind, steps=1000)).alphas_cumprod
+    assert (alphas_cumprod.diff() < 0).all()
+    assert alphas_cumprod[0] > 0.9998
+    assert 0 < alphas_cumprod[-1] < 1e-4
+
+
+@BOTH
+def test_posterior_is_the_one_of_bayes(kind):
+    """q(x_{t−1} | x_0), the posterior averaged over q(x_t | x_0), has mean √ᾱ_{t−1} x_0 and variance 1 − ᾱ_{t−1}."""
+    schedule = Schedule.of(Diffusion(schedule=kind, steps=1000))
+    before, after = schedule.alphas_cumprod_prev, schedule.alphas_cumprod
+    mean = schedule.posterior_mean_x_0 + schedule.posterior_mean_x_t * after.sqrt()
+    variance = schedule.posterior_mean_x_t**2 * (1 - after) + schedule.posterior_variance
+    torch.testing.assert_close(mean, before.sqrt(), rtol=1e-9, atol=0)
+    torch.testing.assert_close(variance, 1 - before, rtol=1e-9, atol=1e-15)
+
+
+@BOTH
+def test_the_first_step_back_is_certain(kind):
+    schedule = Schedule.of(Diffusion(schedule=kind, steps=1000))
+    assert schedule.posterior_variance[0] == 0
+    assert [schedule.posterior_mean_x_0[0].item(), schedule.posterior_mean_x_t[0].item()] == pytest.approx(
+        [1, 0], abs=1e-9
+    )
+    assert schedule.posterior_log_variance_clipped[0] == schedule.posterior_log_variance_clipped[1]
+
+
+@pytest.mark.parametrize("schedule_steps", [10, 97, 1000, 4000])
+def test_ddim_takes_exactly_the_steps_that_the_configuration_allows(schedule_steps):
+    """`reachable_ddim_steps` and `ddim_timesteps` draw the same line."""
+    for steps in range(2, schedule_steps + 1):
+        if steps not in reachable_ddim_steps(schedule_steps):
+            with pytest.raises(ValueError, match="no integer stride"):
+                ddim_timesteps(schedule_steps, steps)
+            continue
+        timesteps = ddim_timesteps(schedule_steps, steps)
+        strides = {b - a for a, b in itertools.pairwise(timesteps)}
+        assert len(timesteps) == steps and timesteps[0] == 0 and timesteps[-1] < schedule_steps and len(strides) == 1

@@ -1,0 +1,139 @@
+"""Checkpoints come back bit for bit, or say what is wrong with them."""
+
+import json
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from configs.schema import Diffusion, Model
+from diffusion.open import open_checkpoint
+from diffusion.unet import UNet
+from records import checkpoint
+from records.checkpoint import DamagedCheckpoint
+
+MODEL = Model(
+    image_size=8, model_channels=8, channel_mult=[1, 2], num_res_blocks=1, attention_resolutions=[4], norm_groups=4
+)
+DIFFUSION = Diffusion(schedule="linear", steps=100, variance="fixed_small", rescale_timesteps=False)
+WEIGHTS = {
+    "a.weight": torch.randn(4, 6, generator=torch.Generator().manual_seed(0)).T,  # not contiguous
+    "a.bias": torch.tensor([float("nan"), float("inf"), -0.0, 1e-45]),
+    "half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+    "scalar": torch.tensor(7),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint folder of step 25 of seed 10."""
+    path = tmp_path / "checkpoints" / "000000025"
+    averages = {key: value + 1 for key, value in WEIGHTS.items()}
+    checkpoint.write(path, 25, 10, MODEL, DIFFUSION, {"model": WEIGHTS, "ema_0.99": averages})
+    return path
+
+
+def bits(tensor: torch.Tensor) -> tuple:
+    return tensor.dtype, tensor.shape, tensor.contiguous().flatten().view(torch.uint8).tolist()
+
+
+def test_weights_come_back_bit_for_bit(folder):
+    read = checkpoint.read(folder)
+    for name, added in [("model", 0), ("ema_0.99", 1)]:
+        weights = read.weights(name)
+        assert weights.keys() == WEIGHTS.keys()
+        assert all(bits(weights[key]) == bits(WEIGHTS[key] + added if added else WEIGHTS[key]) for key in WEIGHTS)
+
+
+def test_description_comes_back_as_it_was(folder):
+    read = checkpoint.read(folder)
+    assert (read.path, read.step, read.seed, read.model, read.diffusion) == (folder, 25, 10, MODEL, DIFFUSION)
+    assert read.digests.keys() == {"model", "ema_0.99"}
+
+
+def test_folder_holds_what_the_format_says_and_the_versions(folder):
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint.json",
+        "ema_0.99.safetensors",
+        "model.safetensors",
+    ]
+    assert [path.name for path in folder.parent.iterdir()] == ["000000025"]
+    versions = json.loads((folder / "checkpoint.json").read_text())["versions"]
+    assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+
+
+def test_weights_that_are_not_there_are_named_beside_those_that_are(folder):
+    with pytest.raises(UserError, match=r'no weights "ema_0\.5", only model, ema_0\.99') as error:
+        checkpoint.read(folder).weights("ema_0.5")
+    assert str(folder) in str(error.value)
+
+
+def cut_off(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_off, flip_a_bit, lambda file: file.unlink()], ids=["cut_off", "flipped_bit", "removed"]
+)
+def test_damaged_weights_are_refused(damage, folder):
+    file = folder / "model.safetensors"
+    damage(file)
+    with pytest.raises(DamagedCheckpoint) as error:
+        checkpoint.read(folder).weights("model")
+    assert str(error.value).startswith(str(file))
+    assert checkpoint.read(folder).weights("ema_0.99").keys() == WEIGHTS.keys()  # the others can still be had
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"step": 1', b"[]", b"null", b"\xff\xfe", b"{}"])
+def test_missing_or_broken_description_is_refused(content, folder):
+    file = folder / "checkpoint.json"
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(DamagedCheckpoint) as error:
+        checkpoint.read(folder)
+    assert str(error.value).startswith(str(file))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", None),
+        ("seed", "zero"),
+        ("digests", None),
+        ("model", None),
+        ("model", 5),
+        ("model", {}),  # which must not become a network of defaults
+        ("model", {"channels": 8}),
+        ("diffusion", {"schedule": "cubic"}),
+    ],
+)
+def test_description_of_the_wrong_kind_is_refused(key, value, folder):
+    file = folder / "checkpoint.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(DamagedCheckpoint) as error:
+        checkpoint.read(folder)
+    assert str(error.value).startswith(str(file))
+
+
+def test_a_checkpoint_opens_as_the_denoiser_it_was(tmp_path):
+    network = UNet.of(MODEL, DIFFUSION)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    checkpoint.write(tmp_path / "one", 0, 0, MODEL, DIFFUSION, {"model": network.state_dict()})
+    denoiser = open_checkpoint(checkpoint.read(tmp_path / "one"), "model", torch.device("cpu"))
+    x_t = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(denoiser.eps(x_t, 40), network.eval()(x_t, torch.tensor([40.0, 40.0])))
+    assert denoiser.shape == (3, 8, 8) and len(denoiser.alphas_cumprod) == 100
+
+
+def test_weights_of_another_network_are_refused(folder):
+    with pytest.raises(UserError, match=f"{folder}: model does not fit the network") as error:
+        open_checkpoint(checkpoint.read(folder), "model", torch.device("cpu"))
+    assert "\n" not in str(error.value)

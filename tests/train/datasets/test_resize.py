@@ -1,0 +1,42 @@
+"""Images are cut to squares as improved-diffusion's data loader does it, to the pixel."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train.datasets.resize import read_images, resized
+
+NAMES = ["grey_131x129", "landscape_217x150", "palette_70x64", "portrait_97x260", "rgba_90x200", "small_20x31"]
+
+
+@pytest.fixture(scope="module")
+def reference(repository):
+    return repository / "tests" / "reference" / "resize"
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_equals_improved_diffusion_to_the_pixel(side, reference):
+    images, damaged = read_images(reference, [f"{name}.png" for name in NAMES], side, channels=3)
+    assert not damaged
+    with np.load(reference / "expected.npz") as expected:
+        for name, image in zip(NAMES, images, strict=True):
+            np.testing.assert_array_equal(image.transpose(1, 2, 0), expected[f"{name}.png@{side}"], err_msg=name)
+
+
+def test_one_channel_is_the_grey_of_the_three(reference):
+    (grey,), _ = read_images(reference, ["landscape_217x150.png"], 32, channels=1)
+    (colour,), _ = read_images(reference, ["landscape_217x150.png"], 32, channels=3)
+    assert grey.shape == (1, 32, 32)
+    np.testing.assert_array_equal(grey[0], np.asarray(Image.fromarray(colour.transpose(1, 2, 0)).convert("L")))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_any_mode_becomes_rgb(mode):
+    square = resized(Image.new(mode, (70, 33)), 16)
+    assert (square.mode, square.size) == ("RGB", (16, 16))
+
+
+def test_sixteen_bits_keep_their_brightness(tmp_path):
+    Image.fromarray(np.full((20, 20), 0x8000, np.uint16)).save(tmp_path / "deep.png")
+    (image,), _ = read_images(tmp_path, ["deep.png"], 8, channels=3)
+    assert np.unique(image) == 128

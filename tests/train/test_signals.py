@@ -1,0 +1,52 @@
+"""Signals: the state is saved at the next step, and training stops, or goes on, as each of them says."""
+
+import signal
+import time
+
+import pytest
+
+from records.layout import saved_steps, seed_folder
+from records.tracking import read_points
+
+LONG = ["train.steps=100000", "train.state_every_minutes=100", "name=long"]
+
+
+@pytest.fixture
+def training(tiny, tmp_path, command_line, start, wait_until):
+    """A training that is some steps on its way, and its folder."""
+    process = start("train", *command_line(tmp_path, *LONG))
+    folder = seed_folder(tiny(*LONG), 0)
+    wait_until(lambda: len(read_points(folder.log)) > 3)
+    return process, folder
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_it_saves_and_stops(training, number, status):
+    process, folder = training
+    assert saved_steps(folder.state) == []
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status and "Traceback" not in said
+    (step,) = saved_steps(folder.state)
+    assert f"stopped by {number.name} after step {step}; the same command goes on from there" in said
+
+
+def test_usr1_saves_and_goes_on(training, wait_until):
+    process, folder = training
+    process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: saved_steps(folder.state))
+    (step,) = saved_steps(folder.state)
+    wait_until(lambda: read_points(folder.log)[-1]["step"] > step + 4)
+    assert process.poll() is None
+
+
+def test_a_shower_of_signals_does_no_harm(training):
+    process, folder = training
+    for _ in range(300):
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.001)
+    for _ in range(50):
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Traceback" not in said
+    assert 1 <= len(saved_steps(folder.state)) <= 2

@@ -1,0 +1,20 @@
+"""python -m train.datasets CONFIG.yaml [key=value …]: prepares the data set of an experiment, without training."""
+
+from configs.command import experiment_command
+from configs.errors import run_command
+
+
+def main(arguments: list[str]) -> None:
+    experiment = experiment_command(
+        "python -m train.datasets", "Prepares the data set of an experiment, or checks a prepared one.", arguments
+    )
+    from train.datasets.prepared import check_digests, prepared_folder, read_about
+
+    path = prepared_folder(experiment.data, experiment.model)
+    check_digests(path)
+    about = read_about(path)
+    count, channels, height, width = about["images"]
+    print(f"{path}: {count:,} images of {height}×{width} pixels, {channels} channels, {about['classes']} classes")
+
+
+run_command(main)

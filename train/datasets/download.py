@@ -1,0 +1,68 @@
+"""Files from the network, whole and with the digest that is expected of them."""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+
+from configs.errors import UserError
+from records.durable import PARTIAL, new_file
+from records.progress import progress
+
+
+def downloaded(url: str, digest: str, folder: Path) -> Path:
+    """The file at `url`, kept in `folder`; `digest` like "md5:…". Only one process at a time may call it.
+
+    Raises UserError where it cannot be had, or is another one.
+    """
+    path = folder / url.rpartition("/")[2]
+    if path.exists() and has_digest(path, digest):
+        return path
+    clear_leftovers(path)
+    with new_file(path) as aside:
+        _download(url, aside)
+        if not has_digest(aside, digest):
+            raise UserError(
+                f"{url} gave a file that is not the expected one (its digest is not {digest}); "
+                "try again later, or get it elsewhere and give its path as data.source="
+            )
+    return path
+
+
+def has_digest(path: Path, digest: str) -> bool:
+    algorithm, _, expected = digest.partition(":")
+    return digest_of(path, algorithm) == expected
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def clear_leftovers(path: Path) -> None:
+    """Removes what died while it was writing the file or folder `path`."""
+    for leftover in path.parent.glob(f"{PARTIAL}{path.name}-*"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _download(url: str, path: Path) -> None:
+    import pooch
+    from requests import RequestException
+
+    pooch.get_logger().setLevel(logging.WARNING)  # the bar says it all
+    with progress(f"downloading {url}", 0, "B") as bar:
+        bar.unit_scale = True
+        try:
+            pooch.HTTPDownloader(progressbar=bar, chunk_size=2**18)(url, str(path), None)
+        except RequestException as error:
+            raise UserError(
+                f"{url} cannot be downloaded ({_reason(error)}); get it by other means and give "
+                "the path of the archive, or of its unpacked folder, as data.source="
+            ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """What lies at the bottom of an error of requests, without the objects it passed through."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error) or type(error).__name__
