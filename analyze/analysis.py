@@ -1,7 +1,7 @@
 """Every checkpoint of one seed → generations and measures, each made once and kept.
 
 analysis/ema_0.9999-T100-N2048-clip-1f0c2b7a/
-  analysis.yaml   generations/000002500.safetensors   000002500.json (its measures)   000002500.failed.json
+  analysis.yaml   generations/000002500/…   000002500.json (its measures)   000002500.failed.json
 """
 
 import dataclasses
@@ -16,24 +16,27 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from analyze import generate
-from analyze.generate import Generations
 from analyze.measures import MEASURES, Measure
+from analyze.measures.unavailable import Unavailable
+from analyze.tensors import ONLY_LAST, Tensors
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Analyze, Experiment
-from diffusion.open import open_checkpoint
-from records import checkpoint
 from records.durable import write_json, write_text
 from records.layout import SeedFolder, saved_steps, seed_folder, step_name
 from records.provenance import versions
 
-NOT_IN_NUMBERS = ("batch_size", "pictures", "measures")  # options of `analyze` that no generation depends on
+NOT_IN_GENERATIONS = (
+    "batch_size",
+    "pictures",
+    "published",
+    "measures",
+)  # options of `analyze` that no generation depends on
 
 
 def fingerprint(options: Analyze) -> str:
     """The name of a way of analysing: readable, and different whenever the generations would be."""
-    shaping = {key: value for key, value in dataclasses.asdict(options).items() if key not in NOT_IN_NUMBERS}
+    shaping = {key: value for key, value in dataclasses.asdict(options).items() if key not in NOT_IN_GENERATIONS}
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
     clip = "clip" if options.clip_denoised else "noclip"
     return f"{options.weights}-T{options.ddim_steps}-N{options.samples}-{clip}-{digest}"
@@ -64,9 +67,6 @@ class SeedAnalysis:
     def failure_file(self, step: int) -> Path:
         return self.folder / f"{step_name(step)}.failed.json"
 
-    def generations_file(self, step: int) -> Path:
-        return self.folder / "generations" / f"{step_name(step)}.safetensors"
-
     @functools.cached_property
     def steps(self) -> list[int]:
         """The checkpoints that are there and belong to the experiment, ascending."""
@@ -75,7 +75,13 @@ class SeedAnalysis:
 
     @property
     def last_step(self) -> int:
+        """The last checkpoint that is there: preliminary, while training has not got to its end."""
         return self.steps[-1]
+
+    def tensors(self, step: int) -> Tensors:
+        """Noise, samples, latents and so on of a checkpoint, made where they are not kept yet."""
+        last = None if step == self.last_step else self.tensors(self.last_step)
+        return Tensors(self.folder / "generations", self.run.checkpoint(step), self.options, last)
 
     def missing(self) -> list[int]:
         """The checkpoints whose measures are not all there, the last one first since the others need it."""
@@ -95,31 +101,28 @@ class SeedAnalysis:
         stale = self._stale_measures(step)
         if not stale:
             return
-        last = {"last_samples": self._last_samples()} if any(measure.needs_last for measure in stale) else {}
-        tensors = {**vars(self.generations(step)), **last}
+        here, needed = self.tensors(step), {name for measure in stale for name in measure.inputs}
+        if "last_samples" in needed:
+            self._check_last(here)
+        tensors = {name: here[name] for name in sorted(needed)}
         results = self.results(step) | {measure.name: self._measured(measure, tensors) for measure in stale}
         write_json(self.results_file(step), {"step": step, "measures": results, "versions": versions()})
 
-    def generations(self, step: int) -> Generations:
-        """Noise, samples and latents of a checkpoint, generated where they are not kept yet."""
-        file = self.generations_file(step)
-        kept = generate.load(file, self.options)
-        if kept is not None:
-            return kept
-        source = checkpoint.read(self.run.checkpoint(step))
-        denoiser = open_checkpoint(source, self.options.weights, device())
-        made = generate.generate(denoiser, self.options)
-        generate.save(made, file, made_from=source.digests[self.options.weights])
-        return made
-
-    def _last_samples(self) -> torch.Tensor:
+    def _check_last(self, here: Tensors) -> None:
+        """Makes the last checkpoint's images first, so that nothing is made in vain where they cannot be had."""
         try:
-            return self.generations(self.last_step).samples
+            here["last_samples"]
         except UserError as error:
-            raise UserError(f"the last checkpoint, which it is compared with, fails: {error}") from None
+            about = "" if here.last is None else "the last checkpoint, which it is compared with, fails: "
+            raise UserError(f"{about}{error}") from None
 
     def _measured(self, measure: Measure, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {**self._conditions(measure), "values": measure.values(tensors, self.options.measures)}
+        """A measure's values with what they depend on, or the reason why it cannot be computed here."""
+        try:
+            found: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
+        except Unavailable as reason:
+            found = {"unavailable": str(reason)}
+        return {**self._conditions(measure), **found}
 
     def _conditions(self, measure: Measure) -> dict[str, Any]:
         """All but the generations that a measure's numbers depend on; they are stale when it changes."""
@@ -128,7 +131,8 @@ class SeedAnalysis:
 
     def _stale_measures(self, step: int) -> list[Measure]:
         known = self.results(step)
-        return [measure for measure in MEASURES if not self._is_fresh(measure, known.get(measure.name))]
+        wanted = [measure for measure in MEASURES if step == self.last_step or not ONLY_LAST & set(measure.inputs)]
+        return [measure for measure in wanted if not self._is_fresh(measure, known.get(measure.name))]
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
         return result is not None and result | self._conditions(measure) == result
@@ -137,7 +141,7 @@ class SeedAnalysis:
         """What is known of a checkpoint: by measure its options, the last step where it matters, and its values."""
         try:
             return json.loads(self.results_file(step).read_text(encoding="utf-8"))["measures"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
 
     def failures(self) -> dict[int, str]:
@@ -145,7 +149,3 @@ class SeedAnalysis:
         files = [self.failure_file(step) for step in self.steps]
         notes = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
         return {note["step"]: note["why"] for note in notes}
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

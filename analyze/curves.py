@@ -33,7 +33,13 @@ def seed_points(analysis: SeedAnalysis) -> list[dict[str, float]]:
 
 
 def _flat(results: dict) -> dict[str, float]:
-    return {f"{measure}/{key}": value for measure, result in results.items() for key, value in result["values"].items()}
+    """The numbers of all measures by "measure/value"; maps and measures that could not be had are left out."""
+    return {
+        f"{measure}/{key}": value
+        for measure, result in results.items()
+        for key, value in result.get("values", {}).items()
+        if isinstance(value, float)
+    }
 
 
 def curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:

@@ -1,68 +1,69 @@
-"""A denoiser and the fixed noise → samples and latents."""
+"""A denoiser and the fixed noise → samples, latents and what else measures ask for, a batch at a time."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialised
 from torch import Tensor
 
 from configs.errors import UserError
 from configs.schema import Analyze
 from diffusion import ddim
 from diffusion.denoiser import Denoiser
-from diffusion.randomness import fixed_noise
-from records.durable import new_file
+
+TRAJECTORY_POINTS = 25  # times at which x_t is kept, the noise and the image among them
 
 
-@dataclass(frozen=True)
-class Generations:
-    """x_T, x_0 and x̂_T of one checkpoint, each float32 [N, C, H, W] on the CPU."""
+def sample(denoiser: Denoiser, noise: Tensor, options: Analyze) -> Tensor:
+    """Images x_0 [N, C, H, W] by DDIM from noise x_T; image i is of class i modulo the number of classes, if any."""
 
-    noise: Tensor
-    samples: Tensor
-    latents: Tensor
+    def run(x_T: Tensor, y: Tensor | None) -> Tensor:
+        return ddim.last(ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, y))
+
+    return _in_batches(denoiser, noise, options, run)
 
 
-def generate(denoiser: Denoiser, options: Analyze) -> Generations:
-    """Images from always the same noise by DDIM, and what DDIM inversion makes of them, a batch at a time.
+def invert(denoiser: Denoiser, images: Tensor, options: Analyze) -> Tensor:
+    """Latents x̂_T [N, C, H, W] by DDIM inversion of images x_0."""
 
-    A class-conditional model makes sample i of class i modulo the number of classes. Raises UserError where the
-    model puts out numbers that are not finite.
-    """
-    noise = fixed_noise(denoiser.shape, options.samples, options.noise_seed)
-    samples, latents = torch.empty_like(noise), torch.empty_like(noise)
-    for start in range(0, len(noise), options.batch_size):
-        batch = slice(start, start + options.batch_size)
-        x_T, y = noise[batch].to(denoiser.device), _labels(denoiser, start, len(noise[batch]))
-        x_0 = ddim.last(ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, y))
-        inverted = ddim.last(ddim.inversion(denoiser, x_0, options.ddim_steps, options.clip_denoised, y))
-        samples[batch], latents[batch] = x_0.cpu(), inverted.cpu()
-    for name, tensor in (("samples", samples), ("latents", latents)):
-        if not tensor.isfinite().all():
-            raise UserError(f"the model's {name} hold numbers that are not finite")
-    return Generations(noise, samples, latents)
+    def run(x_0: Tensor, y: Tensor | None) -> Tensor:
+        return ddim.last(ddim.inversion(denoiser, x_0, options.ddim_steps, options.clip_denoised, y))
+
+    return _in_batches(denoiser, images, options, run)
+
+
+def trajectory(denoiser: Denoiser, noise: Tensor, options: Analyze) -> Tensor:
+    """x_t [K, n, C, H, W] at K evenly spread points of the way from noise x_T [n, C, H, W] to the image."""
+    kept = trajectory_steps(options.ddim_steps)
+
+    def run(x_T: Tensor, y: Tensor | None) -> Tensor:
+        path = ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, y)
+        points = [x_T, *(x for i, x in enumerate(path, start=1) if i in kept)]
+        return torch.stack(points, dim=1)
+
+    return _in_batches(denoiser, noise, options, run).transpose(0, 1).contiguous()
+
+
+def trajectory_steps(ddim_steps: int) -> list[int]:
+    """After how many of the DDIM steps x_t is kept, from 0 (the noise) to all (the image)."""
+    points = min(TRAJECTORY_POINTS, ddim_steps + 1)
+    return [round(i * ddim_steps / (points - 1)) for i in range(points)]
+
+
+def _in_batches(
+    denoiser: Denoiser, inputs: Tensor, options: Analyze, run: Callable[[Tensor, Tensor | None], Tensor]
+) -> Tensor:
+    """run(batch, labels) of all batches, put together on the CPU. Raises UserError where numbers are not finite."""
+    outputs = []
+    for start in range(0, len(inputs), options.batch_size):
+        batch = inputs[start : start + options.batch_size].to(denoiser.device)
+        outputs.append(run(batch, _labels(denoiser, start, len(batch))).float().cpu())
+    made = torch.cat(outputs)
+    if not made.isfinite().all():
+        raise UserError("the model puts out numbers that are not finite")
+    return made
 
 
 def _labels(denoiser: Denoiser, start: int, count: int) -> Tensor | None:
     if denoiser.num_classes is None:
         return None
     return torch.arange(start, start + count, device=denoiser.device) % denoiser.num_classes
-
-
-def save(generations: Generations, path: Path, made_from: str) -> None:
-    """Keeps samples and latents; the noise can be drawn again. `made_from` is the digest of the weights."""
-    with new_file(path) as aside:
-        tensors = {"samples": generations.samples, "latents": generations.latents}
-        aside.write_bytes(serialised(tensors, {"made_from": made_from}))
-
-
-def load(path: Path, options: Analyze) -> Generations | None:
-    """The generations kept at `path`, or None where there are none that can be read."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            samples, latents = file.get_tensor("samples"), file.get_tensor("latents")
-    except (OSError, SafetensorError):
-        return None
-    return Generations(fixed_noise(tuple(samples.shape[1:]), len(samples), options.noise_seed), samples, latents)

@@ -11,13 +11,13 @@ from torch import Tensor
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
 from analyze.figures.curves import ANALYSIS_FIGURES, TRAINING_FIGURE, CurveFigure, draw, to_svg
-from records.pictures import LATENT_RANGE, grid, strip, to_png
 from analyze.findings import findings
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
 from configs.schema import Experiment
 from records.durable import write_text
 from records.layout import report_folder
+from records.pictures import LATENT_RANGE, grid, strip, to_png
 from records.provenance import versions
 from records.tracking import read_points
 
@@ -102,19 +102,19 @@ def _seed_pictures(analysis: SeedAnalysis) -> SeedPictures:
     shown = analysis.options.pictures
     steps = _spread([step for step in analysis.steps if analysis.results(step)])
     for step in steps:
-        here = analysis.generations(step)
+        here = analysis.tensors(step)
         samples.append(
-            _picture(f"step {step:,}", strip(here.samples[:shown]), f"{shown} images generated at step {step}")
+            _picture(f"step {step:,}", strip(here["samples"][:shown]), f"{shown} images generated at step {step}")
         )
         latents.append(
             _picture(
-                f"step {step:,}", strip(here.latents[:shown], LATENT_RANGE), f"their latents inverted at step {step}"
+                f"step {step:,}", strip(here["latents"][:shown], LATENT_RANGE), f"their latents inverted at step {step}"
             )
         )
     if steps:
-        noise = _picture("noise", strip(here.noise[:shown], LATENT_RANGE), f"the {shown} noises x_T")
+        noise = _picture("noise", strip(here["noise"][:shown], LATENT_RANGE), f"the {shown} noises x_T")
         samples, latents = [noise, *samples], [noise, *latents]
-    gallery = _gallery(analysis.generations(steps[-1]).samples, steps[-1]) if steps else None
+    gallery = _gallery(analysis.tensors(steps[-1])["samples"], steps[-1]) if steps else None
     return SeedPictures(analysis.seed, samples, latents, gallery)
 
 

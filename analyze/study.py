@@ -33,9 +33,9 @@ def collect(experiment: Experiment, failed: UserError | None = None) -> None:
     Raises UserError, after all of it is made, where jobs `failed` or a checkpoint is missing.
     """
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    report = write_report(experiment)
     for analysis in analyses:
         wandb.publish(analysis)
-    report = write_report(experiment)
     print("\n" + "\n".join(findings(experiment, curves(analyses))))
     print(f"\nReport: {report}")
     _print_wandb(experiment)

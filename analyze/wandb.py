@@ -7,9 +7,8 @@ import wandb
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import seed_points
-from records.pictures import LATENT_RANGE, strip
-from analyze.generate import Generations
 from records.durable import write_text
+from records.pictures import LATENT_RANGE, strip
 from records.tracking import Point, open_run
 
 
@@ -29,9 +28,9 @@ def publish(analysis: SeedAnalysis) -> None:
 
 
 def _pictures(analysis: SeedAnalysis, step: int) -> Point:
-    here: Generations = analysis.generations(step)
+    here = analysis.tensors(step)
     shown = analysis.options.pictures
     return {
-        "pictures/samples": wandb.Image(strip(here.samples[:shown])),
-        "pictures/latents": wandb.Image(strip(here.latents[:shown], LATENT_RANGE)),
+        "pictures/samples": wandb.Image(strip(here["samples"][:shown])),
+        "pictures/latents": wandb.Image(strip(here["latents"][:shown], LATENT_RANGE)),
     }

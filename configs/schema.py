@@ -146,6 +146,8 @@ class Measures:
 
     knn_k: int = option(50, "neighbours that kNN coverage compares", at_least=1)
     mapping_images: int = option(1000, "images that noise and image are matched among, a chunk", at_least=2)
+    correlation_images: int = option(1000, "images that pixels are correlated over, at most", at_least=3)
+    dino_model: str = option("facebook/dino-vits16", "DINO: name on the Hugging Face hub, or a folder")
 
 
 @dataclass
@@ -161,6 +163,9 @@ class Analyze:
     noise_seed: int = option(0, "seed of the fixed noise x_T", at_least=0)
     batch_size: int = option(256, "images generated at once; numbers do not depend on it beyond rounding", at_least=1)
     pictures: int = option(10, "images shown of each checkpoint", at_least=1, may_change=True)
+    published: Optional[Literal["ddpm_cifar10", "ddpm_imagenet64", "ldm_celeba"]] = option(
+        None, "model of the paper whose numbers stand beside ours; null: none", may_change=True
+    )
     measures: Measures = section(Measures, "options of single measures")
 
 

@@ -2,12 +2,14 @@
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import submitit
 import torch
+from submitit.core.utils import pickle_load
 
 from configs.errors import UserError
 from configs.schema import Cluster
@@ -51,7 +53,8 @@ class LocalRun:
     def _start(self, job: Job) -> None:
         slot = min(set(range(self.cluster.max_parallel)) - {slot for _, slot in self.running.values()})
         gpus = torch.cuda.device_count()
-        executor = submitit.LocalExecutor(self.folder)
+        # A folder for each job: submitit names its files by the process number, which comes again one day.
+        executor = submitit.LocalExecutor(self.folder / f"{job.name.replace(' ', '_')}-{uuid.uuid4().hex[:8]}")
         executor.update_parameters(
             timeout_min=self.cluster.timeout_hours * 60,
             gpus_per_node=1 if gpus else 0,
@@ -76,7 +79,5 @@ def outcome(job: submitit.Job) -> str:
     log = f"(log: {job.paths.stderr})"
     if not job.paths.result_pickle.exists():
         return f"the process died {log}"
-    try:
-        return job.result()
-    except submitit.core.utils.FailedJobError as error:
-        return f"{str(error).strip().splitlines()[-1]} {log}"
+    kind, content = pickle_load(job.paths.result_pickle)
+    return content if kind == "success" else f"{content.strip().splitlines()[-1]} {log}"

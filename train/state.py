@@ -1,5 +1,6 @@
 """What resuming needs: kept apart from checkpoints, the newest two, each complete or not there."""
 
+import json
 import pickle
 import shutil
 import sys
@@ -9,16 +10,19 @@ from typing import Any
 import torch
 
 from configs.errors import UserError
-from records.durable import clear_partial, new_folder
+from records.checkpoint import digest
+from records.durable import clear_partial, new_folder, write_json
 from records.layout import saved_steps, step_name
 
 KEPT = 2
+FILE, DIGEST = "state.pt", "digest.json"
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Saves the state after `step` steps and removes all but the newest ones."""
     with new_folder(folder / step_name(step)) as aside:
-        torch.save({"step": step, **state}, aside / "state.pt")
+        torch.save({"step": step, **state}, aside / FILE)
+        write_json(aside / DIGEST, {FILE: digest(aside / FILE)})
     for old in saved_steps(folder)[:-KEPT]:
         shutil.rmtree(folder / step_name(old))
 
@@ -36,10 +40,13 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     clear_partial(folder)
     steps = saved_steps(folder)
     for step in reversed(steps):
-        file = folder / step_name(step) / "state.pt"
+        file = folder / step_name(step) / FILE
         try:
+            # PyTorch's reader takes a file with a wrong bit for good.
+            if json.loads(file.with_name(DIGEST).read_text(encoding="utf-8"))[FILE] != digest(file):
+                raise ValueError("its digest is not the one that was written")
             return torch.load(file, map_location=device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             reason = [type(error).__name__, *str(error).splitlines()][:2][-1]
             print(f"warning: {file} cannot be read ({reason}); trying the one before", file=sys.stderr)
     if steps:

@@ -59,8 +59,8 @@ def train(experiment: Experiment) -> None:
         raise UserError(f"{folder.root} is at work already: {busy}") from None
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder.root} cannot be written: {error.strerror}; what was saved before is whole, "
-            "mend it and give the same command again"
+            f"{error.filename or folder.root}: {error.strerror or error}; what was saved before is whole: mend this, "
+            "and give the same command again"
         ) from None
 
 

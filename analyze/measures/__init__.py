@@ -1,7 +1,8 @@
 """What is measured of each checkpoint. One measure is one function in one file, and one line below.
 
-A measure's parameters say what it needs: any of the tensors noise, samples, latents and last_samples
-[N, C, H, W], and by keyword options of `configs.schema.Measures`. It returns a dataclass of numbers.
+A measure's parameters say what it needs: any of the tensors of `analyze.tensors`, and by keyword options of
+`configs.schema.Measures`. It returns a dataclass of numbers. What needs reconstructions or a trajectory is measured
+of the last checkpoint alone.
 """
 
 import dataclasses
@@ -13,10 +14,16 @@ from typing import Any
 from torch import Tensor
 
 from analyze.measures.cka import cka
+from analyze.measures.correlation import correlation
+from analyze.measures.dino import dino
 from analyze.measures.distances import distances
+from analyze.measures.early_inverter import early_inverter
+from analyze.measures.interpolation import interpolation_map
 from analyze.measures.knn_coverage import knn_coverage
 from analyze.measures.noise_mapping import noise_mapping
+from analyze.measures.reconstruction import reconstruction
 from analyze.measures.ssim import ssim
+from analyze.measures.svcca import svcca
 from analyze.measures.triangle import triangle
 from configs.schema import Measures
 
@@ -57,7 +64,13 @@ MEASURES = [
     Measure(noise_mapping),
     Measure(knn_coverage),
     Measure(cka),
+    Measure(svcca),
     Measure(ssim),
+    Measure(dino),
     Measure(triangle),
     Measure(distances),
+    Measure(early_inverter),
+    Measure(correlation),
+    Measure(reconstruction),
+    Measure(interpolation_map),
 ]

@@ -12,7 +12,7 @@ class Triangle:
     """Angles in degrees at x_0, x_T and x̂_T.
 
     `…_of_mean` is the arc cosine of the mean cosine, which is what the paper's tables give; `…_mean ± …_std` are
-    over the samples' own angles.
+    over the samples' own angles; `…_most_probable` are whole degrees that add up to 180.
     """
 
     image_of_mean: float
@@ -24,6 +24,9 @@ class Triangle:
     image_std: float
     noise_std: float
     latent_std: float
+    image_most_probable: float
+    noise_most_probable: float
+    latent_most_probable: float
 
 
 def triangle(noise: Tensor, samples: Tensor, latents: Tensor) -> Triangle:
@@ -37,8 +40,26 @@ def triangle(noise: Tensor, samples: Tensor, latents: Tensor) -> Triangle:
     of_mean = [torch.rad2deg(cosine.mean().arccos()).item() for cosine in cosines]
     angles = [torch.rad2deg(cosine.arccos()) for cosine in cosines]
     means, stds = [angle.mean().item() for angle in angles], [angle.std().item() for angle in angles]
-    return Triangle(*of_mean, *means, *stds)
+    return Triangle(*of_mean, *means, *stds, *most_probable(*angles))
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
     return F.cosine_similarity(a, b, dim=1, eps=1e-300).clamp(-1, 1)
+
+
+def most_probable(image: Tensor, noise: Tensor, latent: Tensor) -> tuple[float, ...]:
+    """The whole degrees adding up to 180 that maximise the product of three histograms of angles [N].
+
+    A bin k is [k, k+1). Of equal products the first in the order of (image, noise) counts. Where no product is above 0,
+    as when all angles of a corner share a bin, it is the triangle of whole degrees nearest to the mean angles.
+    """
+    degrees = torch.arange(181, device=image.device)
+    latents = 180 - degrees[:, None] - degrees  # [181, 181], at the image's and the noise's degrees
+    possible, latents = latents >= 0, latents.clamp(min=0)
+    of_image, of_noise, of_latent = (x.floor().long().bincount(minlength=181).double() for x in (image, noise, latent))
+    score = torch.where(possible, of_image[:, None] * of_noise * of_latent[latents], 0.0)
+    if not score.any():
+        from_image, from_noise, from_latent = ((degrees - x.mean()).square() for x in (image, noise, latent))
+        score = torch.where(possible, -(from_image[:, None] + from_noise + from_latent[latents]), -torch.inf)
+    i, j = divmod(int(score.argmax()), 181)
+    return float(i), float(j), float(180 - i - j)

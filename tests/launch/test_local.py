@@ -108,7 +108,7 @@ def test_failures_are_told_in_a_line_each_with_the_log(played):
     assert told["dies"].startswith("the process died (log: ")
     assert told["says"] == "what the user can mend"
     log = Path(re.search(r"last line \(log: (.*?)\)", told["raises"])[1])
-    assert log.parent == played.folder / "jobs" and "ValueError: first line\nlast line" in log.read_text()
+    assert played.folder / "jobs" in log.parents and "ValueError: first line\nlast line" in log.read_text()
 
 
 def test_looks_are_taken_while_jobs_run(played):

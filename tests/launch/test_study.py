@@ -82,8 +82,9 @@ def killed(tmp_path_factory, command_line, launched, start, wait_until) -> Study
     trained = [lambda: saved_steps(state)[-1:] >= [step], lambda: len(list(results.glob("[0-9]*.json"))) >= count]
     for moment in trained:
         launcher = start("launch", *arguments)
-        wait_until(moment)
+        wait_until(lambda launcher=launcher, moment=moment: moment() or launcher.poll() is not None)
         time.sleep(random.random() / 4)
+        assert launcher.poll() in (None, 0), launcher.communicate()
         launcher.kill()
         launcher.wait()
     status, said, complained = launched(arguments)
@@ -102,7 +103,7 @@ def made(study: Study) -> dict[Path, tuple]:
     patterns = (
         "seed_*/checkpoints/*/*",
         "seed_*/analysis/*/*",
-        "seed_*/analysis/*/generations/*",
+        "seed_*/analysis/*/generations/**/*",
         "wandb/offline-run-*/*.wandb",
     )
     files = [file for pattern in patterns for file in folder.glob(pattern) if file.is_file()]
@@ -202,8 +203,8 @@ def test_a_damaged_checkpoint_is_told_and_the_report_is_made(study, launched, co
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     damaged = Study(command_line(tmp_path, *OPTIONS), "")
     analysis = damaged.analyses[1]
-    for file in (analysis.results_file(2), analysis.generations_file(2)):
-        file.unlink()
+    analysis.results_file(2).unlink()
+    shutil.rmtree(analysis.folder / "generations")
     weights = analysis.run.checkpoint(2) / "model.safetensors"
     os.truncate(weights, 1000)
     status, said, complained = launched(damaged.arguments)

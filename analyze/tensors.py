@@ -1,0 +1,87 @@
+"""What measures can ask for of a checkpoint, each made when it is first asked for and kept.
+
+generations/000002500/  samples.safetensors  latents.safetensors  last_latents-000700000.safetensors  …
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
+from torch import Tensor
+
+from analyze.generate import invert, sample, trajectory
+from configs.schema import Analyze
+from diffusion.denoiser import Denoiser
+from diffusion.open import open_checkpoint
+from diffusion.randomness import fixed_noise
+from records import checkpoint
+from records.durable import new_file
+from records.layout import step_name
+
+TRAJECTORY_IMAGES = 256  # of which x_t is kept
+ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # what is made of the last checkpoint alone
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The tensors of one checkpoint by name, float32 on the CPU.
+
+    noise x_T, samples x_0, latents x̂_T, last_samples (the last checkpoint's), last_latents (these, inverted by this
+    checkpoint) and reconstructions (samples made of the latents) are [N, C, H, W]; trajectory is [K, n, C, H, W].
+    """
+
+    folder: Path
+    checkpoint: Path
+    options: Analyze
+    last: "Tensors | None" = None  # of the last checkpoint, where this is another one
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name == "noise":
+            shape = self["samples"].shape[1:]
+            return fixed_noise(tuple(shape), self.options.samples, self.options.noise_seed)
+        if name == "last_samples":
+            return (self.last or self)["samples"]
+        if name == "last_latents" and self.last is None:
+            return self["latents"]
+        return self._kept(name)
+
+    def _kept(self, name: str) -> Tensor:
+        file = self.file(name)
+        try:
+            return load_file(file)[name]
+        except (OSError, SafetensorError):
+            made = MAKERS[name](self)
+        with new_file(file) as aside:
+            aside.write_bytes(serialised({name: made}))
+        return made
+
+    def file(self, name: str) -> Path:
+        """Where a tensor is kept; one that depends on the last checkpoint says which that was."""
+        which = f"-{step_name(int(self.last.checkpoint.name))}" if name == "last_latents" and self.last else ""
+        return self.folder / self.checkpoint.name / f"{name}{which}.safetensors"
+
+    @functools.cached_property
+    def denoiser(self) -> Denoiser:
+        opened = checkpoint.read(self.checkpoint)
+        return open_checkpoint(opened, self.options.weights, device())
+
+    def new_noise(self) -> Tensor:
+        return fixed_noise(self.denoiser.shape, self.options.samples, self.options.noise_seed)
+
+
+MAKERS: dict[str, Callable[[Tensors], Tensor]] = {
+    "samples": lambda it: sample(it.denoiser, it.new_noise(), it.options),
+    "latents": lambda it: invert(it.denoiser, it["samples"], it.options),
+    "last_latents": lambda it: invert(it.denoiser, it["last_samples"], it.options),
+    "reconstructions": lambda it: sample(it.denoiser, it["latents"], it.options),
+    "trajectory": lambda it: trajectory(it.denoiser, it.new_noise()[:TRAJECTORY_IMAGES], it.options),
+}
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
