@@ -29,7 +29,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def load_strictly(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
-    """Loads weights into a network. Raises UserError that tells, shortly, which names and shapes do not fit."""
+    """Loads weights into a network. Raises UserError where they do not fit."""
+    check_fit(network, weights, source)
+    network.load_state_dict(weights)
+
+
+def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Raises UserError that tells, shortly, which names and shapes are not those of the network."""
     own = network.state_dict()
     wrong_shape = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
     problems = {
@@ -42,7 +48,6 @@ def load_strictly(network: nn.Module, weights: dict[str, Tensor], source: Path) 
     told = [f"{_shortly(sorted(names))} {what}" for what, names in problems.items() if names]
     if told:
         raise UserError(f"{source} does not fit the network: {'; '.join(told)}")
-    network.load_state_dict(weights)
 
 
 def _shortly(names: list[str]) -> str:

@@ -1,6 +1,7 @@
 """What a training will cost, before it is started: parameters, operations, memory, disk, checkpoints."""
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from configs.checks import checkpoint_steps
 from configs.schema import Experiment
@@ -20,7 +21,7 @@ def estimate(experiment: Experiment) -> str:
     flop = forward_flop(experiment.model, experiment.diffusion)
     plan = checkpoint_steps(options.checkpoints, options.steps)
     copies = 4 + len(options.ema_rates)  # weights, gradients, two moments of AdamW, averages
-    activations = saved_bytes(experiment, network) * options.batch_size / options.accumulate
+    activations = saved_bytes(experiment) * options.batch_size / options.accumulate
     activations *= BYTES[options.precision] / FLOAT_BYTES
     checkpoint_bytes = parameters * FLOAT_BYTES * (1 + len(options.ema_rates))
     state_bytes = parameters * FLOAT_BYTES * (3 + len(options.ema_rates))
@@ -39,19 +40,21 @@ def estimate(experiment: Experiment) -> str:
     )
 
 
-def saved_bytes(experiment: Experiment, network: UNet) -> float:
+def saved_bytes(experiment: Experiment) -> float:
     """Bytes that one image's forward pass keeps for the backward, in float32, counted without computing anything."""
-    kept: dict[tuple, int] = {}
+    kept: dict[int, int] = {}
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
         if not isinstance(tensor, torch.nn.Parameter):
-            kept[(tensor.untyped_storage()._cdata,)] = tensor.untyped_storage().nbytes()
+            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
         return tensor
 
     model = experiment.model
-    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+    # Fake tensors rather than meta ones: with those, attention would be counted in the form that no device takes.
+    with FakeTensorMode(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        network = UNet.of(model, experiment.diffusion).eval()
         y = torch.zeros(1, dtype=torch.long) if model.num_classes else None
-        network.eval()(torch.empty(1, model.in_channels, model.image_size, model.image_size), torch.empty(1), y)
+        network(torch.empty(1, model.in_channels, model.image_size, model.image_size), torch.empty(1), y)
     return sum(kept.values())
 
 

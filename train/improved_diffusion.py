@@ -17,7 +17,7 @@ from diffusion.unet import UNet
 from records import checkpoint
 from records.durable import new_file, write_text
 from records.layout import seed_folder
-from records.state_dict import load_strictly, read_state_dict
+from records.state_dict import check_fit, read_state_dict
 
 FILE_NAME = re.compile(r"(model|ema_[\d.]+_)(\d{6,})\.pt")
 
@@ -46,7 +46,7 @@ def import_folder(experiment: Experiment, source: Path) -> list[Path]:
     for file in sorted(source.glob("*.pt")):
         if found := FILE_NAME.fullmatch(file.name):
             weights = read_state_dict(file)
-            load_strictly(network, weights, file)
+            check_fit(network, weights, file)
             by_step.setdefault(int(found[2]), {})[found[1].rstrip("_")] = weights
     if not by_step:
         raise UserError(f"{source} holds no model*.pt or ema_*.pt files of improved-diffusion")

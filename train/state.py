@@ -1,5 +1,6 @@
 """What resuming needs: kept apart from checkpoints, the newest two, each complete or not there."""
 
+import io
 import json
 import pickle
 import shutil
@@ -21,7 +22,9 @@ FILE, DIGEST = "state.pt", "digest.json"
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Saves the state after `step` steps and removes all but the newest ones."""
     with new_folder(folder / step_name(step)) as aside:
-        torch.save({"step": step, **state}, aside / FILE)
+        content = io.BytesIO()  # not the file itself: on a full disk torch.save fails with no word about it
+        torch.save({"step": step, **state}, content)
+        (aside / FILE).write_bytes(content.getbuffer())
         write_json(aside / DIGEST, {FILE: digest(aside / FILE)})
     for old in saved_steps(folder)[:-KEPT]:
         shutil.rmtree(folder / step_name(old))

@@ -33,9 +33,8 @@ def test_activations_are_what_autograd_keeps(tiny):
     network = UNet.of(experiment.model, experiment.diffusion).eval()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = network(torch.randn(1, 1, 8, 8), torch.zeros(1))
-    with torch.device("meta"):
-        counted = saved_bytes(experiment, UNet.of(experiment.model, experiment.diffusion))
-    assert output.requires_grad and counted == pytest.approx(sum(held.values()), rel=0.1)
+    assert output.requires_grad
+    assert saved_bytes(experiment) == pytest.approx(sum(held.values()), rel=0.05)
 
 
 @pytest.mark.parametrize(

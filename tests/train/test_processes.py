@@ -45,14 +45,14 @@ def test_importance_sampling_is_shared_too(points):
 
 
 def test_the_number_of_processes_may_change_between_two_starts(points, tiny, tmp_path, command_line, start, wait_until):
-    long = ["train.steps=400", "train.state_every_minutes=100"]
+    long = ["train.steps=120", "train.state_every_minutes=100"]
     process = start(*TORCHRUN, *command_line(tmp_path, *OPTIONS, *long, "name=changing"))
     folder = seed_folder(tiny("name=changing"), 0)
     wait_until(lambda: len(read_points(folder.log)) > 20)
     os.kill(process.pid, signal.SIGTERM)  # torchrun hands it on to both
     process.communicate(timeout=120)
     (stopped_at,) = saved_steps(folder.state)
-    assert 20 <= stopped_at < 400
+    assert 20 <= stopped_at < 120
     compare(points("train", overrides=[*long, "name=changing"]), points("train", overrides=[*long, "name=straight"]))
 
 
