@@ -147,7 +147,9 @@ class Measures:
     knn_k: int = option(50, "neighbours that kNN coverage compares", at_least=1)
     mapping_images: int = option(1000, "images that noise and image are matched among, a chunk", at_least=2)
     correlation_images: int = option(1000, "images that pixels are correlated over, at most", at_least=3)
-    dino_model: str = option("facebook/dino-vits16", "DINO: name on the Hugging Face hub, or a folder")
+    dino_model: Optional[str] = option(
+        "facebook/dino-vits16", "DINO: its name on the Hugging Face hub, or a folder; null: not measured"
+    )
 
 
 @dataclass

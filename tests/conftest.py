@@ -165,6 +165,7 @@ TINY = [
     "analyze.pictures=3",
     "analyze.measures.knn_k=3",
     "analyze.measures.mapping_images=4",
+    "analyze.measures.dino_model=/absent",
     "wandb.mode=disabled",
 ]
 

@@ -34,8 +34,8 @@ def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str) -> Dino:
     if samples.shape[1] not in (1, 3):
         raise Unavailable(f"DINO looks at images of 1 or 3 channels; these have {samples.shape[1]}")
     model = _model(dino_model, samples.device)
-    if isinstance(model, Unavailable):
-        raise model
+    if isinstance(model, str):
+        raise Unavailable(model)
     total = 0.0
     for now, last in zip(samples.split(IMAGES_AT_ONCE), last_samples.split(IMAGES_AT_ONCE), strict=True):
         total += F.cosine_similarity(_features(model, now), _features(model, last), dim=1).sum().item()
@@ -68,14 +68,14 @@ def _model(name: str, device: torch.device) -> Any:
     try:
         import transformers
     except ImportError:
-        return Unavailable("DINO needs transformers, which is not installed: pip install noisemap[dino]")
+        return "DINO needs transformers, which is not installed: pip install noisemap[dino]"
     try:
         return _load(transformers, name).to(device).eval()
     except Unavailable as reason:
-        return reason
+        return str(reason)
     except Exception as error:  # whatever the hub, the network or the file raise
         why = str(error).strip().partition("\n")[0] or type(error).__name__
-        return Unavailable(
+        return (
             f"the weights {name} of DINO cannot be had ({why}); "
             "analyze.measures.dino_model may name a folder that holds them"
         )

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 WINDOW = 7  # pixels
-IMAGES_AT_ONCE = 256
+IMAGES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from analyze.measures import MEASURES
 from records import checkpoint
 
 STEPS = [0, 2, 5, 8]
+ONLY_OF_THE_LAST = {"reconstruction", "interpolation_map"}
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def changed(analysis: SeedAnalysis, **options) -> SeedAnalysis:
 
 
 def values(analysis: SeedAnalysis, step: int) -> dict[str, dict[str, float]]:
-    return {name: result["values"] for name, result in analysis.results(step).items()}
+    return {name: result["values"] for name, result in analysis.results(step).items() if "values" in result}
 
 
 def generations(analysis: SeedAnalysis, step: int) -> list[Path]:
@@ -64,7 +65,9 @@ def test_every_measure_of_every_checkpoint_is_there_and_kept(trained):
     again = SeedAnalysis(trained.experiment, 0)
     assert again.missing() == [] and again.failures() == {}
     for step in STEPS:
-        assert again.results(step).keys() == {measure.name for measure in MEASURES}
+        wanted = {measure.name for measure in MEASURES if step == 8 or measure.name not in ONLY_OF_THE_LAST}
+        assert again.results(step).keys() == wanted
+        assert "DINO" in again.results(step)["dino"]["unavailable"]
         assert json.loads(trained.results_file(step).read_text())["versions"]["torch"] == torch.__version__
     assert values(again, 8)["cka"]["biased"] == pytest.approx(1) and values(again, 0)["cka"]["biased"] < 0.9999
 
@@ -114,7 +117,8 @@ def test_results_do_not_depend_on_the_batch_size(done):
     for old, new in zip(files["before"], files["after"], strict=True):
         old, new = (json.loads(file.read_text())["measures"] for file in (old, new))
         for name in old:
-            assert new[name]["values"] == pytest.approx(old[name]["values"], rel=1e-5, abs=1e-5)
+            if name not in ("dino", "interpolation_map"):
+                assert new[name]["values"] == pytest.approx(old[name]["values"], rel=1e-5, abs=1e-5), name
 
 
 def test_a_later_last_checkpoint_makes_stale_what_was_compared_with_it(done, as_if_trained):
@@ -123,8 +127,8 @@ def test_a_later_last_checkpoint_makes_stale_what_was_compared_with_it(done, as_
     assert longer.steps == [0, 2, 5, 12] and longer.missing() == [12, 5, 2, 0]
     longer.analyse(longer.missing())
     after = values(longer, 2)
-    assert longer.missing() == [] and written(longer, 2) == kept
-    assert {name for name in after if after[name] != before[name]} == {"knn_coverage", "cka", "ssim"}
+    assert longer.missing() == [] and set(kept) <= set(written(longer, 2))
+    assert {name for name in after if after[name] != before[name]} == {"knn_coverage", "cka", "svcca", "ssim", "early_inverter"}
 
 
 def test_a_damaged_checkpoint_is_noted_and_the_others_go_on(trained):

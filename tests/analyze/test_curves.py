@@ -65,4 +65,4 @@ def test_curves_are_what_analysis_left(as_if_trained):
     stored = [json.loads(one.results_file(5).read_text())["measures"]["triangle"]["values"] for one in analyses]
     for name in stored[0]:
         assert found[f"triangle/{name}"].values[5] == [one[name] for one in stored]
-    assert all(curve.steps == [0, 2, 5, 8] for curve in found.values())
+    assert all(curve.steps == [0, 2, 5, 8] for name, curve in found.items() if not name.startswith("reconstruction"))

@@ -1,11 +1,12 @@
-"""Generations are a function of the weights, the fixed noise and the options of `analyze`, and come back as kept."""
+"""Images, latents and trajectories: DDIM on batches, the same for every batch size."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
 
-from analyze.generate import generate, load, save
+from analyze.generate import TRAJECTORY_POINTS, invert, sample, trajectory, trajectory_steps
 from configs.errors import UserError
 from configs.schema import Analyze, Diffusion
 from diffusion import ddim
@@ -23,34 +24,49 @@ def denoiser(randomised) -> Denoiser:
     return Denoiser(randomised(num_classes=4), ALPHAS_CUMPROD, (3, 8, 8), 0.25, 4, torch.device("cpu"))
 
 
+NOISE = fixed_noise((3, 8, 8), 7, seed=3)
+
+
 def with_options(**changed) -> Analyze:
     return dataclasses.replace(OPTIONS, **changed)
 
 
 @pytest.mark.parametrize("clip", [True, False])
 def test_samples_and_latents_are_ddims(clip, denoiser):
-    """Of the fixed noise, the classes taken in turn."""
-    made = generate(denoiser, with_options(clip_denoised=clip))
+    """Of the noise that is given, the classes taken in turn."""
+    options = with_options(clip_denoised=clip)
+    samples = sample(denoiser, NOISE, options)
     y = torch.tensor([0, 1, 2, 3, 0, 1, 2])
-    assert torch.equal(made.noise, fixed_noise((3, 8, 8), 7, seed=3))
-    assert torch.equal(made.samples, ddim.last(ddim.sampling(denoiser, made.noise, 4, clip, y)))
-    assert torch.equal(made.latents, ddim.last(ddim.inversion(denoiser, made.samples, 4, clip, y)))
-    assert (made.samples.abs().max() <= 1) == clip
+    assert torch.equal(samples, ddim.last(ddim.sampling(denoiser, NOISE, 4, clip, y)))
+    assert torch.equal(invert(denoiser, samples, options), ddim.last(ddim.inversion(denoiser, samples, 4, clip, y)))
+    assert (samples.abs().max() <= 1) == clip
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_the_batch_size_does_not_matter(batch_size, denoiser, relative_error):
     """Beyond rounding, which the first step of the inversion enlarges by √(ᾱ / (1 − ᾱ)) = 320."""
-    made, expected = generate(denoiser, with_options(batch_size=batch_size)), generate(denoiser, OPTIONS)
-    assert torch.equal(made.noise, expected.noise)
-    assert relative_error(made.samples, expected.samples) < 1e-5
-    assert relative_error(made.latents, expected.latents) < 1e-4
+    options, expected = with_options(batch_size=batch_size), sample(denoiser, NOISE, OPTIONS)
+    assert relative_error(sample(denoiser, NOISE, options), expected) < 1e-5
+    assert relative_error(invert(denoiser, expected, options), invert(denoiser, expected, OPTIONS)) < 1e-4
+    assert relative_error(trajectory(denoiser, NOISE, options), trajectory(denoiser, NOISE, OPTIONS)) < 1e-5
 
 
 def test_more_samples_leave_the_first_ones_alone(denoiser, relative_error):
-    few, many = generate(denoiser, with_options(samples=4)), generate(denoiser, OPTIONS)
-    assert relative_error(few.samples, many.samples[:4]) < 1e-5
-    assert relative_error(few.latents, many.latents[:4]) < 1e-4
+    assert relative_error(sample(denoiser, NOISE[:4], OPTIONS), sample(denoiser, NOISE, OPTIONS)[:4]) < 1e-5
+
+
+def test_a_trajectory_goes_from_the_noise_to_the_image(denoiser):
+    path = trajectory(denoiser, NOISE, OPTIONS)
+    assert path.shape == (5, 7, 3, 8, 8)
+    assert torch.equal(path[0], NOISE) and torch.equal(path[-1], sample(denoiser, NOISE, OPTIONS))
+
+
+@pytest.mark.parametrize("ddim_steps", [2, 10, 24, 25, 100, 4000])
+def test_points_of_a_trajectory_are_spread_evenly(ddim_steps):
+    steps = trajectory_steps(ddim_steps)
+    gaps = {b - a for a, b in itertools.pairwise(steps)}
+    assert steps[0] == 0 and steps[-1] == ddim_steps and len(steps) == min(TRAJECTORY_POINTS, ddim_steps + 1)
+    assert max(gaps) - min(gaps) <= 1 and min(gaps) >= 1
 
 
 @pytest.mark.parametrize("number, clip", [("nan", True), ("nan", False), ("inf", False)])
@@ -64,20 +80,4 @@ def test_numbers_that_are_not_finite_are_refused(number, clip, denoiser):
 
     broken = dataclasses.replace(denoiser, network=network)
     with pytest.raises(UserError, match="not finite"):
-        generate(broken, with_options(clip_denoised=clip))
-
-
-def test_what_was_kept_comes_back_bit_for_bit(denoiser, tmp_path):
-    made = generate(denoiser, OPTIONS)
-    save(made, tmp_path / "deep" / "one", made_from="digest")
-    kept = load(tmp_path / "deep" / "one", OPTIONS)
-    assert all(torch.equal(value, vars(made)[name]) for name, value in vars(kept).items())
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["one"]
-
-
-@pytest.mark.parametrize("left", [None, 0, 5, 1000], ids=["no file", "empty", "five bytes", "cut off"])
-def test_what_cannot_be_read_is_not_there(left, denoiser, tmp_path):
-    if left is not None:
-        save(generate(denoiser, OPTIONS), tmp_path / "one", made_from="digest")
-        (tmp_path / "one").write_bytes((tmp_path / "one").read_bytes()[:left])
-    assert load(tmp_path / "one", OPTIONS) is None
+        sample(broken, NOISE, with_options(clip_denoised=clip))

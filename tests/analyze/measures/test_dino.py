@@ -1,15 +1,17 @@
 """DINO's similarity through a tiny network of its kind, and what is said where it cannot be had."""
 
+import importlib
 import sys
 import time
 
 import pytest
 import torch
 
-from analyze.measures import dino as module
 from analyze.measures.dino import CROP, IMAGES_AT_ONCE, MEAN, STD, dino, prepared
 from analyze.measures.unavailable import Unavailable
 from configs.errors import UserError
+
+module = importlib.import_module("analyze.measures.dino")  # the package has the function by this name
 
 
 @pytest.fixture(autouse=True)

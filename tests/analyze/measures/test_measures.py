@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from analyze.measures import MEASURES
 from configs.schema import Measures
@@ -15,8 +17,14 @@ ASKED = {
     "ssim": (["samples", "last_samples"], {}, True),
     "triangle": (["noise", "samples", "latents"], {}, False),
     "distances": (["noise", "samples", "latents"], {}, False),
+    "svcca": (["samples", "last_samples"], {}, True),
+    "dino": (["samples", "last_samples"], {"dino_model": "/absent"}, True),
+    "early_inverter": (["noise", "last_samples", "last_latents"], {}, True),
+    "correlation": (["noise", "samples", "latents"], {"correlation_images": 11}, False),
+    "reconstruction": (["samples", "reconstructions"], {}, False),
+    "interpolation_map": (["noise", "latents", "trajectory"], {}, False),
 }
-CHOSEN = Measures(knn_k=3, mapping_images=7)
+CHOSEN = Measures(knn_k=3, mapping_images=7, correlation_images=11, dino_model="/absent")
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -30,9 +38,27 @@ def test_names_are_given_once():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("measure", MEASURES, ids=[measure.name for measure in MEASURES])
+def test_every_measure_is_listed_above():
+    assert {measure.name for measure in MEASURES} == ASKED.keys()
+
+
+WITHOUT_A_MODEL = [measure for measure in MEASURES if measure.name != "dino"]
+
+
+@pytest.mark.parametrize("measure", WITHOUT_A_MODEL, ids=[measure.name for measure in WITHOUT_A_MODEL])
 def test_values_are_finite_numbers_that_json_keeps(measure, drawn):
-    tensors = {name: drawn(20) for name in ("noise", "samples", "latents", "last_samples")}
+    names = ("noise", "samples", "latents", "last_samples", "last_latents", "reconstructions")
+    tensors = {name: drawn(20) for name in names} | {"trajectory": torch.stack([drawn(20)[:6], drawn(20)[:6]])}
     values = measure.values(tensors, CHOSEN)
-    assert values and all(type(value) is float and math.isfinite(value) for value in values.values())
-    assert json.loads(json.dumps(values)) == values
+    numbers = list(flattened(values.values()))
+    assert numbers and all(type(value) is float and math.isfinite(value) for value in numbers)
+    assert list(flattened(json.loads(json.dumps(values)).values())) == numbers
+
+
+def flattened(values) -> Iterator[float]:
+    """The numbers of nested sequences."""
+    for value in values:
+        if isinstance(value, (tuple, list)):
+            yield from flattened(value)
+        else:
+            yield value

@@ -1,9 +1,10 @@
 """SVCCA against exact singular vectors, subspaces that share a known part, and what must leave it alone."""
 
+import importlib
+
 import pytest
 import torch
 
-from analyze.measures import svcca as module
 from analyze.measures.svcca import Svcca, svcca
 
 
@@ -71,7 +72,7 @@ def test_constant_pixels_and_the_order_of_images_change_nothing(drawn):
 def test_the_size_of_blocks_changes_nothing(drawn, monkeypatch):
     samples, last = drawn(30), drawn(30)
     found = svcca(samples, last).mean
-    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 7)
+    monkeypatch.setattr(importlib.import_module("analyze.measures.svcca"), "PIXELS_AT_ONCE", 7)
     assert svcca(samples, last).mean == pytest.approx(found, rel=1e-9)
 
 
