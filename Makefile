@@ -12,8 +12,9 @@ demo: $(READY)  ## train on scikit-learn's digits, analyse every checkpoint, wri
 train-cifar: $(READY)  ## CIFAR-10 as Nichol & Dhariwal trained it, on all GPUs of this machine
 	@$(BIN)/python -m launch.here configs/cifar10.yaml $(ARGS)
 
+# One thread each: several PyTorch processes that take all cores slow each other tenfold.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
-from analyze.figures.curves import ANALYSIS_FIGURES, TRAINING_FIGURE, CurveFigure, draw, to_svg
+from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, CurveFigure, draw, to_svg
+from analyze.figures.pictures import spread
 from analyze.findings import findings
+from analyze.tables import as_text, tables
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
 from configs.schema import Experiment
@@ -23,6 +25,12 @@ from records.tracking import read_points
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
 STEPS_SHOWN = 10  # checkpoints of which pictures are shown
+PAPER_FIGURES = {
+    "fig02_triangle": "The triangle of noise, image and latent, drawn to scale from its most probable angles.",
+    "fig03_interpolation": "Distance of x_t from the line from noise (λ = 0) to latent (λ = 1); nearest λ marked.",
+    "fig08_mapping_mistakes": "Wrongly assigned noises and images, and what attracts most of the others, with counts.",
+    "fig09_pixel_variance": "The plainest and the most varied images, with the variance of their pixels.",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,13 @@ def write_report(experiment: Experiment) -> Path:
             experiment=experiment,
             findings=findings(experiment, measured),
             missing=missing(experiment),
-            plots=[*_plots(ANALYSIS_FIGURES, measured), *_plots([TRAINING_FIGURE], training_curves(analyses))],
+            unavailable=unavailable(analyses),
+            plots=[
+                *_plots((*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES), measured),
+                *_plots([TRAINING_FIGURE], training_curves(analyses)),
+            ],
+            figures=_paper_figures(path.parent / "figures"),
+            tables=[(table, as_text(table)) for table in tables(experiment)],
             pictures=[_seed_pictures(analysis) for analysis in analyses],
             final=[(name, curve.steps[-1], curve.mean[-1], curve.std[-1]) for name, curve in measured.items()],
             settings=to_yaml(experiment),
@@ -83,6 +97,12 @@ def missing(experiment: Experiment) -> list[str]:
     return sentences
 
 
+def unavailable(analyses: list[SeedAnalysis]) -> list[str]:
+    """Why measures could not be computed, each reason once: they are missing everywhere, and all else is there."""
+    results = [one.results(step) for one in analyses for step in one.steps]
+    return sorted({result["unavailable"] for all in results for result in all.values() if "unavailable" in result})
+
+
 def training_curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:
     values: dict[str, dict[int, list[float]]] = {name: {} for name in TRAINING_FIGURE.curves}
     for analysis in analyses:
@@ -90,6 +110,12 @@ def training_curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:
             for name in values.keys() & point.keys():
                 values[name].setdefault(point["step"], []).append(point[name])
     return {name: Curve(name, by_step) for name, by_step in values.items() if by_step}
+
+
+def _paper_figures(folder: Path) -> list[Picture]:
+    """Those of the paper's figures that are no curves, where they have been drawn."""
+    files = [(file, description) for name, description in PAPER_FIGURES.items() for file in folder.glob(f"{name}.png")]
+    return [Picture(text, _data_uri("image/png", file.read_bytes()), text) for file, text in files]
 
 
 def _plots(specs, measured: dict[str, Curve]) -> list[Plot]:
@@ -100,7 +126,7 @@ def _plots(specs, measured: dict[str, Curve]) -> list[Plot]:
 def _seed_pictures(analysis: SeedAnalysis) -> SeedPictures:
     samples, latents = [], []
     shown = analysis.options.pictures
-    steps = _spread([step for step in analysis.steps if analysis.results(step)])
+    steps = spread([step for step in analysis.steps if analysis.results(step)], STEPS_SHOWN)
     for step in steps:
         here = analysis.tensors(step)
         samples.append(
@@ -125,13 +151,6 @@ def _gallery(samples: Tensor, step: int) -> Picture:
 
 def _picture(label: str, image: Image.Image, description: str) -> Picture:
     return Picture(label, _data_uri("image/png", to_png(image)), description)
-
-
-def _spread(steps: list[int]) -> list[int]:
-    """At most STEPS_SHOWN of the steps, evenly spread over their order, the first and the last among them."""
-    if len(steps) <= STEPS_SHOWN:
-        return steps
-    return [steps[round(i * (len(steps) - 1) / (STEPS_SHOWN - 1))] for i in range(STEPS_SHOWN)]
 
 
 def _data_uri(kind: str, data: bytes) -> str:

@@ -4,7 +4,9 @@ from analyze import wandb
 from analyze.analysis import SeedAnalysis
 from analyze.curves import curves
 from analyze.findings import findings
+from analyze.paper import write_figures
 from analyze.report import missing, write_report
+from analyze.tables import write_tables
 from configs.errors import UserError
 from configs.schema import Experiment
 from records.layout import experiment_folder
@@ -33,11 +35,13 @@ def collect(experiment: Experiment, failed: UserError | None = None) -> None:
     Raises UserError, after all of it is made, where jobs `failed` or a checkpoint is missing.
     """
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    report = write_report(experiment)
+    figures, written, report = write_figures(experiment), write_tables(experiment), write_report(experiment)
     for analysis in analyses:
         wandb.publish(analysis)
     print("\n" + "\n".join(findings(experiment, curves(analyses))))
-    print(f"\nReport: {report}")
+    print(f"\nReport:  {report}")
+    print(f"Figures: {report.parent / 'figures'} ({len(figures)} files)")
+    print(f"Tables:  {report.parent / 'tables'} ({len(written)} files)")
     _print_wandb(experiment)
     lacking = [str(failed)] if failed else missing(experiment)
     if lacking:
@@ -47,5 +51,5 @@ def collect(experiment: Experiment, failed: UserError | None = None) -> None:
 def _print_wandb(experiment: Experiment) -> None:
     folder = experiment_folder(experiment)
     if resolved_mode(experiment) == "offline" and offline_runs(folder):
-        print(f"W&B:    {len(offline_runs(folder))} offline runs; look at them with  wandb leet {folder / 'wandb'}")
-        print(f"        or upload them with  wandb sync {folder / 'wandb'}/offline-run-*  (after wandb login)")
+        print(f"W&B:     {len(offline_runs(folder))} offline runs; look at them with  wandb leet {folder / 'wandb'}")
+        print(f"         or upload them with  wandb sync {folder / 'wandb'}/offline-run-*  (after wandb login)")

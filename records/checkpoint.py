@@ -86,7 +86,7 @@ def read(path: Path) -> Checkpoint:
         )
     except OSError as error:
         raise DamagedCheckpoint(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, OmegaConfBaseException) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
         raise DamagedCheckpoint(f"{file} is damaged: {str(error).splitlines()[0]}") from None
 
 

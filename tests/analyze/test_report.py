@@ -86,6 +86,8 @@ def test_findings_plots_and_pictures_are_on_the_page(analysed):
             "Alignment with the final images",
             "Angles of the triangle",
             "Distances",
+            "Angles of the triangle, last images",
+            "Distances, last images",
             "Training loss",
         )
     ]

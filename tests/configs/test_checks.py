@@ -46,18 +46,16 @@ def test_a_number_that_is_none_is_refused(value, asked):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (
-            ["data.name=cifar10", "model.in_channels=3"],
-            r"32 pixels, not .*image_size=16; set .*=32, .*data\.name=folder",
-        ),
-        (["data.name=imagenet64", "model.in_channels=3"], r"64 pixels, not .*=16; set model\.image_size=64"),
-        (["data.name=cifar10", "model.image_size=32"], r"3 colour channels, not .*=1; set model\.in_channels=3"),
+        (["model.image_size=64"], r"32 pixels, not .*image_size=64; set .*=32, .*data\.name=folder"),
+        (["data.name=imagenet64"], r"64 pixels, not .*=32; set model\.image_size=64"),
+        (["model.in_channels=1"], r"cifar10 has 3 colour channels, not .*=1; set model\.in_channels=3"),
+        (["data.name=digits"], r"digits has 1 colour channels, not .*=3; set model\.in_channels=1"),
         (["data.name=folder", "model.in_channels=4"], r"1 or 3 colour channels, not model\.in_channels=4"),
-        (["data.source=digits"], r"data\.name=digits comes with scikit-learn"),
+        (["data.name=digits", "model.in_channels=1", "data.source=x"], r"data\.name=digits comes with scikit-learn"),
         (["train.loss=vlb", "diffusion.variance=fixed_large"], r"train\.loss=vlb trains the variance"),
-        (["train.accumulate=5"], r"train\.batch_size=32 is not a multiple of train\.accumulate=5"),
+        (["train.accumulate=5"], r"train\.batch_size=128 is not a multiple of train\.accumulate=5"),
         (["name=../elsewhere"], r'name="\.\./elsewhere" cannot be a folder'),
-        (["train.ema_rates=[0.99,0.99]"], r"train\.ema_rates=.* names one twice"),
+        (["train.ema_rates=[0.9999,0.9999]"], r"train\.ema_rates=.* names one twice"),
         (
             ["analyze.ddim_steps=99"],
             r"analyze\.ddim_steps=99 cannot be reached.*diffusion\.steps=4000.*96, 98, 100, 103",

@@ -134,6 +134,6 @@ def test_a_checkpoint_opens_as_the_denoiser_it_was(tmp_path):
 
 
 def test_weights_of_another_network_are_refused(folder):
-    with pytest.raises(UserError, match=f"{folder}: model does not fit the network") as error:
+    with pytest.raises(UserError, match=f"{folder}/model does not fit the network") as error:
         open_checkpoint(checkpoint.read(folder), "model", torch.device("cpu"))
     assert "\n" not in str(error.value)

@@ -121,13 +121,6 @@ def test_digits_say_what_they_are(prepare):
     assert (made.folder / "copy.npy").read_bytes() == (made.folder / "images.npy").read_bytes(), "as numpy writes it"
 
 
-def test_digits_have_no_source_and_one_colour(prepare, tmp_path):
-    with pytest.raises(UserError, match="comes with scikit-learn"):
-        prepare("digits", tmp_path, channels=1)
-    with pytest.raises(UserError, match=r"set model.in_channels=1"):
-        prepare("digits")
-
-
 def test_a_prepared_set_needs_its_source_no_more(picture, prepare):
     source = picture("a.png")
     made = prepare("folder", source, side=4)

@@ -1,0 +1,37 @@
+"""What the documentation shows works as it is written there."""
+
+import re
+
+import torch
+
+from analyze.measures import MEASURES, Measure
+from configs.schema import Measures
+
+
+def code_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_example_of_a_measure_is_one(repository, tmp_path, monkeypatch):
+    (code,) = code_blocks((repository / "docs" / "measures.md").read_text(encoding="utf-8"), "python")
+    (tmp_path / "brightness.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    from brightness import brightness
+
+    measure = Measure(brightness)
+    assert measure.name == "brightness" and measure.inputs == ["samples"] and not measure.needs_last
+    values = measure.values({"samples": torch.tensor([0.5, -0.5])[:, None, None, None].expand(2, 3, 4, 4)}, Measures())
+    assert values["mean"] == 0 and abs(values["std"] - 0.5**0.5) < 1e-12
+
+
+def test_every_measure_is_documented(repository):
+    text = (repository / "docs" / "measures.md").read_text(encoding="utf-8")
+    assert [measure.name for measure in MEASURES if f"`{measure.name}`" not in text] == []
+
+
+def test_the_tree_of_the_readme_names_every_file(repository):
+    """Of the rooms: a newcomer finds anything in one guess."""
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    rooms = ("configs", "records", "diffusion", "train", "launch", "analyze")
+    files = [file for room in rooms for file in (repository / room).glob("*.py") if not file.name.startswith("__")]
+    assert [str(file.relative_to(repository)) for file in files if file.name not in text] == []
