@@ -69,7 +69,12 @@ def test_one_point_and_many_are_drawn_too(values):
 
 def test_early_inverter_has_two_panels_with_their_units(curves, texts):
     written = texts(draw_panels(EARLY_INVERTER_FIGURES, curves))
-    assert {"(a) Angles of the triangle, last images", "angle, degrees", "(b) Distances, last images", "L2 distance"} <= set(written)
+    assert {
+        "(a) Angles of the triangle, last images",
+        "angle, degrees",
+        "(b) Distances, last images",
+        "L2 distance",
+    } <= set(written)
     assert all(name.startswith("early_inverter/") for spec in EARLY_INVERTER_FIGURES for name in spec.curves)
 
 
