@@ -23,7 +23,7 @@ from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Analyze, Experiment
 from records.durable import write_json, write_text
-from records.layout import SeedFolder, saved_steps, seed_folder, step_name
+from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
 from records.provenance import versions
 
 NOT_IN_GENERATIONS = (
@@ -81,7 +81,8 @@ class SeedAnalysis:
     def tensors(self, step: int) -> Tensors:
         """Noise, samples, latents and so on of a checkpoint, made where they are not kept yet."""
         last = None if step == self.last_step else self.tensors(self.last_step)
-        return Tensors(self.folder / "generations", self.run.checkpoint(step), self.options, last)
+        training = data_folder(self.experiment.data, self.experiment.model)
+        return Tensors(self.folder / "generations", self.run.checkpoint(step), self.options, training, last)
 
     def missing(self) -> list[int]:
         """The checkpoints whose measures are not all there, the last one first since the others need it."""
@@ -131,8 +132,12 @@ class SeedAnalysis:
 
     def _stale_measures(self, step: int) -> list[Measure]:
         known = self.results(step)
-        wanted = [measure for measure in MEASURES if step == self.last_step or not ONLY_LAST & set(measure.inputs)]
+        wanted = [measure for measure in MEASURES if self._is_wanted(measure, step)]
         return [measure for measure in wanted if not self._is_fresh(measure, known.get(measure.name))]
+
+    def _is_wanted(self, measure: Measure, step: int) -> bool:
+        there = step == self.last_step or not ONLY_LAST & set(measure.inputs)
+        return there and measure.is_on(self.options.measures)
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
         return result is not None and result | self._conditions(measure) == result

@@ -93,8 +93,15 @@ def missing(experiment: Experiment) -> list[str]:
         absent = [step for step in planned if not analysis.results(step) and step not in failures]
         if absent:
             shown = ", ".join(map(str, absent[:5])) + (" …" if len(absent) > 5 else "")
-            sentences.append(f"seed {seed}: not trained or not analysed yet: step {shown}")
+            sentences.append(f"seed {seed}: not trained or not analysed yet: step {shown}{_preliminary(analysis)}")
     return sentences
+
+
+def _preliminary(analysis: SeedAnalysis) -> str:
+    """A warning where the last checkpoint of all is not there yet, and an earlier one stands in for it."""
+    if not analysis.steps or analysis.last_step == analysis.experiment.train.steps:
+        return ""
+    return f"; preliminary: what is compared with the last checkpoint is compared with step {analysis.last_step}"
 
 
 def unavailable(analyses: list[SeedAnalysis]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -23,6 +24,7 @@ from records import checkpoint
 from records.durable import new_file
 from records.layout import step_name
 
+TRAINING_IMAGES = 50_000  # that generated ones are compared with
 TRAJECTORY_IMAGES = 256  # of which x_t is kept
 ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # what is made of the last checkpoint alone
 
@@ -33,17 +35,21 @@ class Tensors:
 
     noise x_T, samples x_0, latents x̂_T, last_samples (the last checkpoint's), last_latents (these, inverted by this
     checkpoint) and reconstructions (samples made of the latents) are [N, C, H, W]; trajectory is [K, n, C, H, W].
+    training_images are uint8 [M, C, H, W], M = 0 where they are not prepared.
     """
 
     folder: Path
     checkpoint: Path
     options: Analyze
+    training: Path  # the prepared data set, if there is one
     last: "Tensors | None" = None  # of the last checkpoint, where this is another one
 
     def __getitem__(self, name: str) -> Tensor:
         if name == "noise":
             shape = self["samples"].shape[1:]
             return fixed_noise(tuple(shape), self.options.samples, self.options.noise_seed)
+        if name == "training_images":
+            return training_images(self.training)
         if name == "last_samples":
             return (self.last or self)["samples"]
         if name == "last_latents" and self.last is None:
@@ -81,6 +87,16 @@ MAKERS: dict[str, Callable[[Tensors], Tensor]] = {
     "reconstructions": lambda it: sample(it.denoiser, it["latents"], it.options),
     "trajectory": lambda it: trajectory(it.denoiser, it.new_noise()[:TRAJECTORY_IMAGES], it.options),
 }
+
+
+@functools.lru_cache(maxsize=1)
+def training_images(folder: Path) -> Tensor:
+    """At most TRAINING_IMAGES of a prepared data set, evenly spread, uint8 [M, C, H, W]."""
+    if not (folder / "images.npy").exists():
+        return torch.empty(0, 1, 1, 1, dtype=torch.uint8)
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    chosen = np.linspace(0, len(images) - 1, min(TRAINING_IMAGES, len(images))).round().astype(int)
+    return torch.from_numpy(images[chosen])
 
 
 def device() -> torch.device:

@@ -150,6 +150,9 @@ class Measures:
     dino_model: Optional[str] = option(
         "facebook/dino-vits16", "DINO: its name on the Hugging Face hub, or a folder; null: not measured"
     )
+    fid_network: Optional[str] = option(
+        None, "FID: a TorchScript file of your Inception network, uint8 images → features; null: not measured"
+    )
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.schema import Experiment
+from configs.schema import Data, Experiment, Model
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class SeedFolder:
 
 def step_name(step: int) -> str:
     return f"{step:09d}"
+
+
+def data_folder(data: Data, model: Model) -> Path:
+    """The prepared data set of an experiment."""
+    return Path(data.root) / f"{data.name}_{model.image_size}"
 
 
 def experiment_folder(experiment: Experiment) -> Path:

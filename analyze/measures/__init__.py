@@ -18,6 +18,7 @@ from analyze.measures.correlation import correlation
 from analyze.measures.dino import dino
 from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
+from analyze.measures.fid import fid
 from analyze.measures.interpolation import interpolation_map
 from analyze.measures.knn_coverage import knn_coverage
 from analyze.measures.noise_mapping import noise_mapping
@@ -47,12 +48,16 @@ class Measure:
         names = [name for name, kind in self._parameters() if kind is inspect.Parameter.KEYWORD_ONLY]
         return {name: getattr(chosen, name) for name in names}
 
+    def is_on(self, chosen: Measures) -> bool:
+        """Whether it is measured: an option that is null switches its measure off."""
+        return None not in self.options(chosen).values()
+
     @property
     def needs_last(self) -> bool:
         """Whether its numbers depend on the last checkpoint's images as well."""
         return any(name.startswith("last_") for name in self.inputs)
 
-    def values(self, tensors: dict[str, Tensor], chosen: Measures) -> dict[str, float]:
+    def values(self, tensors: dict[str, Tensor], chosen: Measures) -> dict[str, Any]:
         result = self.function(*(tensors[name] for name in self.inputs), **self.options(chosen))
         return dataclasses.asdict(result)
 
@@ -67,6 +72,7 @@ MEASURES = [
     Measure(svcca),
     Measure(ssim),
     Measure(dino),
+    Measure(fid),
     Measure(triangle),
     Measure(distances),
     Measure(early_inverter),

@@ -24,15 +24,13 @@ class Dino:
     mean: float
 
 
-def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str | None) -> Dino:
+def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str) -> Dino:
     """The cosine of the CLS features of each image [N, C, H, W] in [−1, 1] and of the last checkpoint's.
 
     `dino_model` is a vision transformer of 224 pixels: a name on Hugging Face's hub or a folder. Raises Unavailable
     where it cannot be had, or where the images have neither 1 nor 3 channels. Source: Caron et al. (2021); the
     paper, Figures 7 and 10.
     """
-    if dino_model is None:
-        raise Unavailable("DINO is switched off: analyze.measures.dino_model is null")
     if samples.shape[1] not in (1, 3):
         raise Unavailable(f"DINO looks at images of 1 or 3 channels; these have {samples.shape[1]}")
     model = _model(dino_model, samples.device)

@@ -16,6 +16,7 @@ import numpy as np
 from configs.errors import UserError
 from configs.schema import Data, Model
 from records.durable import new_folder, write_json
+from records.layout import data_folder
 from records.lock import Busy, held, this_process
 from records.progress import progress
 from train.datasets import cifar10, digits, folder, imagenet64
@@ -37,7 +38,7 @@ def prepared_folder(data: Data, model: Model) -> Path:
 
     Raises UserError where options do not fit, the source cannot be read, or what is there is another set or damaged.
     """
-    path = Path(data.root) / f"{data.name}_{model.image_size}"
+    path = data_folder(data, model)
     try:
         if not path.exists():
             with _alone(path):

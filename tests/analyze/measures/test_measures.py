@@ -19,6 +19,7 @@ ASKED = {
     "distances": (["noise", "samples", "latents"], {}, False),
     "svcca": (["samples", "last_samples"], {}, True),
     "dino": (["samples", "last_samples"], {"dino_model": "/absent"}, True),
+    "fid": (["samples", "training_images"], {"fid_network": None}, False),
     "early_inverter": (["noise", "last_samples", "last_latents"], {}, True),
     "correlation": (["noise", "samples", "latents"], {"correlation_images": 11}, False),
     "reconstruction": (["samples", "reconstructions"], {}, False),
@@ -42,7 +43,7 @@ def test_every_measure_is_listed_above():
     assert {measure.name for measure in MEASURES} == ASKED.keys()
 
 
-WITHOUT_A_MODEL = [measure for measure in MEASURES if measure.name != "dino"]
+WITHOUT_A_MODEL = [measure for measure in MEASURES if measure.name not in ("dino", "fid")]
 
 
 @pytest.mark.parametrize("measure", WITHOUT_A_MODEL, ids=[measure.name for measure in WITHOUT_A_MODEL])
