@@ -13,7 +13,8 @@ from analyze.curves import Curve, curves
 from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, CurveFigure, draw, to_svg
 from analyze.figures.pictures import spread
 from analyze.findings import findings
-from analyze.tables import as_text, tables
+from analyze.table_formats import as_text
+from analyze.tables import tables
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
 from configs.schema import Experiment

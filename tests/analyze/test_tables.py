@@ -11,9 +11,7 @@ import statistics
 import pytest
 
 from analyze.analysis import SeedAnalysis
-from analyze.tables import (
-    LAYOUTS,
-    PUBLISHED,
+from analyze.table_formats import (
     Column,
     Row,
     Table,
@@ -22,15 +20,11 @@ from analyze.tables import (
     escaped,
     mathematical,
     plain,
-    pooled_std,
-    published_values,
-    tables,
-    tables_of,
     to_csv,
     to_latex,
     to_markdown,
-    write_tables,
 )
+from analyze.tables import LAYOUTS, PUBLISHED, pooled_std, published_values, tables, tables_of, write_tables
 from records.durable import write_json
 from records.layout import report_folder
 
