@@ -89,7 +89,8 @@ def draw_mistakes(samples: Tensor, found: MappingMistakes) -> Figure:
             ),
             Row("image of the noise\nnearest to it", samples[to_noise.nearest[:COLUMNS]]),
             _attractor_row("images of noises\nnearest to several", found.attracting_noises, samples, "images"),
-        ]
+        ],
+        at_least=COLUMNS,
     )
 
 
@@ -151,9 +152,9 @@ def spread(steps: Sequence[int], shown: int = STEPS_SHOWN) -> list[int]:
 
 
 @styled
-def draw_rows(rows: Sequence[Row], margin: float = MARGIN) -> Figure:
-    """Rows of images of one size below each other; images are as large as the longest row allows."""
-    columns = max([1, *(len(row.images) for row in rows)])
+def draw_rows(rows: Sequence[Row], margin: float = MARGIN, at_least: int = 1) -> Figure:
+    """Rows of images of one size below each other, as large as the longest row, or one of `at_least` images, allows."""
+    columns = max([at_least, *(len(row.images) for row in rows)])
     _, _, height, width = rows[0].images.shape
     image = (PAGE - margin - BORDER) / columns * height / (width + GAP)  # inches, as all below
     total = 2 * BORDER + sum(_above(row) + image + _below(row) for row in rows)

@@ -141,3 +141,16 @@ def test_steps_are_spread_evenly_in_the_logarithm():
     assert max(ratios) / min(ratios) < 1.2
     assert spread([0, 2, 5, 8]) == [0, 2, 5, 8]
     assert spread(list(range(100)), 4) == [0, 1, 10, 99]
+
+
+def test_few_mistakes_are_no_larger_than_many():
+    """One wrong pair does not fill the page."""
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(12, 3, 8, 8, generator=generator).clamp(-1, 1)
+    one = samples.clone()
+    one[1] = samples[0]
+    few, many = (draw_mistakes(samples, mapping_mistakes(noise, samples)) for noise in (one, samples.roll(1, 0)))
+    heights = [
+        max(axes.get_position().height * figure.get_figheight() for axes in figure.axes) for figure in (few, many)
+    ]
+    assert heights[0] == pytest.approx(heights[1])
