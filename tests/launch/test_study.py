@@ -132,8 +132,12 @@ def test_the_end_of_the_output_is_findings_report_and_wandb(study):
     report = report_folder(study.experiment) / "index.html"
     lines = study.said.splitlines()
     place = lines.index(sentences[0])
-    assert lines[place : place + 3] == sentences and lines[place + 4] == f"Report: {report}"
-    assert lines[place + 5].startswith("W&B:    4 offline runs") and len(lines) == place + 7
+    assert lines[place : place + 3] == sentences and lines[place + 4] == f"Report:  {report}"
+    assert lines[place + 5 : place + 7] == [
+        f"Figures: {report.parent / 'figures'} (22 files)",
+        f"Tables:  {report.parent / 'tables'} (9 files)",
+    ]
+    assert lines[place + 7].startswith("W&B:     4 offline runs") and len(lines) == place + 9
 
 
 def test_everything_is_there(study):
@@ -212,4 +216,4 @@ def test_a_damaged_checkpoint_is_told_and_the_report_is_made(study, launched, co
     assert status == 2 and re.match(r"error: the study is not complete: seed 10, step 2: ", sentence)
     assert str(weights) in sentence and "Traceback" not in complained
     page = (report_folder(damaged.experiment) / "index.html").read_text()
-    assert "What is missing" in page and str(weights) in page and f"Report: {report_folder(damaged.experiment)}" in said
+    assert "What is missing" in page and str(weights) in page and f"Report:  {report_folder(damaged.experiment)}" in said
