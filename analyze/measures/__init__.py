@@ -26,7 +26,11 @@ from analyze.measures.reconstruction import reconstruction
 from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
 from analyze.measures.triangle import triangle
+from configs.errors import UserError
 from configs.schema import Measures
+
+# Tensors that hold something of each of the same images, and so have the same shape.
+ONE_SHAPE = frozenset({"noise", "samples", "latents", "last_samples", "last_latents", "reconstructions"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class Measure:
         return any(name.startswith("last_") for name in self.inputs)
 
     def values(self, tensors: dict[str, Tensor], chosen: Measures) -> dict[str, Any]:
+        """The measure's numbers by name. Raises UserError where images that belong together differ in shape."""
+        shapes = {name: tuple(tensors[name].shape) for name in self.inputs if name in ONE_SHAPE}
+        if len(set(shapes.values())) > 1:
+            told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise UserError(f"{self.name} compares images of one shape [N, C, H, W]; here are {told}")
         result = self.function(*(tensors[name] for name in self.inputs), **self.options(chosen))
         return dataclasses.asdict(result)
 

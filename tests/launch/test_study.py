@@ -216,4 +216,6 @@ def test_a_damaged_checkpoint_is_told_and_the_report_is_made(study, launched, co
     assert status == 2 and re.match(r"error: the study is not complete: seed 10, step 2: ", sentence)
     assert str(weights) in sentence and "Traceback" not in complained
     page = (report_folder(damaged.experiment) / "index.html").read_text()
-    assert "What is missing" in page and str(weights) in page and f"Report:  {report_folder(damaged.experiment)}" in said
+    assert (
+        "What is missing" in page and str(weights) in page and f"Report:  {report_folder(damaged.experiment)}" in said
+    )

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from analyze.measures import MEASURES
+from configs.errors import UserError
 from configs.schema import Measures
 
 ASKED = {
@@ -63,3 +64,9 @@ def flattened(values) -> Iterator[float]:
             yield from flattened(value)
         else:
             yield value
+
+
+def test_images_of_the_wrong_shape_are_refused(drawn):
+    (measure,) = (measure for measure in MEASURES if measure.name == "cka")
+    with pytest.raises(UserError, match=r"cka compares images of one shape .* samples \[20, .*, last_samples \[19, "):
+        measure.values({"samples": drawn(20), "last_samples": drawn(19)}, CHOSEN)
