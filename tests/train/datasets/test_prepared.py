@@ -41,6 +41,8 @@ def command(repository, tmp_path, root):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A background job of a shell is deaf to Ctrl-C, and so would be what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return start
