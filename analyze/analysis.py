@@ -26,12 +26,8 @@ from records.durable import write_json, write_text
 from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
 from records.provenance import versions
 
-NOT_IN_GENERATIONS = (
-    "batch_size",
-    "pictures",
-    "published",
-    "measures",
-)  # options of `analyze` that no generation depends on
+# Options of `analyze` that no generation depends on.
+NOT_IN_GENERATIONS = ("batch_size", "pictures", "published", "measures")
 
 
 def fingerprint(options: Analyze) -> str:

@@ -56,14 +56,8 @@ def _in_batches(
     outputs = []
     for start in range(0, len(inputs), options.batch_size):
         batch = inputs[start : start + options.batch_size].to(denoiser.device)
-        outputs.append(run(batch, _labels(denoiser, start, len(batch))).float().cpu())
+        outputs.append(run(batch, denoiser.labels(start, len(batch))).float().cpu())
     made = torch.cat(outputs)
     if not made.isfinite().all():
         raise UserError("the model puts out numbers that are not finite")
     return made
-
-
-def _labels(denoiser: Denoiser, start: int, count: int) -> Tensor | None:
-    if denoiser.num_classes is None:
-        return None
-    return torch.arange(start, start + count, device=denoiser.device) % denoiser.num_classes

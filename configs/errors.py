@@ -10,6 +10,12 @@ class UserError(Exception):
     status = 2  # that the process ends with
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, in a line: its first one, or its name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def run_command(main: Callable[[list[str]], None]) -> None:
     """Runs `main` on the command line's arguments; a UserError or Ctrl-C ends the process with its status."""
     try:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.checks import check
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Experiment
 
 
@@ -76,8 +76,7 @@ def _merge(config: Any, changes: DictConfig, source: str) -> Any:
         return OmegaConf.merge(config, changes)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         key = getattr(error, "full_key", None)
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{source}: {f'{key}: ' if key else ''}{reason}{_allowed(key)}") from None
+        raise UserError(f"{source}: {f'{key}: ' if key else ''}{first_line(error)}{_allowed(key)}") from None
 
 
 def _misplaced(changes: DictConfig) -> Iterator[str]:
@@ -116,7 +115,7 @@ def _checked(config: DictConfig, source: str) -> Experiment:
     try:
         experiment = typing.cast(Experiment, OmegaConf.to_object(config))
     except OmegaConfBaseException as error:
-        raise UserError(f"{source}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{source}: {first_line(error)}") from None
     check(experiment, source)
     return experiment
 

@@ -22,6 +22,12 @@ class Denoiser:
     num_classes: int | None
     device: torch.device
 
+    def labels(self, start: int, count: int) -> Tensor | None:
+        """The classes y [count] of samples start, start + 1, …: each its number modulo the classes, if any."""
+        if self.num_classes is None:
+            return None
+        return torch.arange(start, start + count, device=self.device) % self.num_classes
+
     def eps(self, x_t: Tensor, timestep: int, y: Tensor | None = None) -> Tensor:
         """The noise [N, C, H, W] that the network sees in x_t [N, C, H, W] of classes y [N] at one timestep."""
         t = torch.full((len(x_t),), timestep * self.timestep_scale, device=x_t.device)

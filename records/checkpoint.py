@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Diffusion, Model
 from records.durable import new_folder, write_json
 from records.provenance import versions
@@ -87,7 +87,7 @@ def read(path: Path) -> Checkpoint:
     except OSError as error:
         raise DamagedCheckpoint(f"{file} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
-        raise DamagedCheckpoint(f"{file} is damaged: {str(error).splitlines()[0]}") from None
+        raise DamagedCheckpoint(f"{file} is damaged: {first_line(error)}") from None
 
 
 def _typed(kind: type, values: dict) -> Any:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 
 NAMES_SHOWN = 3
 
@@ -21,8 +21,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         raise UserError(f"{path} holds more than tensors and is not opened; save its state_dict() alone") from None
     except Exception as error:  # whatever PyTorch's reader fails with on a file that is something else
-        reason = [type(error).__name__, *str(error).splitlines()][:2][-1]
-        raise UserError(f"{path} cannot be read as a state dict: {reason}") from None
+        raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path} is not a state dict: a dictionary of tensors by name is expected")
     return content

@@ -25,10 +25,11 @@ def sample_grid(experiment: Experiment, network: UNet, ema: Ema, device: torch.d
 
     denoiser = as_denoiser(averaged, model, diffusion, device)
     x_T = fixed_noise(denoiser.shape, IMAGES, options.noise_seed).to(device)
-    y = torch.arange(IMAGES, device=device) % model.num_classes if model.num_classes else None
     network.eval()
     try:
-        x_0 = ddim.last(ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, y))
+        x_0 = ddim.last(
+            ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, denoiser.labels(0, IMAGES))
+        )
     finally:
         network.train()
     return grid(x_0.float().cpu(), COLUMNS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from records.checkpoint import digest
 from records.durable import clear_partial, new_folder, write_json
 from records.layout import saved_steps, step_name
@@ -50,8 +50,7 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
                 raise ValueError("its digest is not the one that was written")
             return torch.load(file, map_location=device, weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            reason = [type(error).__name__, *str(error).splitlines()][:2][-1]
-            print(f"warning: {file} cannot be read ({reason}); trying the one before", file=sys.stderr)
+            print(f"warning: {file} cannot be read ({first_line(error)}); trying the one before", file=sys.stderr)
     if steps:
         raise UserError(
             f"{folder}: none of the saved states can be read; remove the folder to train from the beginning"

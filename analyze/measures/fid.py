@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from analyze.measures.unavailable import Unavailable
+from configs.errors import first_line
 
 IMAGES_AT_ONCE = 64
 
@@ -59,8 +60,7 @@ def _seen_training(network: str, images: _Same, device: torch.device) -> Any:
         size = (3, *images.tensor.shape[2:])
         metric = FrechetInceptionDistance(features, reset_real_features=False, input_img_size=size).to(device)
     except Exception as error:  # whatever the file or what is in it raise
-        why = [type(error).__name__, *str(error).strip().splitlines()][:2][-1]
-        return f"the network of FID, analyze.measures.fid_network={network}, cannot be used ({why})"
+        return f"the network of FID, analyze.measures.fid_network={network}, cannot be used ({first_line(error)})"
     metric.set_dtype(torch.float64)
     for batch in images.tensor.split(IMAGES_AT_ONCE):
         metric.update(_colours(batch.to(device)), real=True)
