@@ -1,4 +1,4 @@
-"""Every checkpoint of one seed → generations and measures, each made once and kept.
+"""Checkpoints → generations and measures, each made once and kept.
 
 analysis/ema_0.9999-T100-N2048-clip-1f0c2b7a/
   analysis.yaml   generations/000002500/…   000002500.json (its measures)   000002500.failed.json
@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from analyze.tensors import ONLY_LAST, Tensors
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Analyze, Experiment
+from diffusion.open import open_checkpoint_folder
 from records.durable import write_json, write_text
 from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
 from records.provenance import versions
@@ -34,51 +35,39 @@ def fingerprint(options: Analyze) -> str:
     """The name of a way of analysing: readable, and different whenever the generations would be."""
     shaping = {key: value for key, value in dataclasses.asdict(options).items() if key not in NOT_IN_GENERATIONS}
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
-    clip = "clip" if options.clip_denoised else "noclip"
+    clip = "noclip" if options.clip_denoised is False else "clip"
     return f"{options.weights}-T{options.ddim_steps}-N{options.samples}-{clip}-{digest}"
 
 
-@dataclass(frozen=True)
-class SeedAnalysis:
-    """One way of analysing the checkpoints of one seed."""
+class Analysis:
+    """One way of analysing some checkpoints: what is made and measured of each, and what is kept of it.
 
-    experiment: Experiment
-    seed: int
+    What they are, where they are and where to keep it is for the two kinds below and in analyze.model to say.
+    """
 
-    @property
-    def options(self) -> Analyze:
-        return self.experiment.analyze
+    options: Analyze
+    folder: Path
+    steps: Sequence[int]  # of the checkpoints that are there, ascending
 
-    @property
-    def run(self) -> SeedFolder:
-        return seed_folder(self.experiment, self.seed)
+    def tensors(self, step: int) -> Tensors:
+        """Noise, samples, latents and so on of a checkpoint, made where they are not kept yet."""
+        raise NotImplementedError
 
-    @property
-    def folder(self) -> Path:
-        return self.run.analysis(fingerprint(self.options))
-
-    def results_file(self, step: int) -> Path:
-        return self.folder / f"{step_name(step)}.json"
-
-    def failure_file(self, step: int) -> Path:
-        return self.folder / f"{step_name(step)}.failed.json"
-
-    @functools.cached_property
-    def steps(self) -> list[int]:
-        """The checkpoints that are there and belong to the experiment, ascending."""
-        planned = set(checkpoint_steps(self.experiment.train.checkpoints, self.experiment.train.steps))
-        return [step for step in saved_steps(self.run.checkpoints) if step in planned]
+    def measured(self, step: int) -> list[Measure]:
+        """What is measured of a checkpoint."""
+        there = [one for one in MEASURES if step == self.last_step or not ONLY_LAST & set(one.inputs)]
+        return [measure for measure in there if measure.is_on(self.options.measures)]
 
     @property
     def last_step(self) -> int:
         """The last checkpoint that is there: preliminary, while training has not got to its end."""
         return self.steps[-1]
 
-    def tensors(self, step: int) -> Tensors:
-        """Noise, samples, latents and so on of a checkpoint, made where they are not kept yet."""
-        last = None if step == self.last_step else self.tensors(self.last_step)
-        training = data_folder(self.experiment.data, self.experiment.model)
-        return Tensors(self.folder / "generations", self.run.checkpoint(step), self.options, training, last)
+    def results_file(self, step: int) -> Path:
+        return self.folder / f"{step_name(step)}.json"
+
+    def failure_file(self, step: int) -> Path:
+        return self.folder / f"{step_name(step)}.failed.json"
 
     def missing(self) -> list[int]:
         """The checkpoints whose measures are not all there, the last one first since the others need it."""
@@ -128,12 +117,7 @@ class SeedAnalysis:
 
     def _stale_measures(self, step: int) -> list[Measure]:
         known = self.results(step)
-        wanted = [measure for measure in MEASURES if self._is_wanted(measure, step)]
-        return [measure for measure in wanted if not self._is_fresh(measure, known.get(measure.name))]
-
-    def _is_wanted(self, measure: Measure, step: int) -> bool:
-        there = step == self.last_step or not ONLY_LAST & set(measure.inputs)
-        return there and measure.is_on(self.options.measures)
+        return [one for one in self.measured(step) if not self._is_fresh(one, known.get(one.name))]
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
         return result is not None and result | self._conditions(measure) == result
@@ -150,3 +134,35 @@ class SeedAnalysis:
         files = [self.failure_file(step) for step in self.steps]
         notes = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
         return {note["step"]: note["why"] for note in notes}
+
+
+@dataclass(frozen=True)
+class SeedAnalysis(Analysis):
+    """The analysis of the checkpoints of one seed of an experiment."""
+
+    experiment: Experiment
+    seed: int
+
+    @property
+    def options(self) -> Analyze:  # type: ignore[override]
+        return self.experiment.analyze
+
+    @property
+    def run(self) -> SeedFolder:
+        return seed_folder(self.experiment, self.seed)
+
+    @property
+    def folder(self) -> Path:  # type: ignore[override]
+        return self.run.analysis(fingerprint(self.options))
+
+    @functools.cached_property
+    def steps(self) -> list[int]:  # type: ignore[override]
+        """The checkpoints that are there and belong to the experiment, ascending."""
+        planned = set(checkpoint_steps(self.experiment.train.checkpoints, self.experiment.train.steps))
+        return [step for step in saved_steps(self.run.checkpoints) if step in planned]
+
+    def tensors(self, step: int) -> Tensors:
+        last = None if step == self.last_step else self.tensors(self.last_step)
+        training = data_folder(self.experiment.data, self.experiment.model)
+        opener = functools.partial(open_checkpoint_folder, self.run.checkpoint(step), self.options.weights)
+        return Tensors(self.folder / "generations", step, self.options, opener, training, last)

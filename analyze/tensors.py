@@ -15,17 +15,17 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import Tensor
 
-from analyze.generate import invert, sample, trajectory
+from analyze.generate import decoded, invert, sample, trajectory
 from configs.schema import Analyze
 from diffusion.denoiser import Denoiser
-from diffusion.open import open_checkpoint
 from diffusion.randomness import fixed_noise
-from records import checkpoint
 from records.durable import new_file
 from records.layout import step_name
 
 TRAINING_IMAGES = 50_000  # that generated ones are compared with
 TRAJECTORY_IMAGES = 256  # of which x_t is kept
+PICTURED = 1_000  # codes that are decoded
+NO_IMAGES = torch.empty(0, 1, 1, 1, dtype=torch.uint8)
 ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # what is made of the last checkpoint alone
 
 
@@ -39,17 +39,19 @@ class Tensors:
     """
 
     folder: Path
-    checkpoint: Path
+    step: int
     options: Analyze
-    training: Path  # the prepared data set, if there is one
+    opener: Callable[[torch.device], Denoiser]
+    training: Path | None = None  # the prepared data set, if there is one
     last: "Tensors | None" = None  # of the last checkpoint, where this is another one
+    are_codes: bool = False  # samples are an autoencoder's codes, which it makes images of
 
     def __getitem__(self, name: str) -> Tensor:
         if name == "noise":
             shape = self["samples"].shape[1:]
             return fixed_noise(tuple(shape), self.options.samples, self.options.noise_seed)
         if name == "training_images":
-            return training_images(self.training)
+            return training_images(self.training) if self.training else NO_IMAGES
         if name == "last_samples":
             return (self.last or self)["samples"]
         if name == "last_latents" and self.last is None:
@@ -68,24 +70,29 @@ class Tensors:
 
     def file(self, name: str) -> Path:
         """Where a tensor is kept; one that depends on the last checkpoint says which that was."""
-        which = f"-{step_name(int(self.last.checkpoint.name))}" if name == "last_latents" and self.last else ""
-        return self.folder / self.checkpoint.name / f"{name}{which}.safetensors"
+        which = f"-{step_name(self.last.step)}" if name == "last_latents" and self.last else ""
+        return self.folder / step_name(self.step) / f"{name}{which}.safetensors"
+
+    @property
+    def images(self) -> Tensor:
+        """What the samples look like, [N, C, H, W] in [−1, 1]; of codes the first PICTURED are decoded and kept."""
+        return self._kept("images").float() / 127.5 - 1 if self.are_codes else self["samples"]
 
     @functools.cached_property
-    def denoiser(self) -> Denoiser:
-        opened = checkpoint.read(self.checkpoint)
-        return open_checkpoint(opened, self.options.weights, device())
+    def denoisers(self) -> list[Denoiser]:
+        return [self.opener(device) for device in devices()]
 
     def new_noise(self) -> Tensor:
-        return fixed_noise(self.denoiser.shape, self.options.samples, self.options.noise_seed)
+        return fixed_noise(self.denoisers[0].shape, self.options.samples, self.options.noise_seed)
 
 
 MAKERS: dict[str, Callable[[Tensors], Tensor]] = {
-    "samples": lambda it: sample(it.denoiser, it.new_noise(), it.options),
-    "latents": lambda it: invert(it.denoiser, it["samples"], it.options),
-    "last_latents": lambda it: invert(it.denoiser, it["last_samples"], it.options),
-    "reconstructions": lambda it: sample(it.denoiser, it["latents"], it.options),
-    "trajectory": lambda it: trajectory(it.denoiser, it.new_noise()[:TRAJECTORY_IMAGES], it.options),
+    "samples": lambda it: sample(it.denoisers, it.new_noise(), it.options),
+    "latents": lambda it: invert(it.denoisers, it["samples"], it.options),
+    "last_latents": lambda it: invert(it.denoisers, it["last_samples"], it.options),
+    "reconstructions": lambda it: sample(it.denoisers, it["latents"], it.options),
+    "trajectory": lambda it: trajectory(it.denoisers, it.new_noise()[:TRAJECTORY_IMAGES], it.options),
+    "images": lambda it: decoded(it.denoisers, it["samples"][:PICTURED], it.options),
 }
 
 
@@ -93,11 +100,12 @@ MAKERS: dict[str, Callable[[Tensors], Tensor]] = {
 def training_images(folder: Path) -> Tensor:
     """At most TRAINING_IMAGES of a prepared data set, evenly spread, uint8 [M, C, H, W]."""
     if not (folder / "images.npy").exists():
-        return torch.empty(0, 1, 1, 1, dtype=torch.uint8)
+        return NO_IMAGES
     images = np.load(folder / "images.npy", mmap_mode="r")
     chosen = np.linspace(0, len(images) - 1, min(TRAINING_IMAGES, len(images))).round().astype(int)
     return torch.from_numpy(images[chosen])
 
 
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def devices() -> list[torch.device]:
+    """All GPUs that this process may use, or else the CPU."""
+    return [torch.device("cuda", i) for i in range(torch.cuda.device_count())] or [torch.device("cpu")]

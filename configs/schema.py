@@ -161,7 +161,10 @@ class Analyze:
 
     samples: int = option(2048, "images generated from each checkpoint", at_least=4)
     ddim_steps: int = option(100, "steps of DDIM, each way", at_least=2)
-    clip_denoised: bool = option(True, "clip the predicted x_0 to [−1, 1] in every step")
+    clip_denoised: Optional[bool] = option(
+        None, "clip the predicted x_0 to [−1, 1] in every step; null: as the model's own sampler does"
+    )
+    labels: list[int] = option([], "classes of a class-conditional model's images, in turn; empty: all", at_least=0)
     weights: str = option(
         "ema_0.9999", 'which weights: "ema_<rate>" with a rate of train.ema_rates, or "model" for the raw ones'
     )

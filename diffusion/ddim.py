@@ -1,54 +1,50 @@
 """Deterministic DDIM (η = 0): noise → image, and image → latent.
 
-Source: Song et al. (2021), equation 12 with σ = 0, in improved-diffusion's arithmetic: where clipping is on, the
+Source: Song et al. (2021), equation 12 with σ = 0, as improved-diffusion computes it: where clipping is on, the
 predicted x_0 is clipped to [−1, 1] and ε is derived again from the clipped value.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from diffusion.denoiser import Denoiser
-from diffusion.schedule import ddim_timesteps
+from diffusion.steps import Step
 
 
-def step(x_t: Tensor, eps: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor, clip: bool) -> Tensor:
-    """x at ᾱ = `alpha_bar_next`, from x_t [N, C, H, W] at `alpha_bar` and the predicted ε (scalars in float64)."""
-    scale, noise_scale = (1 / alpha_bar).sqrt().float(), (1 / alpha_bar - 1).sqrt().float()
-    x_0 = scale * x_t - noise_scale * eps
+def move(x_t: Tensor, x_0: Tensor, eps: Tensor, step: Step, clip: bool) -> Tensor:
+    """x at the ᾱ where a step ends, from x_t [N, C, H, W] where it begins and the x_0 and ε predicted there."""
     if clip:
         x_0 = x_0.clamp(-1, 1)
-    eps = (scale * x_t - x_0) / noise_scale
-    return alpha_bar_next.sqrt().float() * x_0 + (1 - alpha_bar_next).sqrt().float() * eps
+        if step.alpha_bar < 1:  # of a clean image no noise can be derived
+            eps = (x_t - math.sqrt(step.alpha_bar) * x_0) / math.sqrt(1 - step.alpha_bar)
+    return math.sqrt(step.alpha_bar_next) * x_0 + math.sqrt(1 - step.alpha_bar_next) * eps
 
 
-@torch.no_grad()
-def sampling(denoiser: Denoiser, x_T: Tensor, ddim_steps: int, clip: bool, y: Tensor | None = None) -> Iterator[Tensor]:
-    """x_t after each of the `ddim_steps` steps from noise x_T [N, C, H, W] of classes y [N]; the last is x_0."""
-    timesteps = ddim_timesteps(len(denoiser.alphas_cumprod), ddim_steps)
-    # The image itself stands at ᾱ = 1, so the last step returns the (clipped) prediction of x_0.
-    alpha_bars = [torch.ones((), dtype=torch.float64), *denoiser.alphas_cumprod[timesteps]]
-    x = x_T
-    for i in reversed(range(ddim_steps)):
-        x = step(x, denoiser.eps(x, timesteps[i], y), alpha_bars[i + 1], alpha_bars[i], clip)
-        yield x
-
-
-@torch.no_grad()
-def inversion(
-    denoiser: Denoiser, x_0: Tensor, ddim_steps: int, clip: bool, y: Tensor | None = None
+def sampling(
+    denoiser: Denoiser, x_T: Tensor, ddim_steps: int, clip: bool | None = None, y: Tensor | None = None
 ) -> Iterator[Tensor]:
-    """x_t after each of the `ddim_steps` steps from images x_0 [N, C, H, W]; the last is the latent x̂_T.
+    """x_t after each of the `ddim_steps` steps from noise x_T [N, C, H, W] of classes y [N]; the last is x_0.
 
-    The clean image is treated as standing at the first timestep already, and the last step goes to ᾱ = 0, so
-    that x̂_T is the ε of the last step: the way the paper's authors, and improved-diffusion, invert.
+    `clip` None is as the model's own sampler does.
     """
-    timesteps = ddim_timesteps(len(denoiser.alphas_cumprod), ddim_steps)
-    alpha_bars = [*denoiser.alphas_cumprod[timesteps], torch.zeros((), dtype=torch.float64)]
-    x = x_0
-    for i in range(ddim_steps):
-        x = step(x, denoiser.eps(x, timesteps[i], y), alpha_bars[i], alpha_bars[i + 1], clip)
+    return _walk(denoiser, x_T, denoiser.sampling_steps(denoiser.alphas_cumprod, ddim_steps), clip, y)
+
+
+def inversion(
+    denoiser: Denoiser, x_0: Tensor, ddim_steps: int, clip: bool | None = None, y: Tensor | None = None
+) -> Iterator[Tensor]:
+    """x_t after each of the `ddim_steps` steps from images x_0 [N, C, H, W]; the last is the latent x̂_T."""
+    return _walk(denoiser, x_0, denoiser.inversion_steps(denoiser.alphas_cumprod, ddim_steps), clip, y)
+
+
+@torch.no_grad()
+def _walk(denoiser: Denoiser, x: Tensor, steps: list[Step], clip: bool | None, y: Tensor | None) -> Iterator[Tensor]:
+    clip = denoiser.clip if clip is None else clip
+    for step in steps:
+        x = move(x, *denoiser.predict(x, step, y), step, clip)
         yield x
 
 

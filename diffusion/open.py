@@ -1,6 +1,7 @@
 """A network, or a checkpoint on disk → a Denoiser."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from diffusion.denoiser import Denoiser
 from diffusion.losses import network_time_scale
 from diffusion.schedule import Schedule
 from diffusion.unet import UNet
+from records import checkpoint
 from records.checkpoint import Checkpoint
 from records.state_dict import load_strictly
 
@@ -23,6 +25,11 @@ def open_checkpoint(checkpoint: Checkpoint, weights: str, device: torch.device) 
     load_strictly(network, checkpoint.weights(weights), checkpoint.path / weights)
     network.requires_grad_(False).eval().to(device)
     return as_denoiser(network, checkpoint.model, checkpoint.diffusion, device)
+
+
+def open_checkpoint_folder(path: Path, weights: str, device: torch.device) -> Denoiser:
+    """As `open_checkpoint`, of the checkpoint in a folder."""
+    return open_checkpoint(checkpoint.read(path), weights, device)
 
 
 def as_denoiser(

@@ -1,4 +1,4 @@
-"""Noise schedules in float64, and the sub-sequences of steps that DDIM takes."""
+"""Noise schedules in float64."""
 
 import math
 from dataclasses import dataclass
@@ -78,15 +78,3 @@ class Schedule:
     def posterior_mean_x_t(self) -> Tensor:
         """What x_t is multiplied by in the mean of q(x_{t−1} | x_t, x_0)."""
         return (1 - self.alphas_cumprod_prev) * (1 - self.betas).sqrt() / (1 - self.alphas_cumprod)
-
-
-def ddim_timesteps(schedule_steps: int, ddim_steps: int) -> list[int]:
-    """The ascending timesteps 0, s, 2s, … of DDIM's uniform stride that are exactly `ddim_steps` many.
-
-    The smallest such integer stride s is taken, as improved-diffusion's "ddimT" does. Raises ValueError where
-    no stride gives that number. Source: Song et al. (2021), "DDIM", appendix D.2.
-    """
-    timesteps = list(range(0, schedule_steps, math.ceil(schedule_steps / ddim_steps)))
-    if len(timesteps) != ddim_steps:
-        raise ValueError(f"no integer stride over {schedule_steps} steps gives {ddim_steps} DDIM steps")
-    return timesteps

@@ -1,6 +1,7 @@
 """State dicts that other programs wrote, or that we write for them: tensors by name, and nothing that is executed."""
 
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -37,16 +38,15 @@ def check_fit(network: nn.Module, weights: dict[str, Tensor], source: Path) -> N
     """Raises UserError that tells, shortly, which names and shapes are not those of the network."""
     own = network.state_dict()
     wrong_shape = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
-    problems = {
-        "missing": own.keys() - weights.keys(),
-        "unexpected": weights.keys() - own.keys(),
-        "of another shape": {
-            f"{name} ({list(weights[name].shape)} for {list(own[name].shape)})" for name in wrong_shape
-        },
-    }
-    told = [f"{_shortly(sorted(names))} {what}" for what, names in problems.items() if names]
-    if told:
-        raise UserError(f"{source} does not fit the network: {'; '.join(told)}")
+    shapes = (f"{name} ({list(weights[name].shape)} for {list(own[name].shape)})" for name in wrong_shape)
+    if told := misfits(own.keys() - weights.keys(), weights.keys() - own.keys(), shapes):
+        raise UserError(f"{source} does not fit the network: {told}")
+
+
+def misfits(missing: Iterable[str], unexpected: Iterable[str], of_another_shape: Iterable[str]) -> str:
+    """What does not fit, a few names of each kind; "" where there is nothing."""
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": of_another_shape}
+    return "; ".join(f"{_shortly(sorted(names))} {what}" for what, found in problems.items() if (names := list(found)))
 
 
 def _shortly(names: list[str]) -> str:

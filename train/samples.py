@@ -27,9 +27,8 @@ def sample_grid(experiment: Experiment, network: UNet, ema: Ema, device: torch.d
     x_T = fixed_noise(denoiser.shape, IMAGES, options.noise_seed).to(device)
     network.eval()
     try:
-        x_0 = ddim.last(
-            ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, denoiser.labels(0, IMAGES))
-        )
+        y = denoiser.labels(0, IMAGES, options.labels)
+        x_0 = ddim.last(ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, y))
     finally:
         network.train()
     return grid(x_0.float().cpu(), COLUMNS)

@@ -35,30 +35,30 @@ def with_options(**changed) -> Analyze:
 def test_samples_and_latents_are_ddims(clip, denoiser):
     """Of the noise that is given, the classes taken in turn."""
     options = with_options(clip_denoised=clip)
-    samples = sample(denoiser, NOISE, options)
+    samples = sample([denoiser], NOISE, options)
     y = torch.tensor([0, 1, 2, 3, 0, 1, 2])
     assert torch.equal(samples, ddim.last(ddim.sampling(denoiser, NOISE, 4, clip, y)))
-    assert torch.equal(invert(denoiser, samples, options), ddim.last(ddim.inversion(denoiser, samples, 4, clip, y)))
+    assert torch.equal(invert([denoiser], samples, options), ddim.last(ddim.inversion(denoiser, samples, 4, clip, y)))
     assert (samples.abs().max() <= 1) == clip
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_the_batch_size_does_not_matter(batch_size, denoiser, relative_error):
     """Beyond rounding, which the first step of the inversion enlarges by √(ᾱ / (1 − ᾱ)) = 320."""
-    options, expected = with_options(batch_size=batch_size), sample(denoiser, NOISE, OPTIONS)
-    assert relative_error(sample(denoiser, NOISE, options), expected) < 1e-5
-    assert relative_error(invert(denoiser, expected, options), invert(denoiser, expected, OPTIONS)) < 1e-4
-    assert relative_error(trajectory(denoiser, NOISE, options), trajectory(denoiser, NOISE, OPTIONS)) < 1e-5
+    options, expected = with_options(batch_size=batch_size), sample([denoiser], NOISE, OPTIONS)
+    assert relative_error(sample([denoiser], NOISE, options), expected) < 1e-5
+    assert relative_error(invert([denoiser], expected, options), invert([denoiser], expected, OPTIONS)) < 1e-4
+    assert relative_error(trajectory([denoiser], NOISE, options), trajectory([denoiser], NOISE, OPTIONS)) < 1e-5
 
 
 def test_more_samples_leave_the_first_ones_alone(denoiser, relative_error):
-    assert relative_error(sample(denoiser, NOISE[:4], OPTIONS), sample(denoiser, NOISE, OPTIONS)[:4]) < 1e-5
+    assert relative_error(sample([denoiser], NOISE[:4], OPTIONS), sample([denoiser], NOISE, OPTIONS)[:4]) < 1e-5
 
 
 def test_a_trajectory_goes_from_the_noise_to_the_image(denoiser):
-    path = trajectory(denoiser, NOISE, OPTIONS)
+    path = trajectory([denoiser], NOISE, OPTIONS)
     assert path.shape == (5, 7, 3, 8, 8)
-    assert torch.equal(path[0], NOISE) and torch.equal(path[-1], sample(denoiser, NOISE, OPTIONS))
+    assert torch.equal(path[0], NOISE) and torch.equal(path[-1], sample([denoiser], NOISE, OPTIONS))
 
 
 @pytest.mark.parametrize("ddim_steps", [2, 10, 24, 25, 100, 4000])
@@ -80,4 +80,4 @@ def test_numbers_that_are_not_finite_are_refused(number, clip, denoiser):
 
     broken = dataclasses.replace(denoiser, network=network)
     with pytest.raises(UserError, match="not finite"):
-        sample(broken, NOISE, with_options(clip_denoised=clip))
+        sample([broken], NOISE, with_options(clip_denoised=clip))

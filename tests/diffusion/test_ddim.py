@@ -1,5 +1,7 @@
 """DDIM against improved-diffusion's, and on a distribution of which the perfect denoiser is known."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from configs.schema import Diffusion
 from diffusion import ddim
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
+from diffusion.steps import Step
 
 CLIP = pytest.mark.parametrize("clip", [True, False], ids=["clip", "noclip"])
 BOTH = pytest.mark.parametrize("schedule", ["cosine", "linear"])
@@ -71,16 +74,40 @@ def test_steps_along_one_noise_add_up_and_can_be_taken_back(schedule, relative_e
         return alphas_cumprod[t].sqrt().float() * x_0 + (1 - alphas_cumprod[t]).sqrt().float() * NOISE
 
     for start, end in [(700, 300), (300, 700), (10, 0), (500, 500)]:
-        moved = ddim.step(at(start), NOISE, alphas_cumprod[start], alphas_cumprod[end], clip=False)
-        assert relative_error(moved, at(end)) < 1e-4
+        step = Step(start, alphas_cumprod[start].item(), alphas_cumprod[end].item())
+        assert relative_error(ddim.move(at(start), x_0, NOISE, step, clip=False), at(end)) < 1e-6
 
 
 def test_clipping_limits_x_0_and_derives_the_noise_again():
-    x_t, alpha_bar = torch.full((1, 1, 1, 1), 2.0), torch.tensor(0.5, dtype=torch.float64)
-    moved = ddim.step(x_t, torch.zeros_like(x_t), alpha_bar, torch.ones((), dtype=torch.float64), clip=True)
-    assert moved.item() == 1  # x_0 = 2√2 before clipping
-    noise = ddim.step(x_t, torch.zeros_like(x_t), alpha_bar, torch.zeros((), dtype=torch.float64), clip=True)
+    x_t, x_0, eps = (torch.full((1, 1, 1, 1), value) for value in (2.0, 2 * 2**0.5, 0.0))
+    assert ddim.move(x_t, x_0, eps, Step(0, 0.5, 1.0), clip=True).item() == 1
+    noise = ddim.move(x_t, x_0, eps, Step(0, 0.5, 0.0), clip=True)
     assert noise.item() == pytest.approx((2 - 0.5**0.5) / 0.5**0.5)
+
+
+def test_a_clean_image_is_moved_along_the_noise_that_is_seen_in_it():
+    """Where ᾱ = 1 nothing can be derived from x_0, clipped or not."""
+    x_0, eps = torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 2.0)
+    moved = ddim.move(x_0, x_0, eps, Step(0, 1.0, 0.64), clip=True)
+    assert moved.item() == pytest.approx(0.8 * 0.5 + 0.6 * 2.0)
+
+
+@pytest.mark.parametrize("predicted", ["eps", "x_0", "v"])
+@pytest.mark.parametrize("clip", [True, False])
+def test_a_point_mass_is_sampled_and_inverted_alike_whatever_is_predicted(predicted, clip, relative_error):
+    """The perfect denoisers of ε, of x_0 and of v are one; ε from x_0 loses digits where there is little noise."""
+    perfect = point_mass("cosine")
+
+    def network(x_t, t, y):
+        eps = perfect.network(x_t, t, y)[:, :3]
+        alpha_bar = perfect.alphas_cumprod[(t * 2).round().long()].float()[:, None, None, None]
+        signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        return {"eps": eps, "x_0": (x_t - noise * eps) / signal, "v": signal * eps - noise * POINT}[predicted]
+
+    denoiser = dataclasses.replace(perfect, network=network, predicted=predicted)
+    for direction, start in ((ddim.sampling, NOISE), (ddim.inversion, POINT[None] + 0.01 * NOISE)):
+        for x, expected in zip(direction(denoiser, start, 10, clip), direction(perfect, start, 10, clip), strict=True):
+            assert relative_error(x, expected) < 1e-3
 
 
 @pytest.mark.parametrize(("direction", "order"), [(ddim.sampling, -1), (ddim.inversion, 1)])

@@ -1,14 +1,12 @@
-"""Noise schedules against improved-diffusion's, their end points, and the steps that DDIM takes of them."""
+"""Noise schedules against improved-diffusion's, and at their end points."""
 
-import itertools
 import math
 
 import pytest
 import torch
 
-from configs.checks import reachable_ddim_steps
 from configs.schema import Diffusion
-from diffusion.schedule import Schedule, ddim_timesteps
+from diffusion.schedule import Schedule
 
 BOTH = pytest.mark.parametrize("kind", ["cosine", "linear"])
 
@@ -23,11 +21,6 @@ def test_schedule_is_improved_diffusions(name, quantity, request):
     actual = getattr(reference.schedule, quantity)
     assert actual.dtype == torch.float64
     torch.testing.assert_close(actual, reference[quantity], rtol=1e-12, atol=2e-16)
-
-
-@pytest.mark.parametrize("steps", [10, 100])
-def test_ddim_timesteps_are_improved_diffusions(steps, unet32):
-    assert ddim_timesteps(4000, steps) == unet32[f"ddim{steps}_timesteps"].tolist()
 
 
 @pytest.mark.parametrize("steps", [1000, 4000])
@@ -71,16 +64,3 @@ def test_the_first_step_back_is_certain(kind):
         [1, 0], abs=1e-9
     )
     assert schedule.posterior_log_variance_clipped[0] == schedule.posterior_log_variance_clipped[1]
-
-
-@pytest.mark.parametrize("schedule_steps", [10, 97, 1000, 4000])
-def test_ddim_takes_exactly_the_steps_that_the_configuration_allows(schedule_steps):
-    """`reachable_ddim_steps` and `ddim_timesteps` draw the same line."""
-    for steps in range(2, schedule_steps + 1):
-        if steps not in reachable_ddim_steps(schedule_steps):
-            with pytest.raises(ValueError, match="no integer stride"):
-                ddim_timesteps(schedule_steps, steps)
-            continue
-        timesteps = ddim_timesteps(schedule_steps, steps)
-        strides = {b - a for a, b in itertools.pairwise(timesteps)}
-        assert len(timesteps) == steps and timesteps[0] == 0 and timesteps[-1] < schedule_steps and len(strides) == 1

@@ -46,7 +46,7 @@ def test_a_run_of_theirs_predicts_the_noise_that_it_did_there(trained32, relativ
     (path,) = import_folder(experiment, tmp_path)
     denoiser = open_checkpoint(checkpoint.read(path), "ema_0.9999", torch.device("cpu"))
     x_T = trained32["x_T"]
-    assert relative_error(denoiser.eps(x_T, 2000), trained32.denoiser.eps(x_T, 2000)) == 0
+    assert relative_error(denoiser.output(x_T, 2000), trained32.denoiser.output(x_T, 2000)) == 0
 
 
 def test_training_starts_from_foreign_weights(as_if_trained, tiny, tmp_path):
