@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import Checkpoints, Experiment
+from configs.schema import Checkpoints, Experiment, Model
 
 # Side in pixels and colour channels of the data sets that have them fixed; None: any.
 IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
@@ -44,7 +44,7 @@ def _number_out_of_range(key: str, value: float, about: Any) -> Iterator[str]:
 def _impossible(experiment: Experiment) -> Iterator[str]:
     if not re.fullmatch(r"\w[\w.-]*", experiment.name):
         yield f'name="{experiment.name}" cannot be a folder; use letters, digits, "_", "-" and "." only'
-    yield from _impossible_model(experiment)
+    yield from impossible_model(experiment.model)
     yield from _impossible_data(experiment)
     yield from _impossible_training(experiment)
     yield from _impossible_analysis(experiment)
@@ -57,8 +57,8 @@ def _impossible(experiment: Experiment) -> Iterator[str]:
         )
 
 
-def _impossible_model(experiment: Experiment) -> Iterator[str]:
-    model = experiment.model
+def impossible_model(model: Model) -> Iterator[str]:
+    """What cannot be in a network, as sentences that name the options."""
     sides = [model.image_size / 2**level for level in range(len(model.channel_mult))]
     if not model.channel_mult or sides[-1] != int(sides[-1]):
         yield f"model.image_size={model.image_size} cannot be halved between the levels of {model.channel_mult}"
@@ -68,6 +68,19 @@ def _impossible_model(experiment: Experiment) -> Iterator[str]:
             yield f"model.attention_resolutions: there is no feature map of side {side}, only {there_are}"
     if model.model_channels % model.norm_groups:
         yield f"model.model_channels={model.model_channels} is not a multiple of model.norm_groups={model.norm_groups}"
+    for channels in model.level_channels:
+        if channels % model.norm_groups:
+            yield f"model.channel_mult: {channels} channels are not a multiple of model.norm_groups={model.norm_groups}"
+    yield from _impossible_heads(model, sides)
+
+
+def _impossible_heads(model: Model, sides: list[float]) -> Iterator[str]:
+    """Heads that do not divide the channels; those of every level with attention, and of the middle, count."""
+    if model.num_head_channels is not None:
+        for channels, side in zip(model.level_channels, sides, strict=True):
+            if (side in model.attention_resolutions or side == sides[-1]) and channels % model.num_head_channels:
+                yield f"model.num_head_channels={model.num_head_channels} does not divide {channels} channels"
+        return
     for heads in filter(None, (model.num_heads, model.num_heads_upsample)):
         if model.model_channels % heads:
             yield f"{heads} attention heads do not divide model.model_channels={model.model_channels}"
@@ -92,6 +105,8 @@ def _impossible_data(experiment: Experiment) -> Iterator[str]:
 
 def _impossible_training(experiment: Experiment) -> Iterator[str]:
     train = experiment.train
+    if experiment.model.use_fp16:
+        yield "model.use_fp16=true is for published weights; train in half precision with train.precision=fp16"
     if train.loss == "vlb" and experiment.diffusion.variance != "learned_range":
         yield f"train.loss=vlb trains the variance, but diffusion.variance={experiment.diffusion.variance} is fixed"
     if train.batch_size % train.accumulate:

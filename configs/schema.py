@@ -5,7 +5,7 @@ An experiment is a YAML file with any of these keys; what it leaves out has the 
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, Union
 
 from omegaconf import MISSING
 
@@ -18,14 +18,19 @@ def option(
     at_least: float | None = None,
     at_most: float | None = None,
     may_change: bool = False,
+    added: bool = False,
 ) -> Any:
-    """A dataclass field that knows its meaning and range; `may_change` marks what a started run may alter."""
+    """A dataclass field that knows its meaning and range; `may_change` marks what a started run may alter.
+
+    `added` marks what older checkpoints do not describe: its default is what they were made with, and stays.
+    """
     about = {
         "meaning": meaning,
         "unit": unit,
         "at_least": at_least,
         "at_most": at_most,
         "may_change": may_change,
+        "added": added,
     }
     if isinstance(default, (list, dict)):
         return field(default_factory=default.copy, metadata=about)
@@ -38,22 +43,37 @@ def section(kind: type, meaning: str, *, may_change: bool = False) -> Any:
 
 @dataclass
 class Model:
-    """improved-diffusion's U-Net."""
+    """improved-diffusion's U-Net, with what guided-diffusion added to it."""
 
     image_size: int = option(32, "side of the square images", unit="pixels", at_least=4)
     in_channels: int = option(3, "colour channels", at_least=1)
     model_channels: int = option(128, "channels of the first level", at_least=1)
-    channel_mult: list[int] = option([1, 2, 2, 2], "channels of each level, in multiples of model_channels", at_least=1)
+    channel_mult: list[Union[int, float]] = option(
+        [1, 2, 2, 2], "channels of each level, in multiples of model_channels", at_least=0.125
+    )
     num_res_blocks: int = option(3, "residual blocks a level", at_least=1)
     attention_resolutions: list[int] = option(
         [16, 8], "sides of the feature maps with attention", unit="pixels", at_least=1
     )
     num_heads: int = option(4, "attention heads", at_least=1)
     num_heads_upsample: Optional[int] = option(None, "attention heads on the way up; null: as num_heads", at_least=1)
+    num_head_channels: Optional[int] = option(
+        None, "channels of an attention head, instead of num_heads; null: num_heads counts", at_least=1, added=True
+    )
+    use_new_attention_order: bool = option(False, "q, k and v lie apart, rather than within each head", added=True)
     use_scale_shift_norm: bool = option(True, "the time embedding scales and shifts, rather than only adds")
+    conv_resample: bool = option(True, "the side is changed with convolutions, rather than by means", added=True)
+    resblock_updown: bool = option(False, "residual blocks change the side, instead of conv_resample", added=True)
     norm_groups: int = option(32, "groups of the group normalisation; 32 in every published model", at_least=1)
     dropout: float = option(0.0, "share of activations dropped in each residual block", at_least=0, at_most=0.99)
     num_classes: Optional[int] = option(None, "classes of a class-conditional model; null: unconditional", at_least=1)
+    use_fp16: bool = option(
+        False, "convolutions keep their weights in half precision, as guided-diffusion samples; not trained", added=True
+    )
+
+    @property
+    def level_channels(self) -> list[int]:
+        return [round(multiple * self.model_channels) for multiple in self.channel_mult]
 
 
 @dataclass
@@ -66,6 +86,29 @@ class Diffusion:
         "learned_range", "variance of the reverse steps: learned between its two bounds, or fixed at one of them"
     )
     rescale_timesteps: bool = option(True, "the network sees t scaled to 0…1000 whatever the number of steps")
+
+
+@dataclass
+class OpenAI:
+    """A state dict of improved-diffusion or guided-diffusion: what its tensors cannot tell.
+
+    null: as the preset says; without one, as `diffusion.openai.ASSUMED` says.
+    """
+
+    preset: Optional[str] = option(
+        None, "published file whose flags hold, e.g. cifar10_uncond_50M_500K, or none; null: the one of the file's name"
+    )
+    image_size: Optional[int] = option(None, "side of the images", unit="pixels", at_least=4)
+    num_heads: Optional[int] = option(None, "attention heads", at_least=1)
+    num_head_channels: Optional[int] = option(None, "channels of an attention head, instead of num_heads", at_least=1)
+    use_new_attention_order: Optional[bool] = option(None, "q, k and v lie apart, rather than within each head")
+    use_fp16: Optional[bool] = option(None, "convolutions in half precision")
+    schedule: Optional[Literal["cosine", "linear"]] = option(None, "how fast noise is added")
+    steps: Optional[int] = option(None, "steps of the forward process", at_least=10)
+    variance: Optional[Literal["learned_range", "fixed_large", "fixed_small"]] = option(
+        None, "variance of the reverse steps; the tensors tell whether it is learned"
+    )
+    rescale_timesteps: Optional[bool] = option(None, "the network sees t scaled to 0…1000 whatever the number of steps")
 
 
 @dataclass

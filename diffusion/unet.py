@@ -1,6 +1,7 @@
-"""improved-diffusion's U-Net: the same numbers and state-dict keys, written for plain PyTorch.
+"""improved-diffusion's and guided-diffusion's U-Net: the same numbers and state-dict keys, written for plain PyTorch.
 
-Architecture: Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models", appendix A.
+Architecture: Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models", appendix A, and
+Dhariwal & Nichol (2021), "Diffusion Models Beat GANs on Image Synthesis", section 3.
 A state dict of theirs loads here with strict keys, and ours loads there.
 """
 
@@ -66,16 +67,49 @@ class Dropout(nn.Module):
         return x * kept / (1 - self.share)
 
 
-class ResBlock(nn.Module):
-    """Two convolutions with a residual connection, modulated by the time embedding."""
+class Downsample(nn.Module):
+    """Halves the side of a feature map: with a strided convolution, or by the mean of 2 × 2."""
 
-    def __init__(self, in_channels: int, out_channels: int, embedding_channels: int, config: Model):
+    def __init__(self, channels: int, learned: bool):
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if learned else nn.AvgPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Doubles the side of a feature map: nearest neighbour, then, where it is learned, a convolution."""
+
+    def __init__(self, channels: int, learned: bool):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if learned else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with a residual connection, modulated by the time embedding.
+
+    `resample` changes the side of the feature map on both ways, before the first convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding_channels: int,
+        config: Model,
+        resample: nn.Module | None = None,
+    ):
         super().__init__()
         self.use_scale_shift_norm = config.use_scale_shift_norm
         modulation_channels = out_channels * (2 if config.use_scale_shift_norm else 1)
         self.in_layers = nn.Sequential(
             GroupNorm(config.norm_groups, in_channels), nn.SiLU(), nn.Conv2d(in_channels, out_channels, 3, padding=1)
         )
+        self.resample = resample or nn.Identity()
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding_channels, modulation_channels))
         self.out_layers = nn.Sequential(
             GroupNorm(config.norm_groups, out_channels),
@@ -87,15 +121,16 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor, keys: Tensor | None) -> Tensor:
+        norm, activation, convolution = self.in_layers
+        h = convolution(self.resample(activation(norm(x))))
         norm, activation, dropout, convolution = self.out_layers
-        h = self.in_layers(x)
-        modulation = self.emb_layers(embedding)[:, :, None, None]
+        modulation = self.emb_layers(embedding).to(h.dtype)[:, :, None, None]
         if self.use_scale_shift_norm:
             scale, shift = modulation.chunk(2, dim=1)
             h = norm(h) * (1 + scale) + shift
         else:
             h = norm(h + modulation)
-        return self.skip_connection(x) + convolution(dropout(activation(h), keys))
+        return self.skip_connection(self.resample(x)) + convolution(dropout(activation(h), keys))
 
 
 class AttentionBlock(nn.Module):
@@ -103,7 +138,8 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, channels: int, num_heads: int, config: Model):
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads = channels // config.num_head_channels if config.num_head_channels else num_heads
+        self.use_new_attention_order = config.use_new_attention_order
         self.norm = GroupNorm(config.norm_groups, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
@@ -111,33 +147,14 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
         flat = x.reshape(n, channels, height * width)
-        # The published weights interleave q, k and v within each head: [heads, (q k v), channels per head].
-        qkv = self.qkv(self.norm(flat)).reshape(n, self.num_heads, 3, channels // self.num_heads, -1)
+        qkv, head_channels = self.qkv(self.norm(flat)), channels // self.num_heads
+        if self.use_new_attention_order:  # [(q k v), heads, channels per head]
+            qkv = qkv.reshape(n, 3, self.num_heads, head_channels, -1).transpose(1, 2)
+        else:  # most published weights interleave q, k and v within each head: [heads, (q k v), channels per head]
+            qkv = qkv.reshape(n, self.num_heads, 3, head_channels, -1)
         q, k, v = qkv.transpose(3, 4).contiguous().unbind(dim=2)
         h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(flat.shape)
         return (flat + self.proj_out(h)).reshape(x.shape)
-
-
-class Downsample(nn.Module):
-    """Halves the side of a feature map with a strided convolution."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
-
-
-class Upsample(nn.Module):
-    """Doubles the side of a feature map: nearest neighbour, then a convolution."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 class Stage(nn.Sequential):
@@ -178,7 +195,7 @@ class UNet(nn.Module):
             ResBlock(channels, channels, embedding_channels, config),
         )
         self.output_blocks = nn.ModuleList(self._output_stages(embedding_channels, skip_channels))
-        channels = config.channel_mult[0] * config.model_channels
+        channels = skip_channels[0]
         self.out = nn.Sequential(
             GroupNorm(config.norm_groups, channels),
             nn.SiLU(),
@@ -187,6 +204,8 @@ class UNet(nn.Module):
 
         for layer, dropout in enumerate(module for module in self.modules() if isinstance(module, Dropout)):
             dropout.layer = layer
+        if config.use_fp16:
+            self._halve_torso()
 
     @classmethod
     def of(cls, model: Model, diffusion: Diffusion) -> "UNet":
@@ -194,12 +213,12 @@ class UNet(nn.Module):
         return cls(model, model.in_channels * (2 if diffusion.variance == "learned_range" else 1))
 
     def _input_stages(self, embedding_channels: int, skip_channels: list[int]) -> Iterator[Stage]:
-        config, channels, side = self.config, self.config.model_channels, self.config.image_size
+        config, side = self.config, self.config.image_size
+        channels = config.level_channels[0]
         yield Stage(nn.Conv2d(config.in_channels, channels, 3, padding=1))
         skip_channels.append(channels)
-        for level, multiple in enumerate(config.channel_mult):
+        for level, width in enumerate(config.level_channels):
             for _ in range(config.num_res_blocks):
-                width = multiple * config.model_channels
                 layers: list[nn.Module] = [ResBlock(channels, width, embedding_channels, config)]
                 channels = width
                 if side in config.attention_resolutions:
@@ -207,7 +226,7 @@ class UNet(nn.Module):
                 yield Stage(*layers)
                 skip_channels.append(channels)
             if level < len(config.channel_mult) - 1:
-                yield Stage(Downsample(channels))
+                yield Stage(self._resampling(Downsample, channels, embedding_channels))
                 skip_channels.append(channels)
                 side //= 2
 
@@ -215,27 +234,38 @@ class UNet(nn.Module):
         config, channels = self.config, skip_channels[-1]
         side = config.image_size >> (len(config.channel_mult) - 1)
         skips = skip_channels.copy()
-        for level, multiple in reversed(list(enumerate(config.channel_mult))):
+        for level, width in reversed(list(enumerate(config.level_channels))):
             for i in range(config.num_res_blocks + 1):
-                width = multiple * config.model_channels
                 layers: list[nn.Module] = [ResBlock(channels + skips.pop(), width, embedding_channels, config)]
                 channels = width
                 if side in config.attention_resolutions:
                     layers.append(AttentionBlock(channels, config.num_heads_upsample or config.num_heads, config))
                 if level > 0 and i == config.num_res_blocks:
-                    layers.append(Upsample(channels))
+                    layers.append(self._resampling(Upsample, channels, embedding_channels))
                     side *= 2
                 yield Stage(*layers)
+
+    def _resampling(self, kind: type[Downsample] | type[Upsample], channels: int, embedding_channels: int) -> nn.Module:
+        if self.config.resblock_updown:
+            return ResBlock(channels, channels, embedding_channels, self.config, kind(channels, learned=False))
+        return kind(channels, learned=self.config.conv_resample)
+
+    def _halve_torso(self) -> None:
+        """Half precision as guided-diffusion has it: the blocks' convolutions, not embeddings, norms and output."""
+        for blocks in (self.input_blocks, self.middle_block, self.output_blocks):
+            for layer in blocks.modules():
+                if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
+                    layer.half()
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         embedding = self.time_embed(timestep_embedding(t, self.config.model_channels))
         if self.config.num_classes is not None:
             embedding = embedding + self.label_emb(y)
-        h, skips = x_t, []
+        h, skips = x_t.half() if self.config.use_fp16 else x_t, []
         for stage in self.input_blocks:
             h = stage(h, embedding, keys)
             skips.append(h)
         h = self.middle_block(h, embedding, keys)
         for stage in self.output_blocks:
             h = stage(torch.cat([h, skips.pop()], dim=1), embedding, keys)
-        return self.out(h)
+        return self.out(h.float() if self.config.use_fp16 else h)

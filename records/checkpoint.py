@@ -91,8 +91,8 @@ def read(path: Path) -> Checkpoint:
 
 
 def _typed(kind: type, values: dict) -> Any:
-    absent = {field.name for field in dataclasses.fields(kind)} - values.keys()
-    if absent:  # a default would quietly make another network
+    needed = {field.name for field in dataclasses.fields(kind) if not field.metadata["added"]}
+    if absent := needed - values.keys():  # a default would quietly make another network
         raise KeyError(f"{kind.__name__} lacks {', '.join(sorted(absent))}")
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
 

@@ -1,0 +1,102 @@
+"""The networks that OpenAI published: what the projects' READMEs say of each file, in our options, and its address.
+
+Sources: github.com/openai/improved-diffusion and github.com/openai/guided-diffusion. Their upsamplers and classifiers
+are left out, since those do not generate images alone; so is dropout, which only training has.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from configs.schema import Diffusion, Model
+
+SITE = "https://openaipublic.blob.core.windows.net/diffusion"
+CLASSES = 1000  # ImageNet's: what class-conditional means in both projects
+
+# Channels of the levels by the side of the images, in pixels: both projects derive the one from the other.
+CHANNEL_MULT: dict[int, list[int | float]] = {
+    32: [1, 2, 2, 2],
+    64: [1, 2, 3, 4],
+    128: [1, 1, 2, 3, 4],
+    256: [1, 1, 2, 2, 4, 4],
+    512: [0.5, 1, 1, 2, 2, 4, 4],
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published network, the diffusion it was trained under, and where its file can be had."""
+
+    model: Model
+    diffusion: Diffusion
+    url: str
+
+
+LINEAR_1000 = {"schedule": "linear", "steps": 1000, "rescale_timesteps": False}
+COSINE_1000 = LINEAR_1000 | {"schedule": "cosine"}
+COSINE_4000 = {"schedule": "cosine", "steps": 4000}
+
+IMPROVED = {"model_channels": 128, "num_res_blocks": 3}
+CIFAR_10 = IMPROVED | COSINE_4000 | {"image_size": 32}
+IMAGENET_64 = IMPROVED | COSINE_4000 | {"image_size": 64}
+CLASSES_64 = IMAGENET_64 | {"model_channels": 192, "num_classes": CLASSES, "rescale_timesteps": False}
+BEDROOMS = LINEAR_1000 | {
+    "image_size": 256,
+    "model_channels": 128,
+    "num_res_blocks": 2,
+    "num_heads": 1,
+    "attention_resolutions": [16],
+    "use_scale_shift_norm": False,
+}
+
+GUIDED = LINEAR_1000 | {
+    "model_channels": 256,
+    "num_res_blocks": 2,
+    "num_head_channels": 64,
+    "attention_resolutions": [32, 16, 8],
+    "resblock_updown": True,
+    "use_fp16": True,
+}
+GUIDED_64 = {
+    "image_size": 64,
+    "model_channels": 192,
+    "num_res_blocks": 3,
+    "use_new_attention_order": True,
+}
+LSUN = GUIDED | {"image_size": 256}
+
+FILES: dict[str, dict[str, dict[str, Any]]] = {
+    "march-2021": {  # improved-diffusion
+        "cifar10_uncond_50M_500K": CIFAR_10,
+        "cifar10_uncond_vlb_50M_500K": CIFAR_10,
+        "imagenet64_uncond_100M_1500K": IMAGENET_64,
+        "imagenet64_uncond_vlb_100M_1500K": IMAGENET_64,
+        "imagenet64_cond_270M_250K": CLASSES_64,
+        "lsun_uncond_100M_1200K_bs128": BEDROOMS,
+        "lsun_uncond_100M_2400K_bs64": BEDROOMS,
+    },
+    "jul-2021": {  # guided-diffusion
+        "64x64_diffusion": GUIDED | COSINE_1000 | GUIDED_64 | {"num_classes": CLASSES},
+        "128x128_diffusion": GUIDED | {"image_size": 128, "num_head_channels": None, "num_classes": CLASSES},
+        "256x256_diffusion": GUIDED | {"image_size": 256, "num_classes": CLASSES},
+        "256x256_diffusion_uncond": GUIDED | {"image_size": 256},
+        "512x512_diffusion": GUIDED | {"image_size": 512, "num_classes": CLASSES, "use_fp16": False},
+        "lsun_bedroom": LSUN,
+        "lsun_cat": LSUN,
+        "lsun_horse": LSUN,
+        "lsun_horse_nodropout": LSUN,
+    },
+}
+
+
+def filled(kind: type, values: dict[str, Any]) -> Any:
+    """A section of options with those of the values that are its own."""
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values})
+
+
+def _preset(month: str, name: str, flags: dict[str, Any]) -> Preset:
+    flags = {"channel_mult": CHANNEL_MULT[flags["image_size"]]} | flags
+    return Preset(filled(Model, flags), filled(Diffusion, flags), f"{SITE}/{month}/{name}.pt")
+
+
+PRESETS = {name: _preset(month, name, flags) for month, files in FILES.items() for name, flags in files.items()}
