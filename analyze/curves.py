@@ -1,9 +1,10 @@
 """The measures of all checkpoints and seeds → one curve a number: mean ± std over seeds against the step."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analyze.analysis import SeedAnalysis
+from analyze.analysis import Analysis
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Curve:
         return [statistics.stdev(values) if len(values) > 1 else 0.0 for values in self.values.values()]
 
 
-def seed_points(analysis: SeedAnalysis) -> list[dict[str, float]]:
+def seed_points(analysis: Analysis) -> list[dict[str, float]]:
     """One point a checkpoint of a seed: {"step": …, "cka/biased": …, …}, ascending."""
     return [{"step": step, **_flat(analysis.results(step))} for step in analysis.steps if analysis.results(step)]
 
@@ -42,7 +43,7 @@ def _flat(results: dict) -> dict[str, float]:
     }
 
 
-def curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:
+def curves(analyses: Sequence[Analysis]) -> dict[str, Curve]:
     """Every curve by name."""
     values: dict[str, dict[int, list[float]]] = {}
     for point in sorted((point for one in analyses for point in seed_points(one)), key=lambda point: point["step"]):

@@ -61,7 +61,7 @@ def decoded(denoisers: Sequence[Denoiser], codes: Tensor, options: Analyze) -> T
         assert denoiser.decode is not None, "a pixel model has nothing to decode"
         return torch.cat([denoiser.decode(one[None]) for one in x_0])  # one at a time: they are large
 
-    return (_in_batches(denoisers, codes, options, run) * 127.5 + 127.5).round().byte()
+    return (_in_batches(denoisers, codes, options, run).clamp(-1, 1) * 127.5 + 127.5).round().byte()
 
 
 def _in_batches(

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analyze.analysis import SeedAnalysis
+from analyze.analysis import Analysis, SeedAnalysis
 from analyze.curves import Curve, curves
 from analyze.figures.curves import (
     ALIGNMENT,
@@ -31,7 +31,7 @@ from analyze.generate import trajectory_steps
 from analyze.measures.mistakes import MappingMistakes, mapping_mistakes
 from analyze.tables import Final, final_numbers
 from analyze.tensors import Tensors
-from configs.schema import Experiment
+from configs.schema import Analyze, Experiment
 from records.durable import new_file
 from records.layout import report_folder
 
@@ -48,11 +48,15 @@ class Lacking(Exception):
 class Study:
     """What is measured so far: numbers of all seeds, pictures of the first."""
 
-    experiment: Experiment
+    analyses: Sequence[Analysis]
 
-    @functools.cached_property
-    def analyses(self) -> list[SeedAnalysis]:
-        return [SeedAnalysis(self.experiment, seed) for seed in self.experiment.seeds]
+    @classmethod
+    def of(cls, experiment: Experiment) -> "Study":
+        return cls([SeedAnalysis(experiment, seed) for seed in experiment.seeds])
+
+    @property
+    def options(self) -> Analyze:
+        return self.analyses[0].options
 
     @functools.cached_property
     def curves(self) -> dict[str, Curve]:
@@ -60,7 +64,7 @@ class Study:
 
     @functools.cached_property
     def final(self) -> Final:
-        found = final_numbers(self.experiment.analyze, self.curves)
+        found = final_numbers(self.options, self.curves)
         if found is None:
             raise Lacking("nothing is measured yet")
         return found
@@ -72,7 +76,7 @@ class Study:
         return statistics.fmean(self.final.values[name])
 
     @functools.cached_property
-    def pictured(self) -> SeedAnalysis:
+    def pictured(self) -> Analysis:
         """The first seed whose last checkpoint is analysed."""
         for one in self.analyses:
             if one.steps and one.results(one.last_step):
@@ -90,20 +94,24 @@ class Study:
     @property
     def mapped(self) -> int:
         """As many images as noise mapping counts its mistakes among."""
-        return self.experiment.analyze.measures.mapping_images
+        return min(self.options.measures.mapping_images, len(self.last.images))
 
 
 def write_figures(experiment: Experiment) -> list[Path]:
-    """Draws all that the measures suffice for, and returns the files; of the rest it logs why not.
+    """Draws all figures of an experiment into its report's folder, and returns the files."""
+    return write_all(Study.of(experiment), FIGURES, report_folder(experiment) / "figures")
+
+
+def write_all(study: Study, names: Iterable[str], folder: Path) -> list[Path]:
+    """Draws those of the named figures that the measures suffice for, and returns the files; logs why not the others.
 
     A figure of earlier numbers that are gone by now is removed.
     """
-    study, folder = Study(experiment), report_folder(experiment) / "figures"
     written = []
-    for name, drawn in FIGURES.items():
+    for name in names:
         files = [folder / f"{name}.{kind}" for kind in METADATA]
         try:
-            figure = drawn(study)
+            figure = FIGURES[name](study)
         except Lacking as reason:
             log.warning("%s is not drawn: %s", name, reason)
             for file in files:
@@ -125,7 +133,7 @@ def write(figure: Figure, file: Path) -> None:
 
 def _pictures(study: Study) -> Figure:
     last = study.last
-    return draw_pictures(last["noise"], last["samples"], last["latents"])
+    return draw_pictures(last["noise"], last.images, last["latents"])
 
 
 def _triangle(study: Study) -> Figure:
@@ -139,7 +147,7 @@ def _interpolation(study: Study) -> Figure:
     maps = [result["values"] for result in results if "values" in result]
     if not maps:
         raise Lacking(f"interpolation_map is not measured at step {study.final.step}")
-    ddim_steps = study.experiment.analyze.ddim_steps
+    ddim_steps = study.options.ddim_steps
     times = [ddim_steps - done for done in trajectory_steps(ddim_steps)]
     return draw_interpolation(times, maps[0]["lambdas"], np.mean([one["mean"] for one in maps], axis=0).tolist())
 
@@ -164,11 +172,12 @@ def _check(study: Study, specs: Sequence[CurveFigure]) -> None:
 
 
 def _mistakes(study: Study) -> Figure:
-    return draw_mistakes(study.last["samples"][: study.mapped], study.mistakes)
+    return draw_mistakes(study.last.images[: study.mapped], study.mistakes)
 
 
 def _variance(study: Study) -> Figure:
-    return draw_by_variance(study.last["samples"][: study.mapped], study.mistakes.images_by_variance)
+    samples, images = study.last["samples"][: study.mapped], study.last.images[: study.mapped]
+    return draw_by_variance(samples, images, study.mistakes.images_by_variance)
 
 
 def _training(study: Study) -> Figure:

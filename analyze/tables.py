@@ -28,6 +28,14 @@ class Final:
     options: Analyze
     step: int
     values: Mapping[str, list[float]]
+    of: str = ""  # the checkpoint, for people
+
+    @property
+    def about(self) -> str:
+        """Which weights and how many seeds the numbers are of."""
+        seeds = max(map(len, self.values.values()))
+        over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
+        return self.of or f"Step {self.step:,}, weights {self.options.weights}, {over}."
 
     def mean(self, *names: str, std: str | None = None) -> dict[str, Value]:
         """By the last part of each name its mean over seeds, with the mean of `<name><std>` as the ±."""
@@ -60,15 +68,24 @@ def tables(experiment: Experiment) -> list[Table]:
 
 def tables_of(experiments: Sequence[Experiment]) -> list[Table]:
     """Tables with a row for each experiment: the same study with different numbers of DDIM steps."""
-    finals = [final for experiment in experiments if (final := _final(experiment))]
+    return tables_from([final for experiment in experiments if (final := _final(experiment))])
+
+
+def tables_from(finals: Sequence[Final]) -> list[Table]:
+    """Tables with a row for each of some numbers of DDIM steps."""
     made = [_table(layout, finals) for layout in LAYOUTS] if finals else []
     return [table for table in made if any(row.ours for row in table.rows)]
 
 
 def write_tables(experiment: Experiment) -> list[Path]:
-    """Writes the tables as CSV, Markdown and LaTeX, and returns the files."""
-    folder, written = report_folder(experiment) / "tables", []
-    for table in tables(experiment):
+    """Writes the tables of an experiment as CSV, Markdown and LaTeX, and returns the files."""
+    return write_all(tables(experiment), report_folder(experiment) / "tables")
+
+
+def write_all(made: Sequence[Table], folder: Path) -> list[Path]:
+    """Writes tables as CSV, Markdown and LaTeX, and returns the files."""
+    written = []
+    for table in made:
         for kind, render in RENDERERS.items():
             written.append(folder / f"{table.name}.{kind}")
             write_text(written[-1], render(table))
@@ -88,13 +105,13 @@ def _published_models() -> dict[str, dict[str, dict[str, dict[str, list[float]]]
     return json.loads(PUBLISHED.read_text(encoding="utf-8"))["models"]
 
 
-def final_numbers(options: Analyze, measured: Mapping[str, Curve]) -> Final | None:
+def final_numbers(options: Analyze, measured: Mapping[str, Curve], of: str = "") -> Final | None:
     """The numbers at the last step that any seed is measured at; None where nothing is."""
     step = max((step for curve in measured.values() for step in curve.steps), default=None)
     if step is None:
         return None
     values = {name: curve.values[step] for name, curve in measured.items() if step in curve.values}
-    return Final(options, step, values)
+    return Final(options, step, values, of)
 
 
 def _final(experiment: Experiment) -> Final | None:
@@ -112,16 +129,8 @@ def _table(layout: Layout, finals: Sequence[Final]) -> Table:
         )
         for one in sorted(finals, key=lambda one: one.options.ddim_steps)
     ]
-    note = f"{layout.note(options)} {_about(finals)}"
+    note = f"{layout.note(options)} {finals[0].about}"
     return Table(layout.name, layout.title, layout.columns, tuple(rows), layout.decimals, note, options.published)
-
-
-def _about(finals: Sequence[Final]) -> str:
-    """Which checkpoint and how many seeds the numbers are of."""
-    final = finals[0]
-    seeds = max(map(len, final.values.values()))
-    over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
-    return f"Step {final.step:,}, weights {final.options.weights}, {over}."
 
 
 # --- what stands in them

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import Checkpoints, Experiment, Model
+from configs.schema import Checkpoints, Experiment, Model, ModelStudy
 
 # Side in pixels and colour channels of the data sets that have them fixed; None: any.
 IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
 
 
-def check(experiment: Experiment, source: str) -> None:
-    """Raises UserError, naming the option and what is allowed, at the first thing wrong with an experiment."""
-    for problem in itertools.chain(_out_of_range(experiment), _impossible(experiment)):
+def check(root: Experiment | ModelStudy, source: str) -> None:
+    """Raises UserError, naming the option and what is allowed, at the first thing wrong with what was asked."""
+    impossible = _impossible(root) if isinstance(root, Experiment) else _impossible_study(root)
+    for problem in itertools.chain(_out_of_range(root), impossible):
         raise UserError(f"{source}: {problem}")
 
 
@@ -42,8 +43,7 @@ def _number_out_of_range(key: str, value: float, about: Any) -> Iterator[str]:
 
 
 def _impossible(experiment: Experiment) -> Iterator[str]:
-    if not re.fullmatch(r"\w[\w.-]*", experiment.name):
-        yield f'name="{experiment.name}" cannot be a folder; use letters, digits, "_", "-" and "." only'
+    yield from _no_folder(experiment.name)
     yield from impossible_model(experiment.model)
     yield from _impossible_data(experiment)
     yield from _impossible_training(experiment)
@@ -55,6 +55,19 @@ def _impossible(experiment: Experiment) -> Iterator[str]:
             f"train.checkpoints names no step from 0 to train.steps={experiment.train.steps} but the last; "
             "give at least one more in train.checkpoints.at or train.checkpoints.strides"
         )
+
+
+def _impossible_study(study: ModelStudy) -> Iterator[str]:
+    yield from _no_folder(study.name)
+    if len(set(study.sweep)) < len(study.sweep):
+        yield f"sweep={study.sweep} names one twice"
+    if study.latent_scale == 0:
+        yield "latent_scale=0 is what nothing can be divided by"
+
+
+def _no_folder(name: str) -> Iterator[str]:
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        yield f'name="{name}" cannot be a folder; use letters, digits, "_", "-" and "." only'
 
 
 def impossible_model(model: Model) -> Iterator[str]:
@@ -126,6 +139,9 @@ def _impossible_analysis(experiment: Experiment) -> Iterator[str]:
             f"analyze.measures.knn_k={analyze.measures.knn_k} neighbours cannot be found among "
             f"analyze.samples={analyze.samples} images; it must be smaller"
         )
+    for label in analyze.labels:
+        if label >= (experiment.model.num_classes or 0):
+            yield f"analyze.labels names class {label}, but model.num_classes={experiment.model.num_classes}"
     weights = ["model", *(f"ema_{rate}" for rate in experiment.train.ema_rates)]
     if analyze.weights not in weights:
         yield f'analyze.weights="{analyze.weights}" is not kept by this training; there are {", ".join(weights)}'

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.checks import check
 from configs.errors import UserError, first_line
-from configs.schema import Experiment
+from configs.schema import Experiment, ModelStudy
+
+Root = typing.TypeVar("Root", Experiment, ModelStudy)
 
 
 def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Experiment:
@@ -23,21 +26,33 @@ def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Experiment:
     Raises UserError for a missing or unreadable file, an unknown key, a wrong type, a value out of range and an
     impossible combination, naming the key, the value and what is allowed.
     """
-    path = Path(path)
-    config = OmegaConf.structured(Experiment)
-    config.name = path.stem
-    config = _merge(config, _read(path), str(path))
-    config = _merge(config, _overrides(overrides), "command line")
-    return _checked(config, str(path))
+    return _loaded(Experiment, Path(path), {"name": Path(path).stem}, overrides)
+
+
+def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> ModelStudy:
+    """The study that a YAML file describes, or that of the model at `source` itself. Raises UserError like `load`."""
+    if source.endswith((".yaml", ".yml")):
+        return _loaded(ModelStudy, Path(source), {"name": Path(source).stem}, overrides)
+    name = re.sub(r"[^\w.-]", "_", Path(source).stem if Path(source).is_file() else Path(source).name)
+    return _loaded(ModelStudy, None, {"name": name, "source": source}, overrides)
 
 
 def load_resolved(path: Path) -> Experiment:
     """The experiment that a run folder was made with. Raises UserError where it cannot be read."""
-    return _checked(_merge(OmegaConf.structured(Experiment), _read(path), str(path)), str(path))
+    return _loaded(Experiment, path, {}, ())
 
 
-def to_yaml(experiment: Experiment) -> str:
-    return OmegaConf.to_yaml(OmegaConf.structured(experiment))
+def _loaded(kind: type[Root], path: Path | None, defaults: dict[str, str], overrides: typing.Sequence[str]) -> Root:
+    config = OmegaConf.structured(kind)
+    config.merge_with(defaults)
+    if path is not None:
+        config = _merge(kind, config, _read(path), str(path))
+    config = _merge(kind, config, _overrides(overrides), "command line")
+    return _checked(config, str(path or "command line"))
+
+
+def to_yaml(root: Experiment | ModelStudy) -> str:
+    return OmegaConf.to_yaml(OmegaConf.structured(root))
 
 
 def _read(path: Path) -> DictConfig:
@@ -69,33 +84,33 @@ def _overrides(overrides: typing.Sequence[str]) -> DictConfig:
         raise UserError(f"command line: cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _merge(config: Any, changes: DictConfig, source: str) -> Any:
-    for problem in _misplaced(changes):
+def _merge(kind: type, config: Any, changes: DictConfig, source: str) -> Any:
+    known = dict(options(kind))
+    for problem in _misplaced(changes, known):
         raise UserError(f"{source}: {problem}")
     try:
         return OmegaConf.merge(config, changes)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         key = getattr(error, "full_key", None)
-        raise UserError(f"{source}: {f'{key}: ' if key else ''}{first_line(error)}{_allowed(key)}") from None
+        raise UserError(f"{source}: {f'{key}: ' if key else ''}{first_line(error)}{_allowed(known.get(key or ""))}") from None
 
 
-def _misplaced(changes: DictConfig) -> Iterator[str]:
+def _misplaced(changes: DictConfig, known: dict[str, dataclasses.Field]) -> Iterator[str]:
     """What is wrong with the keys of some changes: unknown ones, and values where sections or lists belong."""
-    known = dict(options())
     sections = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
-    for key, value in _leaves(changes):
+    for key, value in _leaves(changes, known):
         if key in sections:
             yield f"{key}={value} is not a section; set its options one by one, as {key}.…=…"
         elif key not in known:
             yield f'unknown key "{key}"; {_nearest(key, list(known))}'
         elif typing.get_origin(known[key].type) is list and not isinstance(value, ListConfig):
-            yield f"{key}: {value} is not a list{_allowed(key)}"
+            yield f"{key}: {value} is not a list{_allowed(known[key])}"
 
 
-def _leaves(changes: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(changes: DictConfig, known: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in changes.items_ex(resolve=False):
-        if isinstance(value, DictConfig) and len(value) and f"{prefix}{key!s}" not in dict(options()):
-            yield from _leaves(value, f"{prefix}{key!s}.")
+        if isinstance(value, DictConfig) and len(value) and f"{prefix}{key!s}" not in known:
+            yield from _leaves(value, known, f"{prefix}{key!s}.")
         else:
             yield f"{prefix}{key!s}", value
 
@@ -106,18 +121,17 @@ def _nearest(key: str, known: list[str]) -> str:
     return f'did you mean "{near[0]}"?' if near else "see --help"
 
 
-def _allowed(key: str | None) -> str:
-    field = dict(options()).get(key or "")
+def _allowed(field: dataclasses.Field | None) -> str:
     return f" ({type_name(field.type)} is expected)" if field else ""
 
 
-def _checked(config: DictConfig, source: str) -> Experiment:
+def _checked(config: DictConfig, source: str) -> Any:
     try:
-        experiment = typing.cast(Experiment, OmegaConf.to_object(config))
+        root = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise UserError(f"{source}: {first_line(error)}") from None
-    check(experiment, source)
-    return experiment
+    check(typing.cast(Any, root), source)
+    return root
 
 
 def options(kind: type = Experiment, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:

@@ -256,3 +256,29 @@ class Experiment:
     analyze: Analyze = section(Analyze, "analysis", may_change=True)
     wandb: Wandb = section(Wandb, "Weights & Biases", may_change=True)
     cluster: Cluster = section(Cluster, "jobs", may_change=True)
+
+
+@dataclass
+class ModelStudy:
+    """A model that others trained, analysed with several numbers T of DDIM steps."""
+
+    source: str = option(
+        MISSING,
+        "the model: a checkpoint folder, an OpenAI .pt or .safetensors file, a folder of diffusers, or the name under "
+        "which one of these is published",
+    )
+    name: str = option(MISSING, "name of its folder below `runs`; default: that of the YAML file, or of the model")
+    runs: str = option("runs", "folder in which studies are kept")
+    downloads: str = option("data/models", "folder in which OpenAI's files are kept when they are downloaded")
+    sweep: list[int] = option(
+        [],
+        "numbers T of DDIM steps, each way; empty: of the paper's 10, 50, 100, 500, 1000 and 4000 those that the model "
+        "has; analyze.ddim_steps, which figures and pictures are of, is always one of them",
+        at_least=2,
+    )
+    latent_scale: Optional[float] = option(
+        None, "what codes are divided by before they are decoded; null: 1 for a VQModel, an AutoencoderKL's own factor"
+    )
+    openai: OpenAI = section(OpenAI, "what an OpenAI file does not tell")
+    analyze: Analyze = section(Analyze, "analysis")
+    wandb: Wandb = section(Wandb, "Weights & Biases")

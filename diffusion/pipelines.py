@@ -5,11 +5,12 @@ Networks and schedulers are diffusers' own; the steps of DDIM are those of its D
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from configs.errors import UserError, first_line
 from diffusion.denoiser import Denoiser, Predicted
@@ -39,10 +40,11 @@ def downloaded(name: str) -> Path:
         ) from None
 
 
-def open_pipeline(folder: Path, device: torch.device) -> Denoiser:
+def open_pipeline(folder: Path, latent_scale: float | None, device: torch.device) -> Denoiser:
     """The denoiser of a pipeline's folder, with an autoencoder that decodes what it makes where there is one.
 
-    Raises UserError where a part is missing, damaged or of a kind that has no ε to predict.
+    Codes are divided by `latent_scale` before; None: by what the model was trained with. Raises UserError where a part
+    is missing, damaged or of a kind that has no ε to predict.
     """
     parts = _parts(folder)
     network, scheduler = _model(folder, "unet", parts, ("UNet2DModel",)), _scheduler(folder, parts)
@@ -62,7 +64,7 @@ def open_pipeline(folder: Path, device: torch.device) -> Denoiser:
         clip=scheduler.config.clip_sample,
         sampling_steps=functools.partial(scheduled_sampling, scheduler.config),
         inversion_steps=functools.partial(scheduled_inversion, scheduler.config),
-        decode=_decoder(folder, parts, device),
+        decode=_decoder(folder, parts, latent_scale, device),
     )
 
 
@@ -89,7 +91,7 @@ def scheduled_inversion(config: Any, alphas_cumprod: Tensor, ddim_steps: int) ->
     ]
 
 
-def _called(network: nn.Module):
+def _called(network: Any) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
     """diffusers' network, called as a denoiser calls it."""
     return lambda x_t, t, y: network(x_t, t, class_labels=y, return_dict=False)[0]
 
@@ -108,7 +110,7 @@ def _part_folder(folder: Path, name: str) -> Path:
     return folder / name if (folder / name).is_dir() else folder
 
 
-def _model(folder: Path, name: str, parts: dict[str, str], supported: tuple[str, ...]) -> nn.Module:
+def _model(folder: Path, name: str, parts: dict[str, str], supported: tuple[str, ...]) -> Any:
     kind, path = parts.get(name), _part_folder(folder, name)
     if kind not in supported:
         raise UserError(f"{folder}: its {name} is {kind or 'missing'}; only {', '.join(supported)} is supported")
@@ -140,19 +142,24 @@ def _scheduler(folder: Path, parts: dict[str, str]) -> Any:
     return diffusers.DDIMScheduler.from_config(own.config)
 
 
-def _decoder(folder: Path, parts: dict[str, str], device: torch.device):
-    """What makes images of latents, scaled as the pipeline scales them; None for a pixel model."""
+def _decoder(folder: Path, parts: dict[str, str], latent_scale: float | None, device: torch.device):
+    """What makes images of codes; None for a pixel model.
+
+    CompVis trained its models on a VQModel's codes as they are. diffusers' LDMPipeline divides them by a factor that
+    only its VQModel knows, which spoils the images of CompVis/ldm-celebahq-256 (diffusers, issue 6725).
+    """
     kind = next((kind for kind in AUTOENCODERS if parts.get(AUTOENCODERS[kind]) == kind), None)
     if kind is None:
         if unknown := parts.keys() & set(AUTOENCODERS.values()):
             raise UserError(f"{folder}: its autoencoder {parts[unknown.pop()]} is not supported")
         return None
     autoencoder = _model(folder, AUTOENCODERS[kind], parts, (kind,)).to(device)
-    scale, shift = autoencoder.config.scaling_factor, autoencoder.config.get("shift_factor") or 0.0
+    own_scale = 1.0 if kind == "VQModel" else autoencoder.config.scaling_factor
+    scale, shift = latent_scale or own_scale, autoencoder.config.get("shift_factor") or 0.0
 
     @torch.no_grad()
-    def decode(latents: Tensor) -> Tensor:
-        return autoencoder.decode(latents / scale + shift, return_dict=False)[0].clamp(-1, 1)
+    def decode(codes: Tensor) -> Tensor:
+        return autoencoder.decode(codes / scale + shift, return_dict=False)[0]
 
     return decode
 

@@ -37,17 +37,19 @@ class Row:
 
 
 @styled
-def draw_pictures(noise: Tensor, samples: Tensor, latents: Tensor) -> Figure:
+def draw_pictures(noise: Tensor, images: Tensor, latents: Tensor) -> Figure:
     """Noise x_T, image x_0, latent x̂_T and what the latent has that the noise has not, all [N, C, H, W].
+
+    Images that were decoded from codes have another size than the noise.
 
     Source: the paper, Figure 1.
     """
-    noise, samples, latents = (tensor[:COLUMNS] for tensor in (noise, samples, latents))
+    noise, images, latents = (tensor[:COLUMNS] for tensor in (noise, images, latents))
     difference = latents - noise
     widest = _round_up(difference.abs().flatten().double().quantile(0.99).item())
     rows = [
         _noise_row(f"noise {NOISE}", noise, LATENT_RANGE),
-        Row(f"image {IMAGE}", samples),
+        Row(f"image {IMAGE}", images),
         _noise_row(f"latent {LATENT}", latents, LATENT_RANGE),
         _noise_row(f"difference {LATENT} − {NOISE}", difference, widest),
     ]
@@ -105,20 +107,18 @@ def _attractor_row(label: str, attractors: Attractors, samples: Tensor, of: str)
 
 
 @styled
-def draw_by_variance(samples: Tensor, by_variance: Tensor, rows: int = 2) -> Figure:
-    """The images [N, C, H, W] whose pixels vary the least and the most, with the variance.
+def draw_by_variance(samples: Tensor, images: Tensor, by_variance: Tensor, rows: int = 2) -> Figure:
+    """The images [N, C, H, W] of those samples x_0 that vary the least and the most, with the variance.
 
-    `by_variance` [N] are their indices, the plainest first. Variance is over all pixels and channels of an image,
-    in [−1, 1]. Source: the paper, Figure 9.
+    `by_variance` [N] are their indices, the plainest first. Variance is over all pixels and channels of a sample,
+    in [−1, 1]; samples are the images themselves, or the codes that they are decoded from. Source: the paper, Figure 9.
     """
     variance = samples.flatten(1).double().var(dim=1, correction=0)
     shown = min(rows * COLUMNS, len(samples))
     ends = {"lowest pixel\nvariance": by_variance[:shown], "highest pixel\nvariance": by_variance.flip(0)[:shown]}
     return draw_rows(
         [
-            Row(
-                label if start == 0 else "", samples[part], below=[f"{value:#.3g}" for value in variance[part].tolist()]
-            )
+            Row(label if start == 0 else "", images[part], below=[f"{value:#.3g}" for value in variance[part].tolist()])
             for label, indices in ends.items()
             for start, part in zip(range(0, shown, COLUMNS), indices.split(COLUMNS), strict=True)
         ]
@@ -153,9 +153,10 @@ def spread(steps: Sequence[int], shown: int = STEPS_SHOWN) -> list[int]:
 
 @styled
 def draw_rows(rows: Sequence[Row], margin: float = MARGIN, at_least: int = 1) -> Figure:
-    """Rows of images of one size below each other, as large as the longest row, or one of `at_least` images, allows."""
+    """Rows of images below each other, shown in one size: what the longest row, or one of `at_least` images, allows."""
     columns = max([at_least, *(len(row.images) for row in rows)])
-    _, _, height, width = rows[0].images.shape
+    height, width = max(tuple(row.images.shape[-2:]) for row in rows)
+    rows = [dataclasses.replace(row, images=_repeated(row.images, height // row.images.shape[-2])) for row in rows]
     image = (PAGE - margin - BORDER) / columns * height / (width + GAP)  # inches, as all below
     total = 2 * BORDER + sum(_above(row) + image + _below(row) for row in rows)
     figure, at = new_figure(PAGE, total, layout="none"), BORDER
@@ -166,6 +167,11 @@ def draw_rows(rows: Sequence[Row], margin: float = MARGIN, at_least: int = 1) ->
         _draw_row(figure.add_axes(box), row, columns, (height, width))
         at += _below(row)
     return figure
+
+
+def _repeated(images: Tensor, times: int) -> Tensor:
+    """Images [n, C, H, W] with every pixel so many times in each direction."""
+    return images.repeat_interleave(times, dim=-1).repeat_interleave(times, dim=-2)
 
 
 def _above(row: Row) -> float:

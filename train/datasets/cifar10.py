@@ -11,7 +11,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import Data, Model
-from train.datasets.download import downloaded, has_digest
+from records.download import downloaded, has_digest
 from train.datasets.images import Batch, Images, existing_source
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -33,7 +33,7 @@ class BatchFile(NamedTuple):
 
 def read(data: Data, model: Model, downloads: Path) -> Images:
     """The training images, [3, 32, 32] in the official order, from `data.source` or the network."""
-    path = downloaded(URL, DIGEST, downloads) if data.source is None else existing_source(data)
+    path = downloaded(URL, DIGEST, downloads, "data.source") if data.source is None else existing_source(data)
     with ExitStack() as stack:
         files = _in_folder(path) if path.is_dir() else _in_archive(path, stack)
         for file in files:

@@ -15,12 +15,12 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import Data, Model
+from records.download import clear_leftovers, digest_of
 from records.durable import new_folder, write_json
 from records.layout import data_folder
 from records.lock import Busy, held, this_process
 from records.progress import progress
 from train.datasets import cifar10, digits, folder, imagenet64
-from train.datasets.download import clear_leftovers, digest_of
 from train.datasets.images import Images, ImageWriter, Reader, source_path
 
 READERS: dict[str, Reader] = {

@@ -103,7 +103,7 @@ def test_the_plainest_images_come_first_and_the_others_last(random, texts):
     samples = random(0, 40) * torch.linspace(1, 0.1, 40)[:, None, None, None]
     variance = samples.flatten(1).double().var(dim=1, correction=0)
     order = mapping_mistakes(samples, samples).images_by_variance
-    figure = draw_by_variance(samples, order)
+    figure = draw_by_variance(samples, samples, order)
     rows = shown(figure)
     assert [len(row) for row in rows] == [COLUMNS] * 4
     np.testing.assert_array_equal(rows[0][0], as_shown(samples[variance.argmin()]))

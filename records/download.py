@@ -10,26 +10,29 @@ from records.durable import PARTIAL, new_file
 from records.progress import progress
 
 
-def downloaded(url: str, digest: str, folder: Path) -> Path:
-    """The file at `url`, kept in `folder`; `digest` like "md5:…". Only one process at a time may call it.
+def downloaded(url: str, digest: str | None, folder: Path, option: str) -> Path:
+    """The file at `url`, kept in `folder`; `digest` like "md5:…", or None where none is published.
 
-    Raises UserError where it cannot be had, or is another one.
+    Only one process at a time may call it. Raises UserError where it cannot be had, or is another one; it names the
+    `option` by which a file can be given that was got otherwise.
     """
     path = folder / url.rpartition("/")[2]
     if path.exists() and has_digest(path, digest):
         return path
     clear_leftovers(path)
     with new_file(path) as aside:
-        _download(url, aside)
+        _download(url, aside, option)
         if not has_digest(aside, digest):
             raise UserError(
                 f"{url} gave a file that is not the expected one (its digest is not {digest}); "
-                "try again later, or get it elsewhere and give its path as data.source="
+                f"try again later, or get it elsewhere and give its path as {option}="
             )
     return path
 
 
-def has_digest(path: Path, digest: str) -> bool:
+def has_digest(path: Path, digest: str | None) -> bool:
+    if digest is None:
+        return True
     algorithm, _, expected = digest.partition(":")
     return digest_of(path, algorithm) == expected
 
@@ -45,7 +48,7 @@ def clear_leftovers(path: Path) -> None:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
-def _download(url: str, path: Path) -> None:
+def _download(url: str, path: Path, option: str) -> None:
     import pooch
     from requests import RequestException
 
@@ -56,8 +59,7 @@ def _download(url: str, path: Path) -> None:
             pooch.HTTPDownloader(progressbar=bar, chunk_size=2**18)(url, str(path), None)
         except RequestException as error:
             raise UserError(
-                f"{url} cannot be downloaded ({_reason(error)}); get it by other means and give "
-                "the path of the archive, or of its unpacked folder, as data.source="
+                f"{url} cannot be downloaded ({_reason(error)}); get it by other means and give its path as {option}="
             ) from None
 
 
