@@ -1,29 +1,27 @@
 """`report/index.html`: one file that shows the whole study and needs nothing else."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve
 from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE
-from analyze.figures.triangle import CORNERS
 from analyze.findings import findings
 from analyze.page.blocks import (
-    Drawing,
-    Figure,
+    Drawings,
     Grid,
     Listing,
     Notes,
     Page,
-    Picture,
+    Photograph,
     Plots,
     Section,
     Text,
-    data_uri,
     render,
 )
 from analyze.page.pictures import picture, step_text, training_viewer
-from analyze.page.plots import inline_svg, plots
+from analyze.page.plots import drawing, plots
 from analyze.paper import FIGURES, Lacking, Study
 from analyze.table_formats import Table, as_text
 from analyze.tables import tables
@@ -36,38 +34,48 @@ from records.provenance import versions
 from records.tracking import read_points
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
-CAPTIONS = {
-    "fig01_pictures": "Noises, the images that become of them, their latents, and what a latent has that its noise "
-    "has not. Of the last checkpoint of the first seed; below each label the values of black and white.",
-    "fig02_triangle": "The triangle of noise, image and latent, to scale. Its angles are the most probable ones: the "
-    "whole degrees that add up to 180 and maximise the product of the three histograms over all images; mean over "
-    "seeds. At the sides are mean L2 distances.",
-    "fig03_interpolation": "How far the images on the way from noise to image are from the line between noise (λ = 0) "
-    "and latent (λ = 1). Mean L2 distance of x_t from (1 − λ) x_T + λ x̂_T; the nearest λ of each t is marked.",
-    "fig08_mapping_mistakes": "Wrongly assigned noises and images, and what attracts most of the others. Assigned by "
-    "the smallest L2 distance among the images of one chunk of the first seed; with counts.",
-    "fig09_pixel_variance": "The plainest and the most varied images. Below each the variance of its pixels, over all "
-    "channels, of values in [−1, 1].",
+CAPTIONS = {  # what is seen, and how it was made
+    "fig01_pictures": (
+        "Noises, the images that become of them, their latents, and what a latent has that its noise has not",
+        "Of the first seed; below the labels are the values of black and white.",
+    ),
+    "fig02_triangle": (
+        "The triangle of noise, image and latent, to scale",
+        "Its angles are the most probable ones: the whole degrees that add up to 180 and maximise the product of the "
+        "three histograms over all images; mean over seeds. At its sides are mean L2 distances.",
+    ),
+    "fig03_interpolation": (
+        "How far the images on the way from noise to image are from the line between noise (λ = 0) and latent (λ = 1)",
+        "Mean L2 distance of x_t from (1 − λ) x_T + λ x̂_T; the nearest λ of each t is marked.",
+    ),
+    "fig08_mapping_mistakes": (
+        "Wrongly assigned noises and images, and what attracts most of the others",
+        "Assigned by the smallest L2 distance among the images of one chunk of the first seed; with counts.",
+    ),
+    "fig09_pixel_variance": (
+        "The plainest and the most varied images",
+        "Below each is the variance of its pixels over all channels, of values in [−1, 1].",
+    ),
 }
 
 
 def write_report(experiment: Experiment) -> Path:
     """Writes the report of everything that is analysed so far, and returns where it is."""
-    study, folder = Study(experiment), report_folder(experiment)
+    study, path = Study(experiment), report_folder(experiment) / "index.html"
     sections = [
         missing_section(missing(experiment)),
         training_section(study.analyses),
         curves_section(study),
-        geometry_section(study, folder / "figures"),
+        geometry_section(study),
         tables_section(tables(experiment)),
-        mistakes_section(folder / "figures"),
+        mistakes_section(study),
         gallery_section(study.analyses),
         numbers_section(study.curves),
         settings_section(experiment),
     ]
     page = Page(experiment.name, about(experiment), findings(experiment, study.curves), sections, made_with())
-    write_text(folder / "index.html", render(page))
-    return folder / "index.html"
+    write_text(path, render(page))
+    return path
 
 
 def about(experiment: Experiment) -> str:
@@ -116,17 +124,17 @@ def curves_section(study: Study) -> Section:
     )
 
 
-def geometry_section(study: Study, figures: Path) -> Section:
+def geometry_section(study: Study) -> Section:
     """The triangle and the way between noise and latent, of the last checkpoint."""
     lead = "Of the last checkpoint: where noise x_T, image x_0 and inverted latent x̂_T lie to each other."
-    blocks = [*triangle(study), *figure_files(figures, ["fig01_pictures", "fig03_interpolation"])]
-    return Section("geometry", "Inversion geometry", blocks, lead)
+    drawn = drawings(study, "fig01_pictures", "fig02_triangle", "fig03_interpolation")
+    return Section("geometry", "Inversion geometry", drawn, lead)
 
 
-def mistakes_section(figures: Path) -> Section:
+def mistakes_section(study: Study) -> Section:
     lead = "Of the last checkpoint: which noises and images are not matched by the smallest L2 distance, and why."
-    files = figure_files(figures, ["fig08_mapping_mistakes", "fig09_pixel_variance"])
-    return Section("mistakes", "Mistakes of the noise mapping", files, lead)
+    drawn = drawings(study, "fig08_mapping_mistakes", "fig09_pixel_variance")
+    return Section("mistakes", "Mistakes of the noise mapping", drawn, lead)
 
 
 def tables_section(made: Sequence[Table]) -> Section:
@@ -145,7 +153,11 @@ def numbers_section(curves: dict[str, Curve]) -> Section:
         for name, curve in curves.items()
     ]
     header = ["measure", "step", "mean", "std over seeds"]
-    return Section("numbers", "All numbers", [Grid("At the last checkpoint", header, rows)] if rows else [])
+    return Section(
+        "numbers",
+        "All numbers",
+        [Grid("Every number at its last checkpoint", header, rows, folded=True)] if rows else [],
+    )
 
 
 def settings_section(experiment: Experiment) -> Section:
@@ -155,26 +167,13 @@ def settings_section(experiment: Experiment) -> Section:
 # --- what stands in them
 
 
-def triangle(study: Study) -> list[Drawing]:
-    """The triangle to scale, where it is measured."""
-    try:
-        drawn = FIGURES["fig02_triangle"](study)
-    except Lacking:
-        return []
-    angles = {corner: study.mean(f"triangle/{corner}_most_probable") for corner in CORNERS}
-    said = ", ".join(f"{angle:.1f}° at the {corner}" for corner, angle in angles.items())
-    return [Drawing(inline_svg(drawn, "triangle"), f"A triangle with {said}", CAPTIONS["fig02_triangle"])]
-
-
-def figure_files(folder: Path, names: Iterable[str]) -> list[Figure]:
-    """Figures of the paper, where they have been drawn."""
-    files = [folder / f"{name}.png" for name in names]
-    return [figure_file(file) for file in files if file.exists()]
-
-
-def figure_file(file: Path) -> Figure:
-    text = CAPTIONS[file.stem]
-    return Figure(Picture(data_uri("image/png", file.read_bytes()), text.split(". ")[0]), text)
+def drawings(study: Study, *names: str) -> list[Drawings]:
+    """Figures of the paper, where what they show is measured."""
+    drawn = []
+    for name in names:
+        with contextlib.suppress(Lacking):
+            drawn.append(drawing(FIGURES[name](study), name, *CAPTIONS[name]))
+    return [Drawings(drawn)] if drawn else []
 
 
 def grid(table: Table) -> Grid:
@@ -182,10 +181,10 @@ def grid(table: Table) -> Grid:
     return Grid(table.title, header, rows, table.note)
 
 
-def gallery(analysis: SeedAnalysis) -> Figure:
+def gallery(analysis: SeedAnalysis) -> Photograph:
     step, samples = analysis.last_step, analysis.tensors(analysis.last_step)["samples"][:GALLERY_IMAGES]
     shown = picture(samples, f"{len(samples)} images generated at step {step}", columns=GALLERY_COLUMNS)
-    return Figure(shown, f"seed {analysis.seed}, {step_text(step)}", pixelated=True)
+    return Photograph(shown, f"seed {analysis.seed}, {step_text(step)}")
 
 
 def missing(experiment: Experiment) -> list[str]:

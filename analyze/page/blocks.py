@@ -36,27 +36,43 @@ class Subheading(Block):
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """Images of one size in rows and columns, in pixels, with gaps of one pixel."""
+
+    columns: int
+    rows: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class Picture:
     source: str  # data URI
     alternative: str  # what is seen, for those who don't see it
+    tiles: Tiles | None = None  # that it is made of
 
 
 @dataclass(frozen=True)
-class Figure(Block):
-    """A picture with a caption; `pixelated` where it is made of small images, whose pixels stay squares."""
+class Photograph(Block):
+    """A picture with a caption."""
 
     picture: Picture
     caption: str
-    pixelated: bool = False
 
 
 @dataclass(frozen=True)
-class Drawing(Block):
+class Drawing:
     """A drawing as inline SVG, which takes on the page's colours."""
 
     svg: str
     alternative: str
     caption: str
+    is_wide: bool
+
+
+@dataclass(frozen=True)
+class Drawings(Block):
+    drawings: Sequence[Drawing]
 
 
 @dataclass(frozen=True)
@@ -112,12 +128,13 @@ class Viewer(Block):
 
 @dataclass(frozen=True)
 class Grid(Block):
-    """A table of texts; the first column names the rows."""
+    """A table of texts; the first column names the rows. A long one is `folded` at first."""
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)

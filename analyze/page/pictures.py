@@ -8,7 +8,7 @@ from torch import Tensor
 
 from analyze.analysis import SeedAnalysis
 from analyze.figures.pictures import spread
-from analyze.page.blocks import Picture, Track, Viewer, data_uri
+from analyze.page.blocks import Picture, Tiles, Track, Viewer, data_uri
 from records.pictures import LATENT_RANGE, grid, to_png
 
 POSITIONS = 40  # of a slider, at most
@@ -19,11 +19,13 @@ COLUMNS = 5  # images side by side, as many as a phone has room for
 
 def picture(images: Tensor, alternative: str, largest: float = 1.0, columns: int = COLUMNS) -> Picture:
     """Images [n, C, H, W] as one picture, −largest as black and largest as white; compressed where it is large."""
-    drawn = grid(images, min(columns, len(images)), largest)
+    columns = min(columns, len(images))
+    drawn = grid(images, columns, largest)
     kind, data = "png", to_png(drawn)
     if len(data) > SMALL:
         kind, data = "jpeg", _to_jpeg(drawn)
-    return Picture(data_uri(f"image/{kind}", data), alternative)
+    tiles = Tiles(columns, -(-len(images) // columns), images.shape[-1], images.shape[-2])
+    return Picture(data_uri(f"image/{kind}", data), alternative, tiles)
 
 
 def _to_jpeg(image: Image.Image) -> bytes:
@@ -62,9 +64,7 @@ def latents_track(analysis: SeedAnalysis, steps: Sequence[int], heading: str = "
     return _track(analysis, steps, heading, "latents", "latents inverted", LATENT_RANGE)
 
 
-def _track(
-    analysis: SeedAnalysis, steps: Sequence[int], heading: str, tensor: str, what: str, largest: float
-) -> Track:
+def _track(analysis: SeedAnalysis, steps: Sequence[int], heading: str, tensor: str, what: str, largest: float) -> Track:
     """A picture a step, shown at positions of these steps."""
     pictures = []
     for step in steps:

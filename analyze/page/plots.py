@@ -1,5 +1,6 @@
 """Curves as inline SVG that takes on the page's colours, with their values and where these lie."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,9 +8,10 @@ from matplotlib.figure import Figure
 
 from analyze.curves import Curve
 from analyze.figures.curves import CurveFigure, draw, to_svg
-from analyze.figures.style import COLOURS, IMAGE, LATENT, NOISE
-from analyze.page.blocks import Plot, PlotRow, Plots
+from analyze.figures.style import COLOURS, COLUMN, IMAGE, LATENT, NOISE
+from analyze.page.blocks import Drawing, Plot, PlotRow, Plots
 
+SMALLEST = 1e-4  # number that is written without an exponent
 POINT = 72  # an inch has so many units of SVG
 COLOUR_NAMES = {
     **{colour.lower(): f"curve-{place}" for place, colour in enumerate(COLOURS)},
@@ -55,7 +57,10 @@ def _rows(figure: Figure, curves: Sequence[Curve], scale: float) -> list[PlotRow
     height = figure.get_size_inches()[1] * POINT
     rows = []
     for step in sorted({step for curve in curves for step in curve.values}):
-        places = [to_page((step, scale * curve.at(step)[0])) * POINT / figure.dpi if step in curve.values else None for curve in curves]
+        places = [
+            to_page((step, scale * curve.at(step)[0])) * POINT / figure.dpi if step in curve.values else None
+            for curve in curves
+        ]
         x = next(place[0] for place in places if place is not None)
         y = [None if place is None else height - place[1] for place in places]
         texts = [value_text(*curve.at(step), scale) if step in curve.values else "" for curve in curves]
@@ -64,9 +69,17 @@ def _rows(figure: Figure, curves: Sequence[Curve], scale: float) -> list[PlotRow
 
 
 def value_text(mean: float, std: float | None, scale: float = 1.0) -> str:
-    """98.93 ± 0.31, with four and two significant digits; without ± for a single seed."""
-    spread = "" if std is None else f" ± {scale * std:.2g}"
-    return f"{scale * mean:.4g}{spread}".replace("-", "−")
+    """98.93 ± 0.31: four significant digits, the ± with as many decimals; without ± for a single seed."""
+    mean, std = scale * mean, None if std is None else scale * std
+    places = ".3e" if 0 < abs(mean) < SMALLEST else f",.{_decimals(mean)}f"
+    spread = "" if std is None else f" ± {std:{places}}"
+    return f"{mean:{places}}{spread}".replace("-", "−")
+
+
+def _decimals(number: float, digits: int = 4) -> int:
+    """As many as show so many significant digits."""
+    exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])
+    return max(0, digits - 1 - exponent)
 
 
 def seen(label: str, curve: Curve, scale: float) -> str:
@@ -74,20 +87,27 @@ def seen(label: str, curve: Curve, scale: float) -> str:
     first, last = (value_text(*curve.at(step), scale) for step in (curve.steps[0], curve.steps[-1]))
     if len(curve.steps) == 1:
         return f"{label}: {last} at step {curve.steps[-1]:,}."
-    return f"{label}: {first} at step {curve.steps[0]:,}, {last} at step {curve.steps[-1]:,}{_half_way(curve)}."
+    return f"{label}: {first} at step {curve.steps[0]:,}, {last} at step {curve.steps[-1]:,}{_half_way(curve)}"
 
 
 def _half_way(curve: Curve) -> str:
-    """The first step at which half of the way from the first to the last value is gone."""
+    """The first step at which half of the way from the first to the last value is gone, and the full stop."""
     first, last = curve.mean[0], curve.mean[-1]
-    if first == last:
-        return ""
-    step = next(step for step, mean in zip(curve.steps, curve.mean, strict=True) if (mean - first) / (last - first) >= 0.5)
-    return f"; half of the change is there at step {step:,}"
+    if math.isclose(first, last, rel_tol=1e-3):
+        return "."
+    step = next(
+        step for step, mean in zip(curve.steps, curve.mean, strict=True) if (mean - first) / (last - first) >= 0.5
+    )
+    return f"; half of the way by step {step:,}."
+
+
+def drawing(figure: Figure, name: str, seen: str, made: str) -> Drawing:
+    """A figure with what is seen on it and how it was made."""
+    return Drawing(inline_svg(figure, name), seen, f"{seen}. {made}", figure.get_size_inches()[0] > COLUMN)
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """A figure as an <svg> element for the page: its colours as variables, its ids its own, as wide as there is room."""
+    """A figure as an <svg> element: its colours are the page's, its ids its own, and it is as wide as there is room."""
     text = to_svg(figure)
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
