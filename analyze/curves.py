@@ -27,6 +27,11 @@ class Curve:
         """Standard deviation over seeds, with N − 1; 0 for a single one."""
         return [statistics.stdev(values) if len(values) > 1 else 0.0 for values in self.values.values()]
 
+    def at(self, step: int) -> tuple[float, float | None]:
+        """Mean and standard deviation over seeds at one of its steps, the latter None for a single seed."""
+        values = self.values[step]
+        return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
 
 def seed_points(analysis: Analysis) -> list[dict[str, float]]:
     """One point a checkpoint of a seed: {"step": …, "cka/biased": …, …}, ascending."""

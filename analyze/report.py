@@ -1,86 +1,190 @@
 """`report/index.html`: one file that shows the whole study and needs nothing else."""
 
-import base64
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
-from PIL import Image
-from torch import Tensor
-
 from analyze.analysis import SeedAnalysis
-from analyze.curves import Curve, curves
-from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, CurveFigure, draw, to_svg
-from analyze.figures.pictures import spread
+from analyze.curves import Curve
+from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE
 from analyze.findings import findings
-from analyze.table_formats import as_text
+from analyze.page.blocks import (
+    Drawings,
+    Grid,
+    Listing,
+    Notes,
+    Page,
+    Photograph,
+    Plots,
+    Section,
+    Text,
+    render,
+)
+from analyze.page.pictures import picture, step_text, training_viewer
+from analyze.page.plots import drawing, plots
+from analyze.paper import FIGURES, Lacking, Study
+from analyze.table_formats import Table, as_text
 from analyze.tables import tables
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
 from configs.schema import Experiment
 from records.durable import write_text
 from records.layout import report_folder
-from records.pictures import LATENT_RANGE, grid, strip, to_png
 from records.provenance import versions
 from records.tracking import read_points
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
-STEPS_SHOWN = 10  # checkpoints of which pictures are shown
-PAPER_FIGURES = {
-    "fig02_triangle": "The triangle of noise, image and latent, drawn to scale from its most probable angles.",
-    "fig03_interpolation": "Distance of x_t from the line from noise (λ = 0) to latent (λ = 1); nearest λ marked.",
-    "fig08_mapping_mistakes": "Wrongly assigned noises and images, and what attracts most of the others, with counts.",
-    "fig09_pixel_variance": "The plainest and the most varied images, with the variance of their pixels.",
+CAPTIONS = {  # what is seen, and how it was made
+    "fig01_pictures": (
+        "Noises, the images that become of them, their latents, and what a latent has that its noise has not",
+        "Of the first seed; below the labels are the values of black and white.",
+    ),
+    "fig02_triangle": (
+        "The triangle of noise, image and latent, to scale",
+        "Its angles are the most probable ones: the whole degrees that add up to 180 and maximise the product of the "
+        "three histograms over all images; mean over seeds. At its sides are mean L2 distances.",
+    ),
+    "fig03_interpolation": (
+        "How far the images on the way from noise to image are from the line between noise (λ = 0) and latent (λ = 1)",
+        "Mean L2 distance of x_t from (1 − λ) x_T + λ x̂_T; the nearest λ of each t is marked.",
+    ),
+    "fig08_mapping_mistakes": (
+        "Wrongly assigned noises and images, and what attracts most of the others",
+        "Assigned by the smallest L2 distance among the images of one chunk of the first seed; with counts.",
+    ),
+    "fig09_pixel_variance": (
+        "The plainest and the most varied images",
+        "Below each is the variance of its pixels over all channels, of values in [−1, 1].",
+    ),
 }
-
-
-@dataclass(frozen=True)
-class Plot:
-    spec: CurveFigure
-    source: str  # data URI
-
-
-@dataclass(frozen=True)
-class Picture:
-    label: str
-    source: str  # data URI
-    description: str
-
-
-@dataclass(frozen=True)
-class SeedPictures:
-    seed: int
-    samples: list[Picture]
-    latents: list[Picture]
-    gallery: Picture | None  # more images of the last checkpoint
 
 
 def write_report(experiment: Experiment) -> Path:
     """Writes the report of everything that is analysed so far, and returns where it is."""
-    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    measured = curves(analyses)
-    page = Environment(loader=PackageLoader("analyze", "."), autoescape=True).get_template("report.html.j2")
-    path = report_folder(experiment) / "index.html"
-    write_text(
-        path,
-        page.render(
-            experiment=experiment,
-            findings=findings(experiment, measured),
-            missing=missing(experiment),
-            unavailable=unavailable(analyses),
-            plots=[
-                *_plots((*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES), measured),
-                *_plots([TRAINING_FIGURE], training_curves(analyses)),
-            ],
-            figures=_paper_figures(path.parent / "figures"),
-            tables=[(table, as_text(table)) for table in tables(experiment)],
-            pictures=[_seed_pictures(analysis) for analysis in analyses],
-            final=[(name, curve.steps[-1], curve.mean[-1], curve.std[-1]) for name, curve in measured.items()],
-            settings=to_yaml(experiment),
-            versions=versions(),
-        ),
-    )
+    study, path = Study(experiment), report_folder(experiment) / "index.html"
+    sections = [
+        missing_section(missing(experiment)),
+        training_section(study.analyses),
+        curves_section(study),
+        geometry_section(study),
+        tables_section(tables(experiment)),
+        mistakes_section(study),
+        gallery_section(study.analyses),
+        numbers_section(study.curves),
+        settings_section(experiment),
+    ]
+    page = Page(experiment.name, about(experiment), findings(experiment, study.curves), sections, made_with())
+    write_text(path, render(page))
     return path
+
+
+def about(experiment: Experiment) -> str:
+    """A study in one line."""
+    options, seeds = experiment.analyze, ", ".join(map(str, experiment.seeds))
+    return (
+        f"{'seeds' if len(experiment.seeds) > 1 else 'seed'} {seeds} · {experiment.train.steps:,} training steps · "
+        f"{options.samples:,} images a checkpoint, T = {options.ddim_steps} DDIM steps each way, weights "
+        f"{options.weights}"
+    )
+
+
+def made_with() -> str:
+    return " · ".join(f"{name} {version}" for name, version in versions().items())
+
+
+# --- the sections, each where there is something to show
+
+
+def missing_section(sentences: Sequence[str]) -> Section:
+    return Section("missing", "What is missing", [Notes(sentences)] if sentences else [])
+
+
+def training_section(analyses: Iterable[SeedAnalysis]) -> Section:
+    viewers = [viewer for one in analyses if (viewer := training_viewer(one))]
+    return Section(
+        "training",
+        "The same noise through training",
+        viewers,
+        "From the same noise x_T, on the left, each checkpoint generates an image x_0 by DDIM, and inverts it to the "
+        "latent x̂_T: were that exact, it would be the noise again. Each image has the place of its noise; black and "
+        "white are ∓3 in noise and latents.",
+    )
+
+
+def curves_section(study: Study) -> Section:
+    reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(study.analyses)]
+    drawn = plots((*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES), study.curves).plots
+    trained = plots([TRAINING_FIGURE], training_curves(study.analyses)).plots
+    return Section(
+        "curves",
+        "Curves",
+        [*reasons, Plots([*drawn, *trained])] if drawn or trained else reasons,
+        "Mean over seeds as a line, ± one standard deviation as a band; the step axis is logarithmic from the first "
+        "checkpoint after 0 on. Point at a plot for its values, or go to it with Tab and along it with the arrow keys.",
+    )
+
+
+def geometry_section(study: Study) -> Section:
+    """The triangle and the way between noise and latent, of the last checkpoint."""
+    lead = "Of the last checkpoint: where noise x_T, image x_0 and inverted latent x̂_T lie to each other."
+    drawn = drawings(study, "fig01_pictures", "fig02_triangle", "fig03_interpolation")
+    return Section("geometry", "Inversion geometry", drawn, lead)
+
+
+def mistakes_section(study: Study) -> Section:
+    lead = "Of the last checkpoint: which noises and images are not matched by the smallest L2 distance, and why."
+    drawn = drawings(study, "fig08_mapping_mistakes", "fig09_pixel_variance")
+    return Section("mistakes", "Mistakes of the noise mapping", drawn, lead)
+
+
+def tables_section(made: Sequence[Table]) -> Section:
+    return Section("tables", "Tables", [grid(table) for table in made], "Of the last checkpoint.")
+
+
+def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
+    figures = [gallery(one) for one in analyses if one.steps and one.results(one.last_step)]
+    return Section("gallery", "Images of the last checkpoint", figures)
+
+
+def numbers_section(curves: dict[str, Curve]) -> Section:
+    """Every number at its last checkpoint."""
+    rows = [
+        [name, f"{curve.steps[-1]:,}", f"{curve.mean[-1]:.4g}", f"{curve.std[-1]:.2g}"]
+        for name, curve in curves.items()
+    ]
+    header = ["measure", "step", "mean", "std over seeds"]
+    return Section(
+        "numbers",
+        "All numbers",
+        [Grid("Every number at its last checkpoint", header, rows, folded=True)] if rows else [],
+    )
+
+
+def settings_section(experiment: Experiment) -> Section:
+    return Section("settings", "Settings", [Listing("The whole configuration", to_yaml(experiment))])
+
+
+# --- what stands in them
+
+
+def drawings(study: Study, *names: str) -> list[Drawings]:
+    """Figures of the paper, where what they show is measured."""
+    drawn = []
+    for name in names:
+        with contextlib.suppress(Lacking):
+            drawn.append(drawing(FIGURES[name](study), name, *CAPTIONS[name]))
+    return [Drawings(drawn)] if drawn else []
+
+
+def grid(table: Table) -> Grid:
+    header, *rows = as_text(table)
+    return Grid(table.title, header, rows, table.note)
+
+
+def gallery(analysis: SeedAnalysis) -> Photograph:
+    step, samples = analysis.last_step, analysis.tensors(analysis.last_step)["samples"][:GALLERY_IMAGES]
+    shown = picture(samples, f"{len(samples)} images generated at step {step}", columns=GALLERY_COLUMNS)
+    return Photograph(shown, f"seed {analysis.seed}, {step_text(step)}")
 
 
 def missing(experiment: Experiment) -> list[str]:
@@ -118,48 +222,3 @@ def training_curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:
             for name in values.keys() & point.keys():
                 values[name].setdefault(point["step"], []).append(point[name])
     return {name: Curve(name, by_step) for name, by_step in values.items() if by_step}
-
-
-def _paper_figures(folder: Path) -> list[Picture]:
-    """Those of the paper's figures that are no curves, where they have been drawn."""
-    files = [(file, description) for name, description in PAPER_FIGURES.items() for file in folder.glob(f"{name}.png")]
-    return [Picture(text, _data_uri("image/png", file.read_bytes()), text) for file, text in files]
-
-
-def _plots(specs, measured: dict[str, Curve]) -> list[Plot]:
-    drawn = [spec for spec in specs if spec.curves.keys() & measured.keys()]
-    return [Plot(spec, _data_uri("image/svg+xml", to_svg(draw(spec, measured)).encode())) for spec in drawn]
-
-
-def _seed_pictures(analysis: SeedAnalysis) -> SeedPictures:
-    samples, latents = [], []
-    shown = analysis.options.pictures
-    steps = spread([step for step in analysis.steps if analysis.results(step)], STEPS_SHOWN)
-    for step in steps:
-        here = analysis.tensors(step)
-        samples.append(
-            _picture(f"step {step:,}", strip(here["samples"][:shown]), f"{shown} images generated at step {step}")
-        )
-        latents.append(
-            _picture(
-                f"step {step:,}", strip(here["latents"][:shown], LATENT_RANGE), f"their latents inverted at step {step}"
-            )
-        )
-    if steps:
-        noise = _picture("noise", strip(here["noise"][:shown], LATENT_RANGE), f"the {shown} noises x_T")
-        samples, latents = [noise, *samples], [noise, *latents]
-    gallery = _gallery(analysis.tensors(steps[-1])["samples"], steps[-1]) if steps else None
-    return SeedPictures(analysis.seed, samples, latents, gallery)
-
-
-def _gallery(samples: Tensor, step: int) -> Picture:
-    shown = samples[:GALLERY_IMAGES]
-    return _picture(f"step {step:,}", grid(shown, GALLERY_COLUMNS), f"{len(shown)} images generated at step {step}")
-
-
-def _picture(label: str, image: Image.Image, description: str) -> Picture:
-    return Picture(label, _data_uri("image/png", to_png(image)), description)
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,1 @@
+"""A page that needs nothing but itself: sections of blocks, and how they become HTML."""
