@@ -91,8 +91,9 @@ def _merge(kind: type, config: Any, changes: DictConfig, source: str) -> Any:
     try:
         return OmegaConf.merge(config, changes)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
-        key = getattr(error, "full_key", None)
-        raise UserError(f"{source}: {f'{key}: ' if key else ''}{first_line(error)}{_allowed(known.get(key or ""))}") from None
+        key = getattr(error, "full_key", None) or ""
+        named = f"{key}: " if key else ""
+        raise UserError(f"{source}: {named}{first_line(error)}{_allowed(known.get(key))}") from None
 
 
 def _misplaced(changes: DictConfig, known: dict[str, dataclasses.Field]) -> Iterator[str]:
