@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve
 from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE
@@ -27,7 +29,7 @@ from analyze.table_formats import Table, as_text
 from analyze.tables import tables
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
-from configs.schema import Experiment
+from configs.schema import Experiment, ModelStudy
 from records.durable import write_text
 from records.layout import report_folder
 from records.provenance import versions
@@ -61,15 +63,16 @@ CAPTIONS = {  # what is seen, and how it was made
 
 def write_report(experiment: Experiment) -> Path:
     """Writes the report of everything that is analysed so far, and returns where it is."""
-    study, path = Study(experiment), report_folder(experiment) / "index.html"
+    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    study, path = Study(analyses), report_folder(experiment) / "index.html"
     sections = [
         missing_section(missing(experiment)),
-        training_section(study.analyses),
-        curves_section(study),
+        training_section(analyses),
+        curves_section(study, analyses),
         geometry_section(study),
         tables_section(tables(experiment)),
         mistakes_section(study),
-        gallery_section(study.analyses),
+        gallery_section(analyses),
         numbers_section(study.curves),
         settings_section(experiment),
     ]
@@ -111,10 +114,10 @@ def training_section(analyses: Iterable[SeedAnalysis]) -> Section:
     )
 
 
-def curves_section(study: Study) -> Section:
-    reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(study.analyses)]
+def curves_section(study: Study, analyses: Sequence[SeedAnalysis]) -> Section:
+    reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(analyses)]
     drawn = plots((*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES), study.curves).plots
-    trained = plots([TRAINING_FIGURE], training_curves(study.analyses)).plots
+    trained = plots([TRAINING_FIGURE], training_curves(analyses)).plots
     return Section(
         "curves",
         "Curves",
@@ -142,7 +145,10 @@ def tables_section(made: Sequence[Table]) -> Section:
 
 
 def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
-    figures = [gallery(one) for one in analyses if one.steps and one.results(one.last_step)]
+    done = [one for one in analyses if one.steps and one.results(one.last_step)]
+    figures = [
+        gallery(one.tensors(one.last_step).images, f"seed {one.seed}, {step_text(one.last_step)}") for one in done
+    ]
     return Section("gallery", "Images of the last checkpoint", figures)
 
 
@@ -160,7 +166,7 @@ def numbers_section(curves: dict[str, Curve]) -> Section:
     )
 
 
-def settings_section(experiment: Experiment) -> Section:
+def settings_section(experiment: Experiment | ModelStudy) -> Section:
     return Section("settings", "Settings", [Listing("The whole configuration", to_yaml(experiment))])
 
 
@@ -181,10 +187,10 @@ def grid(table: Table) -> Grid:
     return Grid(table.title, header, rows, table.note)
 
 
-def gallery(analysis: SeedAnalysis) -> Photograph:
-    step, samples = analysis.last_step, analysis.tensors(analysis.last_step)["samples"][:GALLERY_IMAGES]
-    shown = picture(samples, f"{len(samples)} images generated at step {step}", columns=GALLERY_COLUMNS)
-    return Photograph(shown, f"seed {analysis.seed}, {step_text(step)}")
+def gallery(images: Tensor, caption: str) -> Photograph:
+    """The first of some images [N, C, H, W]."""
+    shown = images[:GALLERY_IMAGES].clone()
+    return Photograph(picture(shown, f"{len(shown)} generated images: {caption}", columns=GALLERY_COLUMNS), caption)
 
 
 def missing(experiment: Experiment) -> list[str]:
@@ -209,13 +215,13 @@ def _preliminary(analysis: SeedAnalysis) -> str:
     return f"; preliminary: what is compared with the last checkpoint is compared with step {analysis.last_step}"
 
 
-def unavailable(analyses: list[SeedAnalysis]) -> list[str]:
+def unavailable(analyses: Sequence[SeedAnalysis]) -> list[str]:
     """Why measures could not be computed, each reason once: they are missing everywhere, and all else is there."""
     results = [one.results(step) for one in analyses for step in one.steps]
     return sorted({result["unavailable"] for all in results for result in all.values() if "unavailable" in result})
 
 
-def training_curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:
+def training_curves(analyses: Sequence[SeedAnalysis]) -> dict[str, Curve]:
     values: dict[str, dict[int, list[float]]] = {name: {} for name in TRAINING_FIGURE.curves}
     for analysis in analyses:
         for point in read_points(analysis.run.log):

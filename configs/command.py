@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from configs.load import load, options, to_yaml, type_name
-from configs.schema import Experiment
+from configs.load import load, load_model_study, options, to_yaml, type_name
+from configs.schema import Experiment, ModelStudy
 
 
 def experiment_command(
@@ -17,12 +17,7 @@ def experiment_command(
 
     `describe` is what --dry-run says after the resolved configuration.
     """
-    parser = argparse.ArgumentParser(
-        prog=command,
-        description=purpose,
-        epilog="Options, each set as key=value:\n\n" + "\n".join(option_lines()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _parser(command, purpose, Experiment)
     parser.add_argument("config", help="YAML file of the experiment, e.g. configs/digits.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that differ from the file's")
     parser.add_argument(
@@ -36,13 +31,31 @@ def experiment_command(
     return experiment
 
 
-def option_lines() -> Iterator[str]:
+def model_command(command: str, purpose: str, arguments: list[str]) -> ModelStudy:
+    """The study of a model that a command line asks for; --help prints and ends the process."""
+    parser = _parser(command, purpose, ModelStudy)
+    parser.add_argument("source", help="YAML file of the study, or the model itself (see the option `source`)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that differ from the file's")
+    asked = parser.parse_args(arguments)
+    return load_model_study(asked.source, asked.overrides)
+
+
+def _parser(command: str, purpose: str, kind: type) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=command,
+        description=purpose,
+        epilog="Options, each set as key=value:\n\n" + "\n".join(option_lines(kind)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def option_lines(kind: type) -> Iterator[str]:
     """Every option as "key  type, default, unit: meaning", a heading line before each section."""
     section = None
-    for key, field in options():
+    for key, field in options(kind):
         if key.rpartition(".")[0] != section:
             section = key.rpartition(".")[0]
-            yield f"\n {section or 'experiment'}"
+            yield f"\n {section or 'general'}"
         unit = f", {field.metadata['unit']}" if field.metadata["unit"] else ""
         yield f"  {key} ({type_name(field.type)}{unit}; default {default_text(field)})"
         yield f"      {field.metadata['meaning']}"

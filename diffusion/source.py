@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -117,7 +118,7 @@ def check_ddim_steps(denoiser: Denoiser, ddim_steps: int) -> None:
         raise UserError(f"T = {ddim_steps:,}: {error}") from None
 
 
-def counting(denoiser: Denoiser, called: Callable[[int], None]) -> Denoiser:
+def counting(denoiser: Denoiser, called: Callable[[int], Any]) -> Denoiser:
     """The same denoiser, which tells the number of images of every call of its network."""
 
     def network(x_t, t, y):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.schema import Data, Experiment, Model
+from configs.schema import Data, Experiment, Model, ModelStudy
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def data_folder(data: Data, model: Model) -> Path:
     return Path(data.root) / f"{data.name}_{model.image_size}"
 
 
-def experiment_folder(experiment: Experiment) -> Path:
+def experiment_folder(experiment: Experiment | ModelStudy) -> Path:
     return Path(experiment.runs) / experiment.name
 
 
@@ -72,7 +72,7 @@ def jobs_folder(experiment: Experiment) -> Path:
     return experiment_folder(experiment) / "jobs"
 
 
-def report_folder(experiment: Experiment) -> Path:
+def report_folder(experiment: Experiment | ModelStudy) -> Path:
     return experiment_folder(experiment) / "report"
 
 
