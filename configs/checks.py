@@ -89,14 +89,19 @@ def impossible_model(model: Model) -> Iterator[str]:
 
 def _impossible_heads(model: Model, sides: list[float]) -> Iterator[str]:
     """Heads that do not divide the channels; those of every level with attention, and of the middle, count."""
+    levels = zip(model.level_channels, sides, strict=True)
+    attended = [channels for channels, side in levels if side in (*model.attention_resolutions, sides[-1])]
     if model.num_head_channels is not None:
-        for channels, side in zip(model.level_channels, sides, strict=True):
-            if (side in model.attention_resolutions or side == sides[-1]) and channels % model.num_head_channels:
+        for channels in attended:
+            if channels % model.num_head_channels:
                 yield f"model.num_head_channels={model.num_head_channels} does not divide {channels} channels"
         return
     for heads in filter(None, (model.num_heads, model.num_heads_upsample)):
         if model.model_channels % heads:
             yield f"{heads} attention heads do not divide model.model_channels={model.model_channels}"
+        for channels in attended:
+            if channels % heads:
+                yield f"{heads} attention heads do not divide {channels} channels"
 
 
 def _impossible_data(experiment: Experiment) -> Iterator[str]:

@@ -73,6 +73,7 @@ class Model:
 
     @property
     def level_channels(self) -> list[int]:
+        """Channels of each level."""
         return [round(multiple * self.model_channels) for multiple in self.channel_mult]
 
 

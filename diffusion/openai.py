@@ -70,29 +70,26 @@ def describe(weights: dict[str, Tensor], path: Path, given: OpenAI) -> Described
     """
     name, preset = _preset(path, given)
     if preset:
-        try:
-            _check_fit(preset.model, preset.diffusion, weights, path)
-        except UserError as error:
-            raise UserError(f"{error}; openai.preset={name} was expected, openai.preset=none infers it") from None
+        _check_preset(name, preset, weights, path)
     told = _told(weights, path)
-    sources = {
-        "from the tensors": told,
-        "given": _given(given, told, path),
-        f"from the preset {name}": _known_of(preset) if preset else {},
-        "assumed": ASSUMED | _guessed_side(told["channel_mult"]),
-    }
-    known: dict[str, Any] = {}
-    for source, options in sources.items():
-        sources[source] = {option: value for option, value in options.items() if option not in known}
-        known |= sources[source]
+    known_from = _first_known(
+        {
+            "from the tensors": told,
+            "given": _given(given, told, path),
+            f"from the preset {name}": _known_of(preset) if preset else {},
+            "assumed": ASSUMED | _guessed_side(told["channel_mult"]),
+        }
+    )
+    known = {option: value for options in known_from.values() for option, value in options.items()}
     if "image_size" not in known:
         raise UserError(f"{path} does not tell the side of its images; set openai.image_size=")
-    told["attention_resolutions"] = [known["image_size"] >> level for level in told.pop("attention_levels")]
-    model, diffusion = filled(Model, known | told), filled(Diffusion, known)
+    sides = [known["image_size"] >> level for level in known_from["from the tensors"].pop("attention_levels")]
+    known_from["from the tensors"]["attention_resolutions"] = sides
+    model, diffusion = filled(Model, known | {"attention_resolutions": sides}), filled(Diffusion, known)
     for problem in impossible_model(model):
         raise UserError(f"{path}: {problem}")
     _check_fit(model, diffusion, weights, path)
-    return Described(model, diffusion, sources | {"from the tensors": told})
+    return Described(model, diffusion, known_from)
 
 
 def _preset(path: Path, given: OpenAI) -> tuple[str, Preset | None]:
@@ -100,6 +97,23 @@ def _preset(path: Path, given: OpenAI) -> tuple[str, Preset | None]:
     if given.preset not in (None, "none", *PRESETS):
         raise UserError(f"openai.preset={given.preset} is not known; there are none, {', '.join(PRESETS)}")
     return name, PRESETS.get(name)
+
+
+def _check_preset(name: str, preset: Preset, weights: dict[str, Tensor], path: Path) -> None:
+    try:
+        _check_fit(preset.model, preset.diffusion, weights, path)
+    except UserError as error:
+        raise UserError(f"{error}; it is that of openai.preset={name}, and openai.preset=none infers it") from None
+
+
+def _first_known(sources: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The options of each source that no source before it has."""
+    seen: set[str] = set()
+    first = {}
+    for source, options in sources.items():
+        first[source] = {option: value for option, value in options.items() if option not in seen}
+        seen |= options.keys()
+    return first
 
 
 def _given(given: OpenAI, told: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any
 from configs.schema import Diffusion, Model
 
 SITE = "https://openaipublic.blob.core.windows.net/diffusion"
-CLASSES = 1000  # ImageNet's: what class-conditional means in both projects
 
 # Channels of the levels by the side of the images, in pixels: both projects derive the one from the other.
 CHANNEL_MULT: dict[int, list[int | float]] = {
@@ -32,38 +31,19 @@ class Preset:
     url: str
 
 
+CLASSES = {"num_classes": 1000}  # ImageNet's: what class-conditional means in both projects
+COSINE_4000 = {"schedule": "cosine", "steps": 4000, "rescale_timesteps": True}
 LINEAR_1000 = {"schedule": "linear", "steps": 1000, "rescale_timesteps": False}
-COSINE_1000 = LINEAR_1000 | {"schedule": "cosine"}
-COSINE_4000 = {"schedule": "cosine", "steps": 4000}
 
-IMPROVED = {"model_channels": 128, "num_res_blocks": 3}
-CIFAR_10 = IMPROVED | COSINE_4000 | {"image_size": 32}
-IMAGENET_64 = IMPROVED | COSINE_4000 | {"image_size": 64}
-CLASSES_64 = IMAGENET_64 | {"model_channels": 192, "num_classes": CLASSES, "rescale_timesteps": False}
-BEDROOMS = LINEAR_1000 | {
-    "image_size": 256,
-    "model_channels": 128,
-    "num_res_blocks": 2,
-    "num_heads": 1,
-    "attention_resolutions": [16],
-    "use_scale_shift_norm": False,
-}
+CIFAR_10 = COSINE_4000 | {"image_size": 32, "model_channels": 128, "num_res_blocks": 3}
+IMAGENET_64 = CIFAR_10 | {"image_size": 64}
+BEDROOMS = LINEAR_1000 | {"image_size": 256, "model_channels": 128, "num_res_blocks": 2, "num_heads": 1}
+BEDROOMS |= {"attention_resolutions": [16], "use_scale_shift_norm": False}
 
-GUIDED = LINEAR_1000 | {
-    "model_channels": 256,
-    "num_res_blocks": 2,
-    "num_head_channels": 64,
-    "attention_resolutions": [32, 16, 8],
-    "resblock_updown": True,
-    "use_fp16": True,
-}
-GUIDED_64 = {
-    "image_size": 64,
-    "model_channels": 192,
-    "num_res_blocks": 3,
-    "use_new_attention_order": True,
-}
-LSUN = GUIDED | {"image_size": 256}
+GUIDED = LINEAR_1000 | {"model_channels": 256, "num_res_blocks": 2, "resblock_updown": True, "use_fp16": True}
+GUIDED |= {"attention_resolutions": [32, 16, 8], "num_head_channels": 64}
+GUIDED_64 = GUIDED | {"image_size": 64, "model_channels": 192, "num_res_blocks": 3, "schedule": "cosine"}
+GUIDED_256 = GUIDED | {"image_size": 256}
 
 FILES: dict[str, dict[str, dict[str, Any]]] = {
     "march-2021": {  # improved-diffusion
@@ -71,20 +51,20 @@ FILES: dict[str, dict[str, dict[str, Any]]] = {
         "cifar10_uncond_vlb_50M_500K": CIFAR_10,
         "imagenet64_uncond_100M_1500K": IMAGENET_64,
         "imagenet64_uncond_vlb_100M_1500K": IMAGENET_64,
-        "imagenet64_cond_270M_250K": CLASSES_64,
+        "imagenet64_cond_270M_250K": IMAGENET_64 | CLASSES | {"model_channels": 192, "rescale_timesteps": False},
         "lsun_uncond_100M_1200K_bs128": BEDROOMS,
         "lsun_uncond_100M_2400K_bs64": BEDROOMS,
     },
     "jul-2021": {  # guided-diffusion
-        "64x64_diffusion": GUIDED | COSINE_1000 | GUIDED_64 | {"num_classes": CLASSES},
-        "128x128_diffusion": GUIDED | {"image_size": 128, "num_head_channels": None, "num_classes": CLASSES},
-        "256x256_diffusion": GUIDED | {"image_size": 256, "num_classes": CLASSES},
-        "256x256_diffusion_uncond": GUIDED | {"image_size": 256},
-        "512x512_diffusion": GUIDED | {"image_size": 512, "num_classes": CLASSES, "use_fp16": False},
-        "lsun_bedroom": LSUN,
-        "lsun_cat": LSUN,
-        "lsun_horse": LSUN,
-        "lsun_horse_nodropout": LSUN,
+        "64x64_diffusion": GUIDED_64 | CLASSES | {"use_new_attention_order": True},
+        "128x128_diffusion": GUIDED | CLASSES | {"image_size": 128, "num_heads": 4, "num_head_channels": None},
+        "256x256_diffusion": GUIDED_256 | CLASSES,
+        "256x256_diffusion_uncond": GUIDED_256,
+        "512x512_diffusion": GUIDED | CLASSES | {"image_size": 512, "use_fp16": False},
+        "lsun_bedroom": GUIDED_256,
+        "lsun_cat": GUIDED_256,
+        "lsun_horse": GUIDED_256,
+        "lsun_horse_nodropout": GUIDED_256,
     },
 }
 

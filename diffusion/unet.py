@@ -67,28 +67,6 @@ class Dropout(nn.Module):
         return x * kept / (1 - self.share)
 
 
-class Downsample(nn.Module):
-    """Halves the side of a feature map: with a strided convolution, or by the mean of 2 × 2."""
-
-    def __init__(self, channels: int, learned: bool):
-        super().__init__()
-        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if learned else nn.AvgPool2d(2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
-
-
-class Upsample(nn.Module):
-    """Doubles the side of a feature map: nearest neighbour, then, where it is learned, a convolution."""
-
-    def __init__(self, channels: int, learned: bool):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if learned else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
-
-
 class ResBlock(nn.Module):
     """Two convolutions with a residual connection, modulated by the time embedding.
 
@@ -155,6 +133,28 @@ class AttentionBlock(nn.Module):
         q, k, v = qkv.transpose(3, 4).contiguous().unbind(dim=2)
         h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(flat.shape)
         return (flat + self.proj_out(h)).reshape(x.shape)
+
+
+class Downsample(nn.Module):
+    """Halves the side of a feature map: with a strided convolution, or by the mean of 2 × 2."""
+
+    def __init__(self, channels: int, learned: bool):
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if learned else nn.AvgPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Doubles the side of a feature map: nearest neighbour, then, where it is learned, a convolution."""
+
+    def __init__(self, channels: int, learned: bool):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if learned else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 class Stage(nn.Sequential):

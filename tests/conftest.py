@@ -34,7 +34,7 @@ REFERENCE = Path(__file__).parent / "reference"
 
 @dataclass(frozen=True)
 class Reference:
-    """A network of improved-diffusion and what it computes: see tests/reference/README.md."""
+    """A network of improved-diffusion or guided-diffusion and what it computes: see tests/reference/README.md."""
 
     parameters: int
     diffusion: Diffusion
@@ -73,6 +73,16 @@ def unet32() -> Reference:
 @pytest.fixture(scope="session")
 def unet64() -> Reference:
     return _open("unet64")
+
+
+@pytest.fixture(scope="session")
+def guided16() -> Reference:
+    return _open("guided16")
+
+
+@pytest.fixture(scope="session")
+def guided16_means() -> Reference:
+    return _open("guided16_means")
 
 
 @pytest.fixture(scope="session")

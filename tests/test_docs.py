@@ -6,6 +6,7 @@ import torch
 
 from analyze.measures import MEASURES, Measure
 from configs.schema import Measures
+from diffusion.openai_presets import PRESETS
 
 
 def code_blocks(text: str, language: str) -> list[str]:
@@ -27,6 +28,11 @@ def test_the_example_of_a_measure_is_one(repository, tmp_path, monkeypatch):
 def test_every_measure_is_documented(repository):
     text = (repository / "docs" / "measures.md").read_text(encoding="utf-8")
     assert [measure.name for measure in MEASURES if f"`{measure.name}`" not in text] == []
+
+
+def test_every_published_file_is_documented(repository):
+    text = (repository / "docs" / "models.md").read_text(encoding="utf-8")
+    assert [name for name in PRESETS if f"`{name}`" not in text] == []
 
 
 def test_the_tree_of_the_readme_names_every_file(repository):

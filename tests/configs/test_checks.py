@@ -76,6 +76,13 @@ def test_a_number_that_is_none_is_refused(value, asked):
         (["model.image_size=12"], r"model\.image_size=12 cannot be halved .*\[1, 2, 2, 2\]"),
         (["model.channel_mult=[]"], r"model\.image_size=32 cannot be halved .*\[\]"),
         (["model.attention_resolutions=[7]"], r"model\.attention_resolutions: .* side 7, only 32, 16, 8, 4"),
+        (["model.channel_mult=[0.3,1]", "model.attention_resolutions=[]"], r"38 channels are not a multiple .*=32"),
+        (
+            ["model.channel_mult=[0.25,1,1,1]", "model.attention_resolutions=[32]", "model.num_heads=64"],
+            r"64 .* 32 channels",
+        ),
+        (["model.num_head_channels=96"], r"model\.num_head_channels=96 does not divide 256 channels"),
+        (["model.use_fp16=true"], r"model\.use_fp16=true is for published weights; .* train\.precision=fp16"),
         (["model.norm_groups=7"], r"model\.model_channels=128 is not a multiple of model\.norm_groups=7"),
         (["model.num_heads=3"], r"3 attention heads do not divide model\.model_channels=128"),
         (["model.num_heads_upsample=5"], r"5 attention heads do not divide model\.model_channels=128"),

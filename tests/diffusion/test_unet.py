@@ -1,4 +1,6 @@
-"""The U-Net against improved-diffusion's, and what its options change."""
+"""The U-Net against improved-diffusion's and guided-diffusion's, and what its options change."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,18 +11,49 @@ from diffusion.unet import UNet
 X, T = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([3.0, 700.0])
 
 
-@pytest.mark.parametrize("name", ["unet32", "unet64"])
-def test_output_is_improved_diffusions(name, request, relative_error):
+@pytest.mark.parametrize("name", ["unet32", "unet64", "guided16", "guided16_means"])
+def test_output_is_the_originals(name, request, relative_error):
     reference = request.getfixturevalue(name)
     output = reference.network(reference["unet_x"], reference["unet_t"], reference.labels("unet_y"))
     assert relative_error(output, reference["unet_out"]) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["unet32", "unet64", "trained32"])
-def test_number_of_parameters_is_improved_diffusions(name, request):
+@pytest.mark.parametrize("name", ["unet32", "unet64", "trained32", "guided16", "guided16_means"])
+def test_number_of_parameters_is_the_originals(name, request):
     """That the state dicts' keys are the same is shown by opening these references, which loads them strictly."""
     reference = request.getfixturevalue(name)
     assert sum(parameter.numel() for parameter in reference.network.parameters()) == reference.parameters
+
+
+@pytest.fixture
+def guided_with(guided16):
+    """A function: what guided-diffusion's network computes of the reference's input when other options are set."""
+
+    def output(**options):
+        network = UNet.of(replace(guided16.network.config, **options), guided16.diffusion).eval().requires_grad_(False)
+        network.load_state_dict(guided16.network.state_dict())
+        return network(guided16["unet_x"], guided16["unet_t"], guided16["unet_y"])
+
+    return output
+
+
+def test_new_attention_order_is_guided_diffusions(guided16, guided_with, relative_error):
+    assert relative_error(guided_with(use_new_attention_order=True), guided16["unet_out_new_attention_order"]) < 1e-5
+
+
+def test_half_precision_is_guided_diffusions(guided16, guided_with, relative_error):
+    """As near as half precision (1e-3) lets it be: attention rounds elsewhere than theirs."""
+    half = guided_with(use_fp16=True)
+    assert half.dtype == torch.float32
+    assert relative_error(half, guided16["unet_out_fp16"]) < 4e-3
+    assert relative_error(half, guided16["unet_out"]) > 1e-4
+
+
+def test_half_precision_is_of_the_blocks_convolutions_alone(randomised):
+    network = randomised(use_fp16=True, num_classes=10)
+    half = {name for name, weight in network.named_parameters() if weight.dtype == torch.float16}
+    assert "input_blocks.0.0.weight" in half and "middle_block.1.qkv.bias" in half
+    assert not [name for name in half if "norm" in name or "emb" in name or name.startswith(("time_", "out."))]
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,26 @@ def test_description_of_the_wrong_kind_is_refused(key, value, folder):
     assert str(error.value).startswith(str(file))
 
 
+def test_an_older_description_means_what_it_meant(folder):
+    """Options that were added since are absent from it, and stand where they change nothing."""
+    file = folder / "checkpoint.json"
+    about = json.loads(file.read_text())
+    for option in ("num_head_channels", "use_new_attention_order", "conv_resample", "resblock_updown", "use_fp16"):
+        del about["model"][option]
+    file.write_text(json.dumps(about))
+    assert checkpoint.read(folder).model == MODEL
+
+
+@pytest.mark.parametrize(("section", "option"), [("model", "num_heads"), ("diffusion", "steps")])
+def test_a_description_without_an_option_that_was_always_there_is_refused(section, option, folder):
+    file = folder / "checkpoint.json"
+    about = json.loads(file.read_text())
+    del about[section][option]
+    file.write_text(json.dumps(about))
+    with pytest.raises(DamagedCheckpoint, match=f"lacks {option}"):
+        checkpoint.read(folder)
+
+
 def test_a_checkpoint_opens_as_the_denoiser_it_was(tmp_path):
     network = UNet.of(MODEL, DIFFUSION)
     with torch.random.fork_rng(devices=[]):
