@@ -77,16 +77,17 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
     """
     source = open_source(study)
     print("\n  ".join([study.source, *source.about]), flush=True)
-    with alone(study), progress("generating", 0, "image·step") as bar:
-        bar.unit_scale = True
-        denoiser = source.opener(torch.device("cpu"))
-        analyses = [_analysis(study, source, denoiser, steps, bar.update) for steps in sweep(study, denoiser)]
+    denoiser = source.opener(torch.device("cpu"))
+    swept = sweep(study, denoiser)
+    with alone(study):
         claim(study, source)
+        analyses = [_analysis(study, source, denoiser, steps, lambda images: bar.update(images)) for steps in swept]
         todo = [one for one in analyses if one.missing()]
-        bar.reset(total=sum(one.evaluations() for one in todo))
-        for one in todo:
-            bar.set_description(f"T = {one.options.ddim_steps:,}")
-            one.analyse(one.steps)
+        with progress("generating", sum(one.evaluations() for one in todo), "image·step", shown=bool(todo)) as bar:
+            bar.unit_scale = True
+            for one in todo:
+                bar.set_description(f"T = {one.options.ddim_steps:,}")
+                one.analyse(one.steps)
     return source, analyses
 
 

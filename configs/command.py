@@ -49,7 +49,7 @@ def _parser(command: str, purpose: str, kind: type) -> argparse.ArgumentParser:
     )
 
 
-def option_lines(kind: type) -> Iterator[str]:
+def option_lines(kind: type = Experiment) -> Iterator[str]:
     """Every option as "key  type, default, unit: meaning", a heading line before each section."""
     section = None
     for key, field in options(kind):

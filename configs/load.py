@@ -26,6 +26,8 @@ def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Experiment:
     Raises UserError for a missing or unreadable file, an unknown key, a wrong type, a value out of range and an
     impossible combination, naming the key, the value and what is allowed.
     """
+    if "source" in _read(Path(path)):
+        raise UserError(f"{path} is of a model that others trained; analyse it with  python -m analyze model {path}")
     return _loaded(Experiment, Path(path), {"name": Path(path).stem}, overrides)
 
 

@@ -20,6 +20,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
+        with open(path, "rb") as file:
+            is_pickle = file.read(2).startswith((b"PK", b"\x80"))
+        if not is_pickle:
+            raise UserError(f"{path} cannot be read as a state dict: it is no file that torch.save wrote") from None
         raise UserError(f"{path} holds more than tensors and is not opened; save its state_dict() alone") from None
     except Exception as error:  # whatever PyTorch's reader fails with on a file that is something else
         raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None

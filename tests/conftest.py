@@ -66,6 +66,12 @@ class Reference:
 
 
 @pytest.fixture(scope="session")
+def pipelines() -> Path:
+    """The folder with pipelines of diffusers."""
+    return REFERENCE
+
+
+@pytest.fixture(scope="session")
 def unet32() -> Reference:
     return _open("unet32")
 

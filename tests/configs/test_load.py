@@ -1,6 +1,7 @@
 """From YAML and the command line to an experiment, and what a user is told on the way."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 
 from configs.command import experiment_command, option_lines
 from configs.errors import UserError
-from configs.load import differences, load, load_resolved, options, to_yaml
+from configs.load import differences, load, load_model_study, load_resolved, options, to_yaml
 from configs.schema import Experiment, Stride
 
 
@@ -44,7 +45,37 @@ def test_lists_are_replaced_not_extended(file):
 
 def test_every_configuration_of_the_project_loads(repository):
     found = sorted((repository / "configs").glob("*.yaml"))
-    assert found and all(load(path).name == path.stem for path in found)
+    studies = [path for path in found if path.read_text(encoding="utf-8").count("\nsource:")]
+    assert studies and all(load_model_study(str(path)).name == path.stem for path in studies)
+    assert all(load(path).name == path.stem for path in found if path not in studies)
+
+
+def test_a_study_of_a_model_is_no_experiment(repository):
+    with pytest.raises(UserError, match="is of a model that others trained; analyse it with  python -m analyze model"):
+        load(repository / "configs" / "openai_cifar10.yaml")
+
+
+@pytest.mark.parametrize(
+    "source, name", [("google/ddpm-cifar10-32", "ddpm-cifar10-32"), ("some where/ema 0.99", "ema_0.99")]
+)
+def test_a_model_itself_gives_its_study_the_name(source, name):
+    study = load_model_study(source, ["analyze.samples=8"])
+    assert study.name == name and study.source == source and study.analyze.samples == 8
+
+
+@pytest.mark.parametrize(
+    "override, told",
+    [
+        ("sweep=[10,10]", "names one twice"),
+        ("sweep=[1]", "too small"),
+        ("latent_scale=0", "latent_scale=0"),
+        ("train.steps=5", 'unknown key "train.steps"'),
+        ("openai.schedule=quadratic", "cosine | linear"),
+    ],
+)
+def test_a_study_of_a_model_that_cannot_be_is_refused(override, told):
+    with pytest.raises(UserError, match=re.escape(told)):
+        load_model_study("google/ddpm-cifar10-32", [override])
 
 
 @pytest.mark.parametrize(

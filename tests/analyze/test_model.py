@@ -1,0 +1,166 @@
+"""A model that others trained, from its file to the paper's tables."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from analyze import model
+from analyze.analysis import fingerprint
+from analyze.model import analyse, sweep
+from analyze.model_report import collect, tables
+from analyze.tensors import MAKERS
+from configs.errors import UserError
+from configs.load import load_model_study
+from configs.schema import Measures
+from diffusion import ddim
+from diffusion.randomness import fixed_noise
+from records import lock
+
+SMALL = ["sweep=[2]", "analyze.ddim_steps=4", "analyze.samples=6", "analyze.measures.knn_k=2", "analyze.pictures=3"]
+
+
+@pytest.fixture
+def study(pipelines, tmp_path):
+    """A function: a small study of the latent-diffusion model that is among the references."""
+
+    def asked(*overrides: str, source=pipelines / "ldm_vq"):
+        return load_model_study(str(source), [*SMALL, f"runs={tmp_path}/runs", "wandb.mode=disabled", *overrides])
+
+    return asked
+
+
+@pytest.fixture
+def trained(pipelines, tmp_path):
+    torch.save(load_file(pipelines / "trained32.safetensors"), tmp_path / "ema_0.99_000500.pt")
+    return tmp_path / "ema_0.99_000500.pt"
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many images the network was asked about, a number a call."""
+    calls = []
+    original = model.counting
+    monkeypatch.setattr(
+        model, "counting", lambda denoiser, called: original(denoiser, lambda n: (calls.append(n), called(n)))
+    )
+    return calls
+
+
+def test_a_latent_model_to_its_report(study, counted, capsys):
+    """Every T from the same noise, in the space of codes; pictures decoded; run again, nothing is done again."""
+    asked = study("analyze.published=ldm_celeba")
+    source, analyses = analyse(asked)
+    expected = 6 * (2 + 4) * 4  # samples, latents, reconstructions and a trajectory of 6 images
+    assert sum(counted) == expected and [one.options.ddim_steps for one in analyses] == [2, 4]
+    noise, here = fixed_noise((3, 16, 16), 6, 0), analyses[1].tensors(4)
+    assert torch.equal(analyses[0].tensors(2)["noise"], noise) and torch.equal(here["noise"], noise)
+    denoiser = source.opener(torch.device("cpu"))
+    torch.testing.assert_close(here["samples"], ddim.last(ddim.sampling(denoiser, noise, 4)), rtol=1e-4, atol=1e-4)
+    assert here.images.shape == (6, 3, 64, 64) and here.images.abs().max() <= 1
+
+    collect(asked, source, analyses)
+    report = model.experiment_folder(asked) / "report"
+    said = capsys.readouterr().out
+    assert "codes of 3 × 16 × 16" in said and str(report / "index.html") in said
+    names = {file.name for file in (report / "figures").iterdir()}
+    assert {f"fig0{i}" for i in (1, 2, 3, 8, 9)} == {name[:5] for name in names} and len(names) == 10
+    assert len(list((report / "tables").iterdir())) == 9
+
+    counted.clear()
+    page = (report / "index.html").read_bytes()
+    collect(asked, *analyse(asked))
+    assert counted == [] and (report / "index.html").read_bytes() == page
+
+
+def test_tables_have_a_row_for_each_t_beside_the_published_one(study):
+    asked = study("analyze.published=ldm_celeba", "sweep=[10]")
+    made = {table.name: table for table in tables(asked, analyse(asked)[1])}
+    assert [row.ddim_steps for row in made["table345_triangle"].rows] == [4, 10]
+    published = [bool(row.published) for row in made["table345_triangle"].rows]
+    assert published == [False, True]  # the paper has T = 10 and no T = 4
+
+
+def test_what_was_interrupted_goes_on(study, counted, monkeypatch):
+    """At the number of steps it had got to, and with what was made of that one."""
+    asked = study()
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setitem(MAKERS, "trajectory", stops)  # the last in the alphabet, and so the last to be made
+        with pytest.raises(KeyboardInterrupt):
+            analyse(asked)
+    assert sum(counted) == 6 * 2 * 3
+    analyse(asked)
+    assert sum(counted) == 6 * (2 + 4) * 4
+
+
+def test_openai_files_are_clipped_and_take_no_labels_without_classes(study, trained):
+    asked = study("openai.schedule=cosine", "openai.steps=4000", source=trained)
+    _, analyses = analyse(asked)
+    assert analyses[0].options.clip_denoised and not analyses[0].makes_codes
+    assert analyses[0].tensors(2).images.abs().max() <= 1
+    with pytest.raises(UserError, match=r"analyze.labels=\[3\]: there is no class 3; the model has no classes"):
+        analyse(dataclasses.replace(asked, analyze=dataclasses.replace(asked.analyze, labels=[3])))
+
+
+def test_labels_are_part_of_what_is_analysed(study):
+    options = study().analyze
+    assert fingerprint(options) != fingerprint(dataclasses.replace(options, labels=[3]))
+
+
+def test_the_papers_numbers_of_steps_that_the_model_has_are_swept(study, unet32, trained):
+    asked = study("sweep=[]", "analyze.ddim_steps=100")
+    assert sweep(asked, unet32.denoiser) == [10, 50, 100, 500, 1000, 4000]
+    few = dataclasses.replace(unet32.denoiser, alphas_cumprod=unet32.denoiser.alphas_cumprod[::4])
+    assert sweep(asked, few) == [10, 50, 100, 500, 1000]
+
+
+def test_more_steps_than_there_are_end_it_before_anything_is_made(study, tmp_path):
+    with pytest.raises(UserError, match="T = 2,000 DDIM steps are more than the 1,000 of the model's diffusion"):
+        analyse(study("sweep=[2,2000]"))
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+def test_another_model_under_the_same_name_is_refused(study, trained):
+    analyse(study("name=one"))
+    with pytest.raises(UserError, match=r"one holds the analysis of another model \(pipeline of diffusers; .*name="):
+        analyse(study("name=one", "openai.schedule=cosine", source=trained))
+
+
+def test_two_at_once_are_refused(study):
+    asked = study()
+    with (
+        lock.held(model.experiment_folder(asked) / "lock", "analysis, process 1 on here", wait_s=0),
+        pytest.raises(UserError, match="another analysis, process 1 on here, is at work on"),
+    ):
+        analyse(asked)
+
+
+def test_a_t_that_fails_is_told_after_the_others(study, monkeypatch, capsys):
+    asked = study()
+    original = model.open_source(asked)
+
+    def broken(device):
+        denoiser = original.opener(device)
+        rule = denoiser.sampling_steps
+        worse = lambda alphas, T: [dataclasses.replace(s, alpha_bar_next=float("nan")) for s in rule(alphas, T)]  # noqa: E731
+        return dataclasses.replace(denoiser, sampling_steps=lambda a, T: worse(a, T) if T == 2 else rule(a, T))
+
+    monkeypatch.setattr(model, "open_source", lambda _: dataclasses.replace(original, opener=broken))
+    source, analyses = analyse(asked)
+    with pytest.raises(UserError, match="T = 2: the model puts out numbers that are not finite"):
+        collect(asked, source, analyses)
+    assert "Report:" in capsys.readouterr().out and analyses[1].results(4)
+
+
+def test_what_compares_checkpoints_is_not_measured(study):
+    _, analyses = analyse(study())
+    found = json.loads(analyses[0].results_file(2).read_text())["measures"]
+    assert {"noise_mapping", "triangle", "distances", "correlation"} <= found.keys()
+    assert not {"cka", "dino", "knn_coverage", "early_inverter", "fid"} & found.keys()
+    assert Measures().dino_model  # which is on, elsewhere
