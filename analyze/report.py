@@ -14,7 +14,7 @@ from analyze.page.blocks import (
     Listing,
     Notes,
     Page,
-    Photograph,
+    Gallery,
     Plots,
     Section,
     Text,
@@ -181,10 +181,10 @@ def grid(table: Table) -> Grid:
     return Grid(table.title, header, rows, table.note)
 
 
-def gallery(analysis: SeedAnalysis) -> Photograph:
+def gallery(analysis: SeedAnalysis) -> Gallery:
     step, samples = analysis.last_step, analysis.tensors(analysis.last_step)["samples"][:GALLERY_IMAGES]
     shown = picture(samples, f"{len(samples)} images generated at step {step}", columns=GALLERY_COLUMNS)
-    return Photograph(shown, f"seed {analysis.seed}, {step_text(step)}")
+    return Gallery(shown, f"seed {analysis.seed}, {step_text(step)}")
 
 
 def missing(experiment: Experiment) -> list[str]:
