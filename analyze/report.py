@@ -10,11 +10,11 @@ from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRA
 from analyze.findings import findings
 from analyze.page.blocks import (
     Drawings,
+    Gallery,
     Grid,
     Listing,
     Notes,
     Page,
-    Gallery,
     Plots,
     Section,
     Text,
