@@ -85,7 +85,7 @@ def write_comparison(experiments: Sequence[Experiment], folder: Path | None = No
         if not one.study.curves:
             where = experiment_folder(one.study.experiment)
             raise UserError(f"{one.label}: nothing is analysed yet in {where}; run  python -m analyze …  first")
-    path = (folder or comparison_folder(experiments[0], folder_name(labels))) / "index.html"
+    path = (folder or comparison_folder(experiments[0], folder_name(title_of(compared)))) / "index.html"
     try:
         write_text(path, render(page_of(compared)))
     except OSError as error:
@@ -106,30 +106,42 @@ def page_of(compared: Sequence[Compared]) -> Page:
             "configurations", "Configurations", [Listing(one.label, to_yaml(one.study.experiment)) for one in compared]
         ),
     ]
-    title = " – ".join(one.label for one in compared)
-    return Page(title, "side by side", findings(compared), sections, made_with())
+    about_all = f"{len(compared)} experiments side by side"
+    return Page(title_of(compared), about_all, findings(compared), sections, made_with())
 
 
 # --- who is who
 
 
+def title_of(compared: Sequence[Compared]) -> str:
+    names = {one.study.experiment.name for one in compared}
+    about_all = f"{names.pop()}: " if len(names) == 1 else ""
+    return about_all + " and ".join(one.label for one in compared)
+
+
 def labels_of(experiments: Sequence[Experiment]) -> list[str]:
     """A name for each: the experiment's, and where several have it, the options in which these differ.
 
-    Raises UserError where there are too few or too many, or two that differ in nothing.
+    Where all have the same name it is left out. Raises UserError where there are too few or too many, or two that
+    differ in nothing.
     """
     if not 2 <= len(experiments) <= MOST:
         raise UserError(f"two to {MOST} experiments can be compared, not {len(experiments)}")
-    labels = [_label(one, [other for other in experiments if other.name == one.name]) for one in experiments]
+    by_name: dict[str, list[Experiment]] = {}
+    for one in experiments:
+        by_name.setdefault(one.name, []).append(one)
+    labels = [_label(one, by_name[one.name], is_named=len(by_name) > 1) for one in experiments]
     for label, times in Counter(labels).items():
         if times > 1:
-            raise UserError(f"{label} is asked for twice; set what is to differ behind it, e.g. analyze.weights=model")
+            raise UserError(
+                f"{label or experiments[0].name} is asked for twice; write what is to differ behind it, e.g. analyze.weights=model"
+            )
     return labels
 
 
-def _label(experiment: Experiment, namesakes: Sequence[Experiment]) -> str:
+def _label(experiment: Experiment, namesakes: Sequence[Experiment], is_named: bool) -> str:
     here = [f"{key.rpartition('.')[2]}={option(experiment, key)}" for key in differences(namesakes)]
-    return ", ".join([experiment.name, *here])
+    return " ".join([experiment.name, *here] if is_named else here)
 
 
 def differences(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
@@ -144,9 +156,9 @@ def option(experiment: Experiment, key: str) -> str:
     return "null" if value is None else str(value)
 
 
-def folder_name(labels: Sequence[str]) -> str:
-    """A name for the folder of a comparison, the same for the same labels."""
-    name = "_vs_".join(re.sub(r"[^\w.=-]+", "-", label) for label in labels)
+def folder_name(title: str) -> str:
+    """A name for the folder of a comparison, the same for the same title."""
+    name = re.sub(r"[^\w.=-]+", "_", title)
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{digest}"
 
@@ -197,7 +209,7 @@ def pictures_section(compared: Sequence[Compared]) -> Section:
 
 def _viewers(group: Sequence[Compared]) -> list[Viewer]:
     steps = spread(sorted({step for one in group for step in pictured_steps(one.pictured)}), POSITIONS)
-    who, place = ", ".join(one.label for one in group), group[0].label
+    who = ", ".join(one.label for one in group)
     positions = [step_text(step) for step in steps]
     noise = noise_track(group[0].pictured, len(steps))
     made = []
@@ -210,7 +222,7 @@ def _viewers(group: Sequence[Compared]) -> list[Viewer]:
             tracks.append(
                 dataclasses.replace(track(one.pictured, own, title), shown=[own.index(step) for step in shown])
             )
-        made.append(Viewer(f"{name}-{folder_name([place])}", f"{heading}: {who}", positions, [noise, *tracks]))
+        made.append(Viewer(f"{name}-{folder_name(group[0].label)}", f"{heading}: {who}", positions, [noise, *tracks]))
     return made
 
 
