@@ -134,7 +134,8 @@ def labels_of(experiments: Sequence[Experiment]) -> list[str]:
     for label, times in Counter(labels).items():
         if times > 1:
             raise UserError(
-                f"{label or experiments[0].name} is asked for twice; write what is to differ behind it, e.g. analyze.weights=model"
+                f"{label or experiments[0].name} is asked for twice; write behind it what is to differ, e.g. "
+                "analyze.weights=model"
             )
     return labels
 
