@@ -234,7 +234,9 @@ def _step_at(step: int, steps: Sequence[int]) -> int:
 
 def curves_section(compared: Sequence[Compared]) -> Section:
     blocks: list[Block] = []
-    for spec in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, TRAINING_FIGURE):
+    runs = {experiment_folder(one.study.experiment) for one in compared}
+    trained = [TRAINING_FIGURE] if len(runs) == len(compared) else []  # one training has one loss
+    for spec in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *trained):
         drawn = [plot for name in spec.curves for plot in _plots(spec, name, compared)]
         if drawn:
             blocks += [Subheading(spec.title), Text(plain(spec.caption)), Plots(drawn)]
@@ -263,11 +265,11 @@ def tables_section(compared: Sequence[Compared]) -> Section:
         for table in tables(one.study.experiment):
             made.setdefault(table.name, []).append((one.label, table))
     return Section(
-        "tables", "Tables", [_grid(of_one_kind) for of_one_kind in made.values()], "Of each last checkpoint."
+        "tables", "Tables", [side_by_side(of_one_kind) for of_one_kind in made.values()], "Of each last checkpoint."
     )
 
 
-def _grid(labelled: Sequence[tuple[str, Table]]) -> Grid:
+def side_by_side(labelled: Sequence[tuple[str, Table]]) -> Grid:
     """Tables of one kind as one, a row an experiment; published numbers stand in the rows of those that have some."""
     first = labelled[0][1]
     rows = tuple(row for _, table in labelled for row in table.rows)
