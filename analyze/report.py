@@ -12,11 +12,11 @@ from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRA
 from analyze.findings import findings
 from analyze.page.blocks import (
     Drawings,
+    Gallery,
     Grid,
     Listing,
     Notes,
     Page,
-    Photograph,
     Plots,
     Section,
     Text,
@@ -187,10 +187,10 @@ def grid(table: Table) -> Grid:
     return Grid(table.title, header, rows, table.note)
 
 
-def gallery(images: Tensor, caption: str) -> Photograph:
+def gallery(images: Tensor, caption: str) -> Gallery:
     """The first of some images [N, C, H, W]."""
     shown = images[:GALLERY_IMAGES].clone()
-    return Photograph(picture(shown, f"{len(shown)} generated images: {caption}", columns=GALLERY_COLUMNS), caption)
+    return Gallery(picture(shown, f"{len(shown)} generated images: {caption}", columns=GALLERY_COLUMNS), caption)
 
 
 def missing(experiment: Experiment) -> list[str]:

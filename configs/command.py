@@ -17,18 +17,30 @@ def experiment_command(
 
     `describe` is what --dry-run says after the resolved configuration.
     """
+    return parsed(experiment_parser(command, purpose), arguments, describe)[0]
+
+
+def experiment_parser(command: str, purpose: str) -> argparse.ArgumentParser:
+    """What all commands understand; a command that wants more adds it."""
     parser = _parser(command, purpose, Experiment)
     parser.add_argument("config", help="YAML file of the experiment, e.g. configs/digits.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that differ from the file's")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and what it costs, and do nothing"
     )
-    asked = parser.parse_args(arguments)
+    return parser
+
+
+def parsed(
+    parser: argparse.ArgumentParser, arguments: list[str], describe: Callable[[Experiment], str] = lambda _: ""
+) -> tuple[Experiment, argparse.Namespace]:
+    """The experiment that a command line asks for, and all else that was asked: see `experiment_command`."""
+    asked = parser.parse_intermixed_args(arguments)
     experiment = load(asked.config, asked.overrides)
     if asked.dry_run:
         print(to_yaml(experiment), describe(experiment), sep="\n")
         sys.exit()
-    return experiment
+    return experiment, asked
 
 
 def model_command(command: str, purpose: str, arguments: list[str]) -> ModelStudy:

@@ -76,6 +76,11 @@ def report_folder(experiment: Experiment | ModelStudy) -> Path:
     return experiment_folder(experiment) / "report"
 
 
+def comparison_folder(experiment: Experiment, name: str) -> Path:
+    """Where an experiment beside others is shown."""
+    return Path(experiment.runs) / "comparisons" / name
+
+
 def saved_steps(folder: Path) -> list[int]:
     """The steps of the complete checkpoints (or states) in a folder, ascending."""
     return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())

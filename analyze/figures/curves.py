@@ -4,6 +4,7 @@ import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ from analyze.figures.style import (
 )
 
 HEIGHT = 2.6  # inches
+LONG = 34  # letters of a label, the marks of mathematics among them, that no other has room beside
 FEW = 30  # points that have a marker each
 
 
@@ -145,11 +147,11 @@ def _draw_panel(panel: Figure | SubFigure, spec: CurveFigure, curves: Mapping[st
         axes.set_yscale("log")
     axes.grid()
     labels = axes.get_legend_handles_labels()[1]
-    columns = 2 if sum(map(len, labels)) > 24 else len(labels)
+    columns = 1 if max(map(len, labels)) > LONG else 2 if sum(map(len, labels)) > 24 else len(labels)
     panel.legend(loc="outside lower center", ncols=columns)
 
 
-def _draw_curve(axes: Axes, curve: Curve, scale: float, label: str, look: tuple[str, str, str]) -> None:
+def _draw_curve(axes: Axes, curve: Curve, scale: float, label: str, look: tuple[str, str, Any]) -> None:
     colour, marker, line = look
     mean = [scale * value for value in curve.mean]
     low = [value - scale * spread for value, spread in zip(mean, curve.std, strict=True)]

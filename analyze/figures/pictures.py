@@ -187,6 +187,8 @@ def _draw_row(axes: Axes, row: Row, columns: int, size: tuple[int, int]) -> None
     axes.axis("off")
     if len(row.images):
         axes.imshow(_enlarged(row), extent=(0, len(row.images) * (width + GAP) - GAP, height, 0), aspect="auto")
+        for end in range(width + GAP, len(row.images) * (width + GAP), width + GAP):  # gaps of the page's colour
+            axes.axvspan(end - GAP, end, color="white", linewidth=0.3)
     else:
         axes.text(0, height / 2, "none", verticalalignment="center", color=SOFT)
     axes.set(xlim=(0, columns * (width + GAP)), ylim=(height, 0))

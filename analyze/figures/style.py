@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 COLUMN, PAGE = 3.35, 6.9  # inches: one column of a two-column page, and both
 DPI = 200  # of PNG files
 
-# Okabe & Ito (2008): told apart by the colour-blind too; markers and lines tell them apart without colour.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-MARKERS = ("o", "s", "^", "D")
-LINES = ("-", "--", "-.", ":")
+# The first four are of Okabe & Ito (2008), told apart by the colour-blind too; so are markers and lines without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6400", "#6A4C93")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 SOFT = "#666666"
 
 NOISE, IMAGE, LATENT = r"$x_T$", r"$x_0$", r"$\hat{x}_T$"

@@ -53,7 +53,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Photograph(Block):
+class Gallery(Block):
     """A picture with a caption."""
 
     picture: Picture

@@ -80,11 +80,11 @@ for (const plot of document.querySelectorAll(".plot")) {
       if (y !== undefined) { spots[i].setAttribute("cx", row.x); spots[i].setAttribute("cy", y); }
     });
     write(row);
-    const left = row.x < width / 2; // the half of the plot that is pointed at stays free
-    tip.style.left = left ? `${100 * row.x / width + 3}%` : "";
-    tip.style.right = left ? "" : `${100 - 100 * row.x / width + 3}%`;
     marks.style.display = "";
     tip.hidden = false;
+    const x = row.x / width * canvas.clientWidth;
+    const beside = row.x < width / 2 ? x + 12 : x - 12 - tip.offsetWidth; // where there is more room
+    tip.style.left = `${Math.max(0, Math.min(canvas.clientWidth - tip.offsetWidth, beside))}px`;
     const said = row.values.map(({ text }, i) => text && `${curves[i].label} ${text}`).filter(Boolean);
     canvas.setAttribute("aria-valuenow", at);
     canvas.setAttribute("aria-valuetext", `step ${row.step}: ${said.join(", ")}`);

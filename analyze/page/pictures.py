@@ -31,7 +31,7 @@ def picture(images: Tensor, alternative: str, largest: float = 1.0, columns: int
 def _to_jpeg(image: Image.Image) -> bytes:
     """With all of the colour's resolution: of small images each pixel counts."""
     data = io.BytesIO()
-    image.save(data, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    image.save(data, format="JPEG", quality=QUALITY, subsampling=0)
     return data.getvalue()
 
 
