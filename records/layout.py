@@ -36,6 +36,9 @@ class SeedFolder:
     def samples(self) -> Path:
         return self.root / "samples"
 
+    def sample_grid(self, step: int) -> Path:
+        return self.samples / f"{step_name(step)}.png"
+
     @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
@@ -74,6 +77,11 @@ def jobs_folder(experiment: Experiment) -> Path:
 
 def report_folder(experiment: Experiment) -> Path:
     return experiment_folder(experiment) / "report"
+
+
+def dashboard_file(experiment: Experiment) -> Path:
+    """Where the W&B dashboard of an experiment is, once it is made."""
+    return experiment_folder(experiment) / "dashboard.json"
 
 
 def saved_steps(folder: Path) -> list[int]:
