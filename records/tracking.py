@@ -14,6 +14,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -28,6 +29,7 @@ from records.provenance import environment, versions
 LONGEST_POINT_BYTES = 16_384
 LONGEST_INIT_S = 30.0
 LONGEST_FINISH_S = 120.0
+NEXT_START = "and the same command sends what is missing when it is given again"
 SUPERSEDED = "superseded"  # the tag of a run whose points are no longer true
 STEP = "step"  # the training step: the x axis of every curve
 Mode = Literal["online", "offline", "disabled"]
@@ -76,9 +78,10 @@ class Tracked:
                 self._fail(error)
 
     def _fail(self, error: Exception) -> None:
+        if self.failure:
+            return
         self.failure = _shortly(error) or type(error).__name__
-        rest = f"; the rest is uploaded by  wandb sync {Path(self.run.dir).parent}" if self.online else ""
-        print(f"warning: W&B failed ({self.failure}); the work goes on{rest}", file=sys.stderr)
+        print(f"warning: W&B failed ({self.failure}); the work goes on, {NEXT_START}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,15 @@ class RunOf:
     @property
     def identity_file(self) -> Path:
         return self.folder / f"wandb_{self.job_type}_id"
+
+    @property
+    def online_file(self) -> Path:
+        """Holds the identity that the server has seen."""
+        return self.folder / f"wandb_{self.job_type}_online"
+
+    def was_online(self) -> bool:
+        """Whether the server may have a part of it, to which uploading an offline run would add all points again."""
+        return self.online_file.exists() and self.online_file.read_text(encoding="utf-8") == self.identity()
 
     def identity(self) -> str:
         """The run's id, made once: a folder that was deleted and made again gets a new one."""
@@ -113,9 +125,14 @@ def open_run(of: RunOf) -> Tracked:
             _check_login()
             return _init(of, mode)
         except Exception as error:  # whatever W&B fails with, the work goes on
-            print(f"warning: W&B cannot be reached ({_shortly(error)}); this run is logged offline", file=sys.stderr)
+            why = f"warning: W&B cannot be reached ({_shortly(error)})"
+        with suppress(Exception):
+            wandb.teardown()  # or its service takes the run for one that is open
+        if of.was_online():
+            print(f"{why}; nothing is logged to it now, {NEXT_START}", file=sys.stderr)
+            return Tracked()
+        print(f"{why}; this run is logged offline", file=sys.stderr)
     try:
-        wandb.teardown()  # or its service takes the run for one that is open
         return _init(of, "offline")
     except Exception as error:
         print(f"warning: W&B fails offline too ({_shortly(error)}); the work goes on without it", file=sys.stderr)
@@ -125,7 +142,7 @@ def open_run(of: RunOf) -> Tracked:
 def supersede(of: RunOf) -> None:
     """Gives up the run as it is: marked so online, removed where it is offline; the next one has a new identity."""
     identity = of.identity()
-    if resolved_mode(of.experiment) == "online" and _logged_in():
+    if resolved_mode(of.experiment) == "online" and of.was_online():
         try:
             Tracked(_wandb_run(of, identity, "online", tags=[SUPERSEDED]), online=True).finish()
         except Exception as error:
@@ -139,17 +156,18 @@ def _shortly(error: Exception) -> str:
 
 
 def _init(of: RunOf, mode: Mode) -> Tracked:
-    identity = of.identity()
     if mode == "offline":
-        remove_offline_runs(experiment_folder(of.experiment), identity)
+        _make_room(of)
+    identity = of.identity()
     run = _wandb_run(of, identity, mode)
     run.define_metric(STEP, hidden=True)
     run.define_metric("*", step_metric=STEP)
     if mode == "offline":
         return Tracked(run)
+    write_text(of.online_file, identity)
     # What an offline run would add to this one when it is uploaded comes from the files now.
     remove_offline_runs(experiment_folder(of.experiment), identity)
-    return Tracked(run, last_step=run.step - 1, online=True)
+    return Tracked(run, last_step=run.starting_step - 1, online=True)
 
 
 def _wandb_run(of: RunOf, identity: str, mode: Mode, tags: list[str] | None = None) -> Any:
@@ -203,6 +221,15 @@ def _logged_in() -> bool:
 
 def offline_runs(directory: Path, identity: str = "*") -> list[Path]:
     return sorted(directory.glob(f"wandb/offline-run-*-{identity}"))
+
+
+def _make_room(of: RunOf) -> None:
+    """Removes the offline run that is to be written anew; one that was uploaded stays, and gives up its identity."""
+    old = offline_runs(experiment_folder(of.experiment), of.identity())
+    if any(file for run in old for file in (*run.glob("*.syncstate"), *run.glob("*.synced"))):
+        of.identity_file.unlink()
+    else:
+        remove_offline_runs(experiment_folder(of.experiment), of.identity())
 
 
 def remove_offline_runs(directory: Path, identity: str) -> None:

@@ -64,7 +64,7 @@ class WandbServer:
     def start(self) -> None:
         """At the port that it had before, if it was stopped."""
         handler = type("Handler", (_Handler,), {"site": self})
-        self.http = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self.http = _Http(("127.0.0.1", self.port), handler)
         self.port = self.http.server_port
         self.answering.set()
         threading.Thread(target=self.http.serve_forever, args=[0.01], daemon=True).start()
@@ -223,8 +223,13 @@ def _bucket(name: str, run: StoredRun) -> dict:
         "historyTail": json.dumps(streamed["history"][-1:]),
         "eventsTail": json.dumps(streamed["events"][-1:]),
         "tags": run.about.get("tags") or [],
-        "wandbConfig": "{}",
+        "wandbConfig": json.dumps(run.config.get("_wandb", {})),
     }
+
+
+class _Http(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away is no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):
