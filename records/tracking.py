@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
+from urllib.parse import urlsplit
 
 import wandb
 
@@ -212,11 +213,15 @@ def _check_login() -> None:
 def _logged_in() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("://")[-1].strip("/")
+    server = os.environ.get("WANDB_BASE_URL") or wandb.setup(wandb.Settings(silent=True)).settings.base_url
+    hosts = {urlsplit(server).netloc}
+    if server == wandb.Settings().base_url:
+        hosts.add("api.wandb.ai")  # where clients before 0.31 were logged in, whose keys are still taken
     try:
-        return netrc.netrc(os.environ.get("NETRC", Path.home() / ".netrc")).authenticators(host) is not None
+        known = netrc.netrc(os.environ.get("NETRC", Path.home() / ".netrc"))
     except (OSError, netrc.NetrcParseError):
         return False
+    return any(known.authenticators(host) for host in hosts)
 
 
 def offline_runs(directory: Path, identity: str = "*") -> list[Path]:

@@ -216,6 +216,7 @@ def wait_until():
 @pytest.fixture
 def wandb_server(monkeypatch, tmp_path):
     """A stand-in for W&B's server that everything in this test, and the processes it starts, is logged in at."""
+    wandb.teardown()  # what an earlier test has set up knows another server
     server = WandbServer()
     server.start()
     monkeypatch.setenv("WANDB_BASE_URL", server.address)

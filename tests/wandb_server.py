@@ -155,7 +155,7 @@ class WandbServer:
         files = [
             {
                 "storagePath": None,
-                "uploadUrl": f"{self.address}/storage/{one['artifactID']}/{one['name']}",
+                "uploadUrl": f"{self.address}/entries/{one['artifactID']}/{one['name']}",
                 "uploadHeaders": [],
                 "uploadMultipartUrls": None,
                 "artifact": {"id": one["artifactID"]},
