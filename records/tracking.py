@@ -201,16 +201,17 @@ def resolved_mode(experiment: Experiment) -> Mode:
     said = os.environ.get("WANDB_MODE", "")
     if said in get_args(Mode):
         return cast(Mode, said)
-    return "online" if _logged_in() else "offline"
+    return "online" if logged_in() else "offline"
 
 
 def _check_login() -> None:
     """Raises PermissionError where nobody is logged in: W&B would ask on the terminal and wait for an answer."""
-    if not _logged_in():
+    if not logged_in():
         raise PermissionError("no login: give the command  wandb login, or set WANDB_API_KEY")
 
 
-def _logged_in() -> bool:
+def logged_in() -> bool:
+    """Whether W&B would take this user for someone, without asking."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     server = os.environ.get("WANDB_BASE_URL") or wandb.setup(wandb.Settings(silent=True)).settings.base_url

@@ -108,6 +108,8 @@ class WandbServer:
     def _Viewer(self) -> dict:  # noqa: N802
         return {"viewer": {"id": "user", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
 
+    _GetDefaultEntity = _Viewer
+
     def _RunResumeStatus(self, name: str, **_: Any) -> dict:  # noqa: N802
         run = self.runs.get(name)
         return {"model": {**_project(), "bucket": None if run is None else _bucket(name, run)}}
@@ -141,10 +143,10 @@ class WandbServer:
         self.artifacts[number] = made
         return made
 
-    def _CreateArtifactManifest(self, artifactID: str, **_: Any) -> dict:  # noqa: N802, N803
+    def _CreateArtifactManifest(self, artifactID: str, **_: Any) -> dict:  # noqa: N802
         return {"createArtifactManifest": self._manifest(artifactID)}
 
-    def _UpdateArtifactManifest(self, artifactManifestID: str, **_: Any) -> dict:  # noqa: N802, N803
+    def _UpdateArtifactManifest(self, artifactManifestID: str, **_: Any) -> dict:  # noqa: N802
         return {"updateArtifactManifest": self._manifest(artifactManifestID)}
 
     def _manifest(self, number: str) -> dict:
@@ -164,7 +166,7 @@ class WandbServer:
         ]
         return {"createArtifactFiles": {"files": {"edges": [{"node": file} for file in files]}}}
 
-    def _CommitArtifact(self, artifactID: str) -> dict:  # noqa: N802, N803
+    def _CommitArtifact(self, artifactID: str) -> dict:  # noqa: N802
         self.artifacts[artifactID].committed = True
         return {"commitArtifact": {"artifact": {"id": artifactID, "digest": self.artifacts[artifactID].digest}}}
 
@@ -176,6 +178,16 @@ class WandbServer:
 
     def _ArtifactByID(self, id: str, **_: Any) -> dict:  # noqa: N802
         return {"artifact": _described(self.artifacts[id])}
+
+    def _UpsertView2(self, **view: Any) -> dict:  # noqa: N802
+        view["id"] = view.get("id") or f"view-{len(self.views)}"
+        inserted = view["id"] not in self.views
+        self.views[view["id"]] = view
+        return {"upsertView": {"view": {"id": view["id"], "name": view["name"]}, "inserted": inserted}}
+
+    def _View(self, viewName: str, **_: Any) -> dict:  # noqa: N802
+        nodes = [{"node": view} for view in self.views.values() if view["name"] == viewName]
+        return {"project": {"allViews": {"edges": nodes}}}
 
 
 def _nothing(**_: Any) -> dict:

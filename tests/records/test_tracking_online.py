@@ -39,7 +39,8 @@ def offline(of: RunOf) -> list:
 
 
 def sync(folder) -> None:
-    subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], check=True, capture_output=True, timeout=60)
+    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
 
 
 def test_a_run_has_every_point_once_at_its_step_and_says_where_it_comes_from(wandb_server, of, monkeypatch):
