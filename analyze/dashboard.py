@@ -67,10 +67,10 @@ class LastTable:
     """A table of the last checkpoint: a row for each seed, the published values beside ours."""
 
     title: str
-    key: str
+    keys: tuple[str]
 
     def panel(self) -> wr.WeavePanelSummaryTable:
-        return wr.WeavePanelSummaryTable(table_name=self.key)
+        return wr.WeavePanelSummaryTable(table_name=self.keys[0])
 
 
 def _training(title: str, y_label: str, *keys: str, log_y: bool = False) -> Curves:
@@ -96,7 +96,7 @@ SECTIONS: dict[str, tuple[Curves | Pictures | LastTable, ...]] = {
     "Noise mapping": (
         _early("Image → noise", "correctly assigned", "noise_mapping/image_to_noise", y=SHARE),
         _early("Noise → image", "correctly assigned", "noise_mapping/noise_to_image", y=SHARE),
-        LastTable("Table 2", "tables/table2_noise_mapping"),
+        LastTable("Table 2", ("tables/table2_noise_mapping",)),
     ),
     "Neighbourhoods": (
         _early("Neighbours of images", "shared with the last checkpoint", "knn_coverage/image", y=SHARE),
@@ -114,7 +114,7 @@ SECTIONS: dict[str, tuple[Curves | Pictures | LastTable, ...]] = {
         _early("Distances", "L2 distance", *(f"distances/{side}" for side in SIDES), y=(0.0, None)),
         _early("Angles, last images", "degrees", *(f"early_inverter/{corner}_of_mean" for corner in CORNERS), y=ANGLE),
         _early("Distances, last images", "L2 distance", *(f"early_inverter/{side}" for side in SIDES), y=(0.0, None)),
-        LastTable("Tables 3–5", "tables/table345_triangle"),
+        LastTable("Tables 3–5", ("tables/table345_triangle",)),
     ),
     "Correlation": (
         _early(
@@ -129,7 +129,7 @@ SECTIONS: dict[str, tuple[Curves | Pictures | LastTable, ...]] = {
             *(f"correlation/patch_{name}" for name in ("noise", "latents", "samples", "floor")),
             y=SHARE,
         ),
-        LastTable("Table 1", "tables/table1_correlation"),
+        LastTable("Table 1", ("tables/table1_correlation",)),
     ),
     "Pictures": (
         Pictures("Images from always the same noises", ("pictures/samples",)),
@@ -143,10 +143,7 @@ def outline() -> str:
     """Sections and panels, a line each."""
     lines = []
     for section, panels in SECTIONS.items():
-        lines.append(section)
-        for panel in panels:
-            keys = [panel.key] if isinstance(panel, LastTable) else panel.keys
-            lines.append(f"  {panel.title}: {', '.join(keys)}")
+        lines += [section, *(f"  {panel.title}: {', '.join(panel.keys)}" for panel in panels)]
     return "\n".join(lines)
 
 

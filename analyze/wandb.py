@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -37,8 +38,7 @@ def publish(analysis: SeedAnalysis) -> None:
     write_text(said, "".join(f"{line}\n" for line in lines))
     tracked = open_run(of)
     for point in map(json.loads, lines):
-        if tracked.lacks(point["step"]):
-            tracked.log(point | _pictures(analysis, point["step"]))
+        tracked.log(point, functools.partial(_pictures, analysis, point["step"]))
     tracked.finish(lambda run: _conclude(analysis, run))
     if not tracked.failure:
         write_text(marker, f"{'online' if tracked.online else 'offline'} {digest}")

@@ -30,7 +30,7 @@ from records.provenance import environment, versions
 LONGEST_POINT_BYTES = 16_384
 LONGEST_INIT_S = 30.0
 LONGEST_FINISH_S = 120.0
-NEXT_START = "and the same command sends what is missing when it is given again"
+COMMANDS = {"train": "python -m train", "analysis": "python -m analyze"}
 SUPERSEDED = "superseded"  # the tag of a run whose points are no longer true
 STEP = "step"  # the training step: the x axis of every curve
 Mode = Literal["online", "offline", "disabled"]
@@ -44,19 +44,17 @@ class Tracked:
     run: Any = None
     last_step: int = -1
     online: bool = False
+    remedy: str = ""  # what sends what this run lacks
     failure: str = field(default="", init=False)
 
-    def lacks(self, step: int) -> bool:
-        """Whether a point of that step would be shown."""
-        return self.run is not None and not self.failure and step > self.last_step
-
-    def log(self, point: Point) -> None:
-        """Shows a point, unless the run has its step already. Points come in ascending steps."""
-        if not self.lacks(point[STEP]):
+    def log(self, point: Point, media: Callable[[], Point] = dict) -> None:
+        """Shows a point, unless the run has its step already. Points come in ascending steps; media are made last."""
+        step = point[STEP]
+        if self.run is None or self.failure or step <= self.last_step:
             return
         try:
-            self.run.log(point, step=point[STEP])
-            self.last_step = point[STEP]
+            self.run.log(point | media(), step=step)
+            self.last_step = step
         except Exception as error:  # whatever W&B fails with, training goes on
             self._fail(error)
 
@@ -82,7 +80,7 @@ class Tracked:
         if self.failure:
             return
         self.failure = _shortly(error) or type(error).__name__
-        print(f"warning: W&B failed ({self.failure}); the work goes on, {NEXT_START}", file=sys.stderr)
+        print(f"warning: W&B failed ({self.failure}); the work goes on{self.remedy}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,10 @@ class RunOf:
     job_type: str
     folder: Path
     group: str  # of the runs that differ in nothing but the seed
+
+    @property
+    def remedy(self) -> str:
+        return f"; the next  {COMMANDS[self.job_type]} …  of seed {self.seed} sends what is missing"
 
     @property
     def identity_file(self) -> Path:
@@ -130,7 +132,7 @@ def open_run(of: RunOf) -> Tracked:
         with suppress(Exception):
             wandb.teardown()  # or its service takes the run for one that is open
         if of.was_online():
-            print(f"{why}; nothing is logged to it now, {NEXT_START}", file=sys.stderr)
+            print(f"{why}; nothing is logged to it now{of.remedy}", file=sys.stderr)
             return Tracked()
         print(f"{why}; this run is logged offline", file=sys.stderr)
     try:
@@ -164,11 +166,11 @@ def _init(of: RunOf, mode: Mode) -> Tracked:
     run.define_metric(STEP, hidden=True)
     run.define_metric("*", step_metric=STEP)
     if mode == "offline":
-        return Tracked(run)
+        return Tracked(run, remedy=of.remedy)
     write_text(of.online_file, identity)
     # What an offline run would add to this one when it is uploaded comes from the files now.
     remove_offline_runs(experiment_folder(of.experiment), identity)
-    return Tracked(run, last_step=run.starting_step - 1, online=True)
+    return Tracked(run, last_step=run.starting_step - 1, online=True, remedy=of.remedy)
 
 
 def _wandb_run(of: RunOf, identity: str, mode: Mode, tags: list[str] | None = None) -> Any:

@@ -6,6 +6,7 @@ holds what depends on the machine. W&B shows both.
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import wandb
@@ -35,14 +36,14 @@ class TrainingLog:
         log, speed = (read_points(file) for file in self.files)
         speeds = {point["step"]: point for point in speed}
         for point in log:
-            tracked.log(speeds.get(point["step"], {}) | point | self._samples(point["step"]))
+            tracked.log(speeds.get(point["step"], {}) | point, partial(self._samples, point["step"]))
         return tracked
 
     def write(self, point: Point, speed: Point) -> None:
         """A line in each file and a point in W&B, with the grid of samples where that step has one."""
         for file, line in zip(self.files, (point, {"step": point["step"], **speed}), strict=True):
             _append(file, line)
-        self.tracked.log(point | speed | self._samples(point["step"]))
+        self.tracked.log(point | speed, partial(self._samples, point["step"]))
 
     def _samples(self, step: int) -> Point:
         file = self.folder.sample_grid(step)

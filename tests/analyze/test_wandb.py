@@ -45,9 +45,11 @@ def change(analysis: SeedAnalysis, step: int) -> None:
     file.write_text(json.dumps(about))
 
 
-def test_every_checkpoint_is_a_point_with_pictures_at_its_step(wandb_server, analysis):
+def test_every_checkpoint_is_a_point_with_pictures_at_its_step(wandb_server, analysis, repository):
     publish(analysis)
     run = wandb_server.runs[identity(analysis)]
+    text = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [key for key in run.summary if key[0] != "_" and f"`{key}`" not in text] == []
     assert shown(wandb_server, analysis) == as_sent(seed_points(analysis))
     for item in run.history:
         for name in ("pictures/samples", "pictures/latents"):

@@ -18,13 +18,15 @@ def merged(folder) -> list[dict]:
     return [one | other for one, other in zip(read_points(folder.speed), read_points(folder.log), strict=True)]
 
 
-def test_a_training_is_shown_with_its_samples_and_the_checkpoints_it_made(wandb_server, tiny):
+def test_a_training_is_shown_with_its_samples_and_the_checkpoints_it_made(wandb_server, tiny, repository):
     experiment = tiny("wandb.mode=online", "train.sample_every=4")
     train(experiment)
     folder = seed_folder(experiment, 0)
     (run,) = wandb_server.runs.values()
     expected = [{key: pytest.approx(value) for key, value in point.items()} for point in merged(folder)]
     assert [{key: item[key] for key in point} for item, point in zip(run.history, expected, strict=True)] == expected
+    text = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [key for item in run.history for key in item if key[0] != "_" and f"`{key}`" not in text] == []
     assert [item["step"] for item in run.history if "samples" in item] == [4, 8]
     assert run.history[-1]["samples"]["path"] in run.uploaded and run.exit_code == 0
     (artifact,) = wandb_server.artifacts.values()
