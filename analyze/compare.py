@@ -109,9 +109,7 @@ def page_of(compared: Sequence[Compared]) -> Page:
         curves_section(compared),
         tables_section(compared),
         numbers_section(compared),
-        Section(
-            "configurations", "Configurations", [Listing(one.label, to_yaml(one.experiment)) for one in compared]
-        ),
+        Section("configurations", "Configurations", [Listing(one.label, to_yaml(one.experiment)) for one in compared]),
     ]
     about_all = f"{len(compared)} experiments side by side"
     return Page(title_of(compared), about_all, findings(compared), sections, made_with())

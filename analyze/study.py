@@ -50,6 +50,6 @@ def collect(experiment: Experiment, failed: UserError | None = None) -> None:
 
 def _print_wandb(experiment: Experiment) -> None:
     folder = experiment_folder(experiment)
-    if resolved_mode(experiment) == "offline" and offline_runs(folder):
+    if resolved_mode(experiment) != "disabled" and offline_runs(folder):
         print(f"W&B:     {len(offline_runs(folder))} offline runs; look at them with  wandb leet {folder / 'wandb'}")
         print(f"         or upload them with  wandb sync {folder / 'wandb'}/offline-run-*  (after wandb login)")

@@ -1,30 +1,53 @@
-"""The analysis of a seed as one W&B run: every curve against the training step, and pictures."""
+"""The analysis of a seed as one W&B run: every curve against the training step, pictures, and the paper's tables."""
 
+import csv
+import dataclasses
+import functools
 import hashlib
+import io
 import json
 
 import wandb
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import seed_points
+from analyze.table_formats import Table, to_csv
+from analyze.tables import tables
 from records.durable import write_text
+from records.lineage import checkpoints_artifact
 from records.pictures import LATENT_RANGE, strip
-from records.tracking import Point, open_run
+from records.tracking import Point, RunOf, open_run, resolved_mode, supersede
 
 
 def publish(analysis: SeedAnalysis) -> None:
-    """Logs the points of a seed's analysis in the order of steps, unless just these were logged before."""
-    points = seed_points(analysis)
-    marker = analysis.folder / "wandb_published"
-    digest = hashlib.sha256(json.dumps(points).encode()).hexdigest()
-    if not points or (marker.exists() and marker.read_text(encoding="utf-8") == digest):
+    """Logs the points of a seed's analysis in the order of steps, unless just these were logged before.
+
+    A run that lacks only the last ones goes on. One that shows other points than these is superseded: measures were
+    changed, or compare with a checkpoint that is not the last any more, and W&B keeps what it was sent.
+    """
+    mode, lines = resolved_mode(analysis.experiment), [json.dumps(point) for point in seed_points(analysis)]
+    said, marker = analysis.folder / "wandb.jsonl", analysis.folder / "wandb_published"
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    published = marker.read_text(encoding="utf-8") if marker.exists() else ""
+    if not lines or mode == "disabled" or published in (f"{mode} {digest}", f"online {digest}"):
         return
-    tracked = open_run(analysis.experiment, analysis.run, analysis.seed, "analysis")
-    for point in points:
-        tracked.log(point | _pictures(analysis, int(point["step"])))
-    tracked.finish()
+    of = _run_of(analysis)
+    before = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
+    if before != lines[: len(before)]:
+        supersede(of)
+    write_text(said, "".join(f"{line}\n" for line in lines))
+    tracked = open_run(of)
+    for point in map(json.loads, lines):
+        tracked.log(point, functools.partial(_pictures, analysis, point["step"]))
+    tracked.finish(lambda run: _conclude(analysis, run))
     if not tracked.failure:
-        write_text(marker, digest)
+        write_text(marker, f"{'online' if tracked.online else 'offline'} {digest}")
+
+
+def _run_of(analysis: SeedAnalysis) -> RunOf:
+    """Its identity is kept with this way of analysing, and its group is that of the other seeds' same way."""
+    group = f"{analysis.experiment.name} {analysis.folder.name}"
+    return RunOf(analysis.experiment, analysis.seed, "analysis", analysis.folder, group)
 
 
 def _pictures(analysis: SeedAnalysis, step: int) -> Point:
@@ -34,3 +57,18 @@ def _pictures(analysis: SeedAnalysis, step: int) -> Point:
         "pictures/samples": wandb.Image(strip(here["samples"][:shown])),
         "pictures/latents": wandb.Image(strip(here["latents"][:shown], LATENT_RANGE)),
     }
+
+
+def _conclude(analysis: SeedAnalysis, run: wandb.Run) -> None:
+    """The paper's tables of this seed alone, which W&B puts together with other seeds', and the checkpoints used."""
+    alone = dataclasses.replace(analysis.experiment, seeds=[analysis.seed])
+    run.summary.update({f"tables/{table.name}": _as_wandb(table, analysis.seed) for table in tables(alone)})
+    if not run.offline:  # W&B's client refuses it
+        run.use_artifact(checkpoints_artifact(analysis.experiment, analysis.run))
+
+
+def _as_wandb(table: Table, seed: int) -> wandb.Table:
+    """A row for each T: the seed, T, ours, the published values and the differences, as numbers."""
+    header, *rows = csv.reader(io.StringIO(to_csv(table)))
+    numbers = [[seed, *(float(cell) if cell else None for cell in row)] for row in rows]
+    return wandb.Table(columns=["seed", *header], data=numbers)

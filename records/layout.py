@@ -36,6 +36,9 @@ class SeedFolder:
     def samples(self) -> Path:
         return self.root / "samples"
 
+    def sample_grid(self, step: int) -> Path:
+        return self.samples / f"{step_name(step)}.png"
+
     @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
@@ -79,6 +82,11 @@ def report_folder(experiment: Experiment | ModelStudy) -> Path:
 def comparison_folder(experiment: Experiment, name: str) -> Path:
     """Where an experiment beside others is shown."""
     return Path(experiment.runs) / "comparisons" / name
+
+
+def dashboard_file(experiment: Experiment) -> Path:
+    """Where the W&B dashboard of an experiment is, once it is made."""
+    return experiment_folder(experiment) / "dashboard.json"
 
 
 def saved_steps(folder: Path) -> list[int]:

@@ -2,7 +2,8 @@
 
 What a run shows is first written to a file of the run folder, a line a point. Each run has an identity that is
 kept beside that file. Online, a resumed run goes on after the last step it has. Offline, a resumed run is
-written anew from the file and takes the place of the one that was cut off.
+written anew from the file and takes the place of the one that was cut off. Points that were sent cannot be changed:
+where they are no longer true, `supersede` gives the next run a new identity.
 """
 
 import json
@@ -12,20 +13,25 @@ import shutil
 import sys
 import threading
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
+from urllib.parse import urlsplit
 
 import wandb
 
 from configs.schema import Experiment
 from records.durable import write_text
-from records.layout import SeedFolder, experiment_folder
-from records.provenance import versions
+from records.layout import experiment_folder
+from records.provenance import environment, versions
 
 LONGEST_POINT_BYTES = 16_384
 LONGEST_INIT_S = 30.0
 LONGEST_FINISH_S = 120.0
+COMMANDS = {"train": "python -m train", "analysis": "python -m analyze"}
+SUPERSEDED = "superseded"  # the tag of a run whose points are no longer true
 STEP = "step"  # the training step: the x axis of every curve
 Mode = Literal["online", "offline", "disabled"]
 Point = dict[str, Any]  # {"step": 50, "loss": 0.1, …}; values that are not numbers are W&B media
@@ -37,81 +43,156 @@ class Tracked:
 
     run: Any = None
     last_step: int = -1
+    online: bool = False
+    remedy: str = ""  # what sends what this run lacks
     failure: str = field(default="", init=False)
 
-    def log(self, point: Point) -> None:
-        """Shows a point, unless the run has its step already. Points come in ascending steps."""
-        if self.run is None or self.failure or point[STEP] <= self.last_step:
+    def log(self, point: Point, media: Callable[[], Point] = dict) -> None:
+        """Shows a point, unless the run has its step already. Points come in ascending steps; media are made last."""
+        step = point[STEP]
+        if self.run is None or self.failure or step <= self.last_step:
             return
         try:
-            self.run.log(point, step=point[STEP])
-            self.last_step = point[STEP]
+            self.run.log(point | media(), step=step)
+            self.last_step = step
         except Exception as error:  # whatever W&B fails with, training goes on
             self._fail(error)
 
-    def finish(self) -> None:
+    def finish(self, last: Callable[[Any], None] = lambda run: None) -> None:
+        """Ends the run, after `last` was done with it: what asks the server and waits for answers belongs there."""
         if self.run is None or self.failure:
             return
         # W&B tries for hours to reach a server that is gone, so it is not waited for longer than this.
-        finishing = threading.Thread(target=self._finish, daemon=True)
+        finishing = threading.Thread(target=self._finish, args=[last], daemon=True)
         finishing.start()
         finishing.join(LONGEST_FINISH_S)
         if finishing.is_alive():
-            self._fail(TimeoutError(f"not finished in {LONGEST_FINISH_S:.0f} s; `wandb sync` uploads the rest"))
+            self._fail(TimeoutError(f"not finished in {LONGEST_FINISH_S:.0f} s"))
 
-    def _finish(self) -> None:
-        try:
-            self.run.finish()
-        except Exception as error:
-            self._fail(error)
+    def _finish(self, last: Callable[[Any], None]) -> None:
+        for part in (lambda: last(self.run), self.run.finish):
+            try:
+                part()
+            except Exception as error:
+                self._fail(error)
 
     def _fail(self, error: Exception) -> None:
+        if self.failure:
+            return
         self.failure = _shortly(error) or type(error).__name__
-        print(f"warning: W&B failed ({self.failure}); the work goes on, train.jsonl has every value", file=sys.stderr)
+        print(f"warning: W&B failed ({self.failure}); the work goes on{self.remedy}", file=sys.stderr)
 
 
-def open_run(experiment: Experiment, folder: SeedFolder, seed: int, job_type: str) -> Tracked:
-    """The run of a seed's "train" or "analysis"; one that sends nothing where W&B is off or fails."""
-    mode = resolved_mode(experiment)
+@dataclass(frozen=True)
+class RunOf:
+    """What a W&B run is of: the "train" or "analysis" of a seed, and the folder that keeps its identity."""
+
+    experiment: Experiment
+    seed: int
+    job_type: str
+    folder: Path
+    group: str  # of the runs that differ in nothing but the seed
+
+    @property
+    def remedy(self) -> str:
+        return f"; the next  {COMMANDS[self.job_type]} …  of seed {self.seed} sends what is missing"
+
+    @property
+    def identity_file(self) -> Path:
+        return self.folder / f"wandb_{self.job_type}_id"
+
+    @property
+    def online_file(self) -> Path:
+        """Holds the identity that the server has seen."""
+        return self.folder / f"wandb_{self.job_type}_online"
+
+    def was_online(self) -> bool:
+        """Whether the server may have a part of it, to which uploading an offline run would add all points again."""
+        return self.online_file.exists() and self.online_file.read_text(encoding="utf-8") == self.identity()
+
+    def identity(self) -> str:
+        """The run's id, made once: a folder that was deleted and made again gets a new one."""
+        file = self.identity_file
+        if not file.exists():
+            write_text(file, f"{self.experiment.name}-{self.seed}-{self.job_type}-{uuid.uuid4().hex[:8]}")
+        return file.read_text(encoding="utf-8")
+
+
+def open_run(of: RunOf) -> Tracked:
+    """The W&B run; one that sends nothing where W&B is off or fails."""
+    mode = resolved_mode(of.experiment)
     if mode == "disabled":
         return Tracked()
-    identity = _identity(folder, experiment, seed, job_type)
+    if mode == "online":
+        try:
+            _check_login()
+            return _init(of, mode)
+        except Exception as error:  # whatever W&B fails with, the work goes on
+            why = f"warning: W&B cannot be reached ({_shortly(error)})"
+        with suppress(Exception):
+            wandb.teardown()  # or its service takes the run for one that is open
+        if of.was_online():
+            print(f"{why}; nothing is logged to it now{of.remedy}", file=sys.stderr)
+            return Tracked()
+        print(f"{why}; this run is logged offline", file=sys.stderr)
     try:
-        return _init(experiment, seed, job_type, identity, mode)
-    except Exception as error:  # whatever W&B fails with, the work goes on
-        print(f"warning: W&B cannot be reached ({_shortly(error)}); this run is logged offline", file=sys.stderr)
-    try:
-        wandb.teardown()  # or its service takes the run for one that is open
-        return _init(experiment, seed, job_type, identity, "offline")
+        return _init(of, "offline")
     except Exception as error:
         print(f"warning: W&B fails offline too ({_shortly(error)}); the work goes on without it", file=sys.stderr)
         return Tracked()
+
+
+def supersede(of: RunOf) -> None:
+    """Gives up the run as it is: marked so online, removed where it is offline; the next one has a new identity."""
+    identity = of.identity()
+    if resolved_mode(of.experiment) == "online" and of.was_online():
+        try:
+            Tracked(_wandb_run(of, identity, "online", tags=[SUPERSEDED]), online=True).finish()
+        except Exception as error:
+            print(f"warning: W&B cannot be reached ({_shortly(error)}); {identity} is out of date", file=sys.stderr)
+    remove_offline_runs(experiment_folder(of.experiment), identity)
+    of.identity_file.unlink()
 
 
 def _shortly(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _init(experiment: Experiment, seed: int, job_type: str, identity: str, mode: Mode) -> Tracked:
-    directory = experiment_folder(experiment)
+def _init(of: RunOf, mode: Mode) -> Tracked:
     if mode == "offline":
-        remove_offline_runs(directory, identity)
-    run = wandb.init(
+        _make_room(of)
+    identity = of.identity()
+    run = _wandb_run(of, identity, mode)
+    run.define_metric(STEP, hidden=True)
+    run.define_metric("*", step_metric=STEP)
+    if mode == "offline":
+        return Tracked(run, remedy=of.remedy)
+    write_text(of.online_file, identity)
+    # What an offline run would add to this one when it is uploaded comes from the files now.
+    remove_offline_runs(experiment_folder(of.experiment), identity)
+    return Tracked(run, last_step=run.starting_step - 1, online=True, remedy=of.remedy)
+
+
+def _wandb_run(of: RunOf, identity: str, mode: Mode, tags: list[str] | None = None) -> Any:
+    experiment = of.experiment
+    directory = experiment_folder(experiment)
+    directory.mkdir(parents=True, exist_ok=True)
+    wandb.setup(wandb.Settings(silent=True))
+    return wandb.init(
         id=identity,
-        name=f"{experiment.name} seed {seed} {job_type}",
-        group=experiment.name,
-        job_type=job_type,
+        name=f"{experiment.name} seed {of.seed} {of.job_type}",
+        group=of.group,
+        job_type=of.job_type,
+        tags=tags,
         project=experiment.wandb.project,
         entity=experiment.wandb.entity,
         mode=mode,
+        reinit="create_new",  # whatever became of the run before
         resume="allow" if mode == "online" else None,
         dir=directory,
-        config={**asdict(experiment), "seed": seed, "versions": versions()},
-        settings=wandb.Settings(silent=True, console="off", init_timeout=LONGEST_INIT_S),
+        config={**asdict(experiment), "seed": of.seed, "versions": versions(), "environment": environment()},
+        settings=wandb.Settings(silent=True, show_warnings=False, console="off", init_timeout=LONGEST_INIT_S),
     )
-    run.define_metric(STEP, hidden=True)
-    run.define_metric("*", step_metric=STEP)
-    return Tracked(run, last_step=run.step - 1 if mode == "online" else -1)
 
 
 def resolved_mode(experiment: Experiment) -> Mode:
@@ -122,29 +203,41 @@ def resolved_mode(experiment: Experiment) -> Mode:
     said = os.environ.get("WANDB_MODE", "")
     if said in get_args(Mode):
         return cast(Mode, said)
-    return "online" if _logged_in() else "offline"
+    return "online" if logged_in() else "offline"
 
 
-def _logged_in() -> bool:
+def _check_login() -> None:
+    """Raises PermissionError where nobody is logged in: W&B would ask on the terminal and wait for an answer."""
+    if not logged_in():
+        raise PermissionError("no login: give the command  wandb login, or set WANDB_API_KEY")
+
+
+def logged_in() -> bool:
+    """Whether W&B would take this user for someone, without asking."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("://")[-1].strip("/")
+    server = os.environ.get("WANDB_BASE_URL") or wandb.setup(wandb.Settings(silent=True)).settings.base_url
+    hosts = {urlsplit(server).netloc}
+    if server == wandb.Settings().base_url:
+        hosts.add("api.wandb.ai")  # where clients before 0.31 were logged in, whose keys are still taken
     try:
-        return netrc.netrc(os.environ.get("NETRC", Path.home() / ".netrc")).authenticators(host) is not None
+        known = netrc.netrc(os.environ.get("NETRC", Path.home() / ".netrc"))
     except (OSError, netrc.NetrcParseError):
         return False
-
-
-def _identity(folder: SeedFolder, experiment: Experiment, seed: int, job_type: str) -> str:
-    """The run's id, made once: a run folder that was deleted and made again gets a new one."""
-    file = folder.root / f"wandb_{job_type}_id"
-    if not file.exists():
-        write_text(file, f"{experiment.name}-{seed}-{job_type}-{uuid.uuid4().hex[:8]}")
-    return file.read_text(encoding="utf-8")
+    return any(known.authenticators(host) for host in hosts)
 
 
 def offline_runs(directory: Path, identity: str = "*") -> list[Path]:
     return sorted(directory.glob(f"wandb/offline-run-*-{identity}"))
+
+
+def _make_room(of: RunOf) -> None:
+    """Removes the offline run that is to be written anew; one that was uploaded stays, and gives up its identity."""
+    old = offline_runs(experiment_folder(of.experiment), of.identity())
+    if any(file for run in old for file in (*run.glob("*.syncstate"), *run.glob("*.synced"))):
+        of.identity_file.unlink()
+    else:
+        remove_offline_runs(experiment_folder(of.experiment), of.identity())
 
 
 def remove_offline_runs(directory: Path, identity: str) -> None:

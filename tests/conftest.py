@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ from diffusion.unet import UNet
 from records import checkpoint
 from records.durable import write_text
 from records.layout import seed_folder
+from tests.wandb_server import KEY, WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
 REFERENCE = Path(__file__).parent / "reference"
@@ -225,6 +227,21 @@ def wait_until():
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def wandb_server(monkeypatch, tmp_path):
+    """A stand-in for W&B's server that everything in this test, and the processes it starts, is logged in at."""
+    wandb.teardown()  # what an earlier test has set up knows another server
+    server = WandbServer()
+    server.start()
+    monkeypatch.setenv("WANDB_BASE_URL", server.address)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb_data"))
+    yield server
+    wandb.teardown()
+    server.stop()
 
 
 @pytest.fixture

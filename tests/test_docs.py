@@ -1,9 +1,12 @@
 """What the documentation shows works as it is written there."""
 
 import re
+from dataclasses import fields
+from typing import get_type_hints
 
 import torch
 
+from analyze.dashboard import SECTIONS
 from analyze.measures import MEASURES, Measure
 from configs.schema import Measures
 from diffusion.openai_presets import PRESETS
@@ -33,6 +36,16 @@ def test_every_measure_is_documented(repository):
 def test_every_published_file_is_documented(repository):
     text = (repository / "docs" / "models.md").read_text(encoding="utf-8")
     assert [name for name in PRESETS if f"`{name}`" not in text] == []
+
+
+def test_every_name_in_wandb_is_documented(repository):
+    """What measures can find and what the dashboard shows; what training logs is tested with the training."""
+    text = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
+    names = {key for panels in SECTIONS.values() for panel in panels for key in panel.keys}
+    for measure in MEASURES:
+        found = fields(get_type_hints(measure.function)["return"])
+        names |= {f"{measure.name}/{field.name}" for field in found if field.type is float}
+    assert len(names) > 80 and sorted(name for name in names if f"`{name}`" not in text) == []
 
 
 def test_the_tree_of_the_readme_names_every_file(repository):

@@ -6,7 +6,6 @@ import time
 from contextlib import nullcontext
 
 import torch
-import wandb
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
@@ -19,10 +18,10 @@ from diffusion.randomness import generator
 from diffusion.schedule import Schedule
 from diffusion.unet import UNet
 from records import checkpoint, lock
-from records.durable import write_text
+from records.durable import new_file, write_text
 from records.layout import SeedFolder, seed_folder
+from records.pictures import to_png
 from records.progress import progress
-from records.tracking import Point
 from train import state
 from train.batches import Batch, Batches, read_ahead, resident_images
 from train.claim import claim
@@ -226,18 +225,17 @@ class Trainer:
         learning_rate = self.optimizer.param_groups[0]["lr"]
         point = {"step": self.step, "images": images, **means, "grad_norm": grad_norm.item(), "lr": learning_rate}
         speed = speedometer.look(images)
-        self.log.write(point, speed, self._samples())
+        self._draw_samples()
+        self.log.write(point, speed)
         said = {"loss": f"{means['loss']:.4f}", "images/s": f"{speed['images_per_s']:.0f}"}
         bar.set_postfix(said | {"TFLOP/s": f"{speed['tflop_per_s']:.3g}"}, refresh=False)
 
-    def _samples(self) -> Point:
+    def _draw_samples(self) -> None:
         every = self.options.sample_every
-        if not every or self.step % every:
-            return {}
-        image = sample_grid(self.experiment, self.network, self.emas[0], self.device)
-        self.folder.samples.mkdir(exist_ok=True)
-        image.save(self.folder.samples / f"{self.step:09d}.png")
-        return {"samples": wandb.Image(image)}
+        if every and self.step % every == 0:
+            image = sample_grid(self.experiment, self.network, self.emas[0], self.device)
+            with new_file(self.folder.sample_grid(self.step)) as aside:
+                aside.write_bytes(to_png(image))
 
     def _save_or_stop(self, saved_at_s: float) -> float:
         """Saves the state when it is time or a signal asked for it; when it was last saved. Raises Stopped.

@@ -1,8 +1,10 @@
 """Where W&B runs go, and the log that they can be made again from. No W&B run is opened here."""
 
 import json
+from urllib.parse import urlsplit
 
 import pytest
+import wandb
 
 from configs.schema import Experiment
 from records import tracking
@@ -41,8 +43,9 @@ def test_auto_is_online_where_the_environment_logs_in(name, login, monkeypatch):
 
 
 def test_auto_is_online_where_netrc_knows_the_server(login, monkeypatch):
-    login("machine api.wandb.ai login user password something\n")
-    assert mode("auto") == "online"
+    for server in ("api.wandb.ai", urlsplit(wandb.Settings().base_url).netloc):
+        login(f"machine {server} login user password something\n")
+        assert mode("auto") == "online"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org/")
     assert mode("auto") == "offline"
     login("machine wandb.example.org login user password something\n")

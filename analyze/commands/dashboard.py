@@ -1,0 +1,68 @@
+"""python -m analyze dashboard CONFIG.yaml [--out FILE] [key=value …]: creates or updates the view of a study in W&B."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from configs.command import experiment_command
+from configs.errors import UserError, first_line
+from configs.schema import Experiment
+from records.durable import write_json
+from records.layout import dashboard_file
+from records.tracking import logged_in
+
+PURPOSE = "Creates the saved view of a study in W&B, or updates it."
+LOGIN = "a dashboard needs a W&B login: give the command  wandb login, or set WANDB_API_KEY; --out FILE works without"
+
+
+def main(arguments: list[str]) -> None:
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--out", type=Path)
+    asked, rest = own.parse_known_args(arguments)
+    about = f"{PURPOSE} With --out FILE its definition is written there as JSON, and nothing is sent."
+    experiment = experiment_command("python -m analyze dashboard", about, rest, lambda _: _outline())
+    if asked.out is not None:
+        _write(experiment, asked.out)
+    else:
+        _save(experiment)
+
+
+def _write(experiment: Experiment, file: Path) -> None:
+    dashboard = _dashboard()
+    write_json(file, dashboard.definition(dashboard.workspace(experiment, experiment.wandb.entity or "")))
+    print(f"Definition: {file}")
+
+
+def _save(experiment: Experiment) -> None:
+    """Raises UserError where nobody is logged in or W&B fails."""
+    dashboard = _dashboard()
+    if not logged_in():
+        raise UserError(LOGIN)
+    file = dashboard_file(experiment)
+    before = json.loads(file.read_text(encoding="utf-8"))["address"] if file.exists() else None
+    os.environ["WANDB_SILENT"] = "true"
+    import wandb
+
+    try:
+        entity = experiment.wandb.entity or wandb.Api().default_entity
+        address = dashboard.save(dashboard.workspace(experiment, entity), before)
+    except Exception as error:  # whatever W&B fails with
+        raise UserError(f"the dashboard cannot be saved: {first_line(error)}") from None
+    write_json(file, {"address": address})
+    print(f"Dashboard: {address}")
+
+
+def _outline() -> str:
+    return _dashboard().outline()
+
+
+def _dashboard():
+    """The module that needs the extra. Raises UserError where it is not installed."""
+    try:
+        from analyze import dashboard
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("wandb_workspaces"):
+            raise
+        raise UserError("dashboards need wandb-workspaces: pip install 'noisemap[dashboard]'") from None
+    return dashboard
