@@ -13,6 +13,7 @@ from analyze.report import gallery, geometry_section, made_with, mistakes_sectio
 from analyze.table_formats import Table
 from analyze.tables import Final, final_numbers, tables_from
 from analyze.tables import write_all as write_tables
+from analyze.wandb import publish_model
 from configs.errors import UserError
 from configs.schema import ModelStudy
 from diffusion.source import Source
@@ -38,6 +39,7 @@ def collect(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]
     measured = [one for one in analyses if one.results(one.last_step)]
     if measured:
         report = write_all(study, source.about, measured)
+        publish_model(study, measured, tables(study, measured))
         print("\n" + "\n".join(findings(measured)))
         print(f"\nReport:  {report}\nFigures: {report.parent / 'figures'}\nTables:  {report.parent / 'tables'}")
     if failed:

@@ -1,4 +1,4 @@
-"""The analysis of a seed as one W&B run: every curve against the training step, pictures, and the paper's tables."""
+"""The analysis of a seed, or of a model, as one W&B run: every curve, pictures, and the paper's tables."""
 
 import csv
 import dataclasses
@@ -6,40 +6,68 @@ import functools
 import hashlib
 import io
 import json
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import wandb
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import seed_points
+from analyze.model import ModelAnalysis
 from analyze.table_formats import Table, to_csv
 from analyze.tables import tables
+from analyze.tensors import Tensors
+from configs.schema import ModelStudy
 from records.durable import write_text
+from records.layout import experiment_folder
 from records.lineage import checkpoints_artifact
 from records.pictures import LATENT_RANGE, strip
 from records.tracking import Point, RunOf, open_run, resolved_mode, supersede
 
 
 def publish(analysis: SeedAnalysis) -> None:
-    """Logs the points of a seed's analysis in the order of steps, unless just these were logged before.
+    """Logs the points of a seed's analysis in the order of steps, unless just these were logged before."""
+    _publish(
+        _run_of(analysis),
+        seed_points(analysis),
+        lambda step: _pictures(analysis.tensors(step)),
+        lambda run: _conclude(analysis, run),
+    )
+
+
+def publish_model(study: ModelStudy, analyses: Sequence[ModelAnalysis], made: Sequence[Table]) -> None:
+    """Logs the points of a model, one for each T, which stands in the place of the training step, and its tables."""
+    by_steps = {one.last_step: one for one in analyses}
+    _publish(
+        RunOf(study, None, "model", experiment_folder(study), study.name),
+        [point for one in analyses for point in seed_points(one)],
+        lambda step: _pictures(by_steps[step].tensors(step)),
+        lambda run: run.summary.update({f"tables/{table.name}": _as_wandb(table, 0) for table in made}),
+    )
+
+
+def _publish(
+    of: RunOf, points: Sequence[Point], pictures: Callable[[int], Point], conclude: Callable[[Any], None]
+) -> None:
+    """Logs points in the order of steps, unless just these were logged before.
 
     A run that lacks only the last ones goes on. One that shows other points than these is superseded: measures were
     changed, or compare with a checkpoint that is not the last any more, and W&B keeps what it was sent.
     """
-    mode, lines = resolved_mode(analysis.experiment), [json.dumps(point) for point in seed_points(analysis)]
-    said, marker = analysis.folder / "wandb.jsonl", analysis.folder / "wandb_published"
+    mode, lines = resolved_mode(of.experiment), [json.dumps(point) for point in points]
+    said, marker = of.folder / "wandb.jsonl", of.folder / "wandb_published"
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     published = marker.read_text(encoding="utf-8") if marker.exists() else ""
     if not lines or mode == "disabled" or published in (f"{mode} {digest}", f"online {digest}"):
         return
-    of = _run_of(analysis)
     before = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
     if before != lines[: len(before)]:
         supersede(of)
     write_text(said, "".join(f"{line}\n" for line in lines))
     tracked = open_run(of)
     for point in map(json.loads, lines):
-        tracked.log(point, functools.partial(_pictures, analysis, point["step"]))
-    tracked.finish(lambda run: _conclude(analysis, run))
+        tracked.log(point, functools.partial(pictures, point["step"]))
+    tracked.finish(conclude)
     if not tracked.failure:
         write_text(marker, f"{'online' if tracked.online else 'offline'} {digest}")
 
@@ -50,11 +78,10 @@ def _run_of(analysis: SeedAnalysis) -> RunOf:
     return RunOf(analysis.experiment, analysis.seed, "analysis", analysis.folder, group)
 
 
-def _pictures(analysis: SeedAnalysis, step: int) -> Point:
-    here = analysis.tensors(step)
-    shown = analysis.options.pictures
+def _pictures(here: Tensors) -> Point:
+    shown = here.options.pictures
     return {
-        "pictures/samples": wandb.Image(strip(here["samples"][:shown])),
+        "pictures/samples": wandb.Image(strip(here.images[:shown])),
         "pictures/latents": wandb.Image(strip(here["latents"][:shown], LATENT_RANGE)),
     }
 

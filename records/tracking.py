@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import wandb
 
-from configs.schema import Experiment
+from configs.schema import Experiment, ModelStudy
 from records.durable import write_text
 from records.layout import experiment_folder
 from records.provenance import environment, versions
@@ -30,7 +30,7 @@ from records.provenance import environment, versions
 LONGEST_POINT_BYTES = 16_384
 LONGEST_INIT_S = 30.0
 LONGEST_FINISH_S = 120.0
-COMMANDS = {"train": "python -m train", "analysis": "python -m analyze"}
+COMMANDS = {"train": "python -m train", "analysis": "python -m analyze", "model": "python -m analyze model"}
 SUPERSEDED = "superseded"  # the tag of a run whose points are no longer true
 STEP = "step"  # the training step: the x axis of every curve
 Mode = Literal["online", "offline", "disabled"]
@@ -85,17 +85,23 @@ class Tracked:
 
 @dataclass(frozen=True)
 class RunOf:
-    """What a W&B run is of: the "train" or "analysis" of a seed, and the folder that keeps its identity."""
+    """What a W&B run is of: the "train" or "analysis" of a seed, or a "model"; and where its identity is kept."""
 
-    experiment: Experiment
-    seed: int
+    experiment: Experiment | ModelStudy
+    seed: int | None
     job_type: str
     folder: Path
     group: str  # of the runs that differ in nothing but the seed
 
     @property
     def remedy(self) -> str:
-        return f"; the next  {COMMANDS[self.job_type]} …  of seed {self.seed} sends what is missing"
+        whose = "" if self.seed is None else f" of seed {self.seed}"
+        return f"; the next  {COMMANDS[self.job_type]} …{whose} sends what is missing"
+
+    @property
+    def name(self) -> str:
+        parts = [self.experiment.name, *([] if self.seed is None else [f"seed {self.seed}"]), self.job_type]
+        return " ".join(parts)  # as in "digits seed 0 train"
 
     @property
     def identity_file(self) -> Path:
@@ -114,7 +120,7 @@ class RunOf:
         """The run's id, made once: a folder that was deleted and made again gets a new one."""
         file = self.identity_file
         if not file.exists():
-            write_text(file, f"{self.experiment.name}-{self.seed}-{self.job_type}-{uuid.uuid4().hex[:8]}")
+            write_text(file, f"{self.name.replace(' seed', '').replace(' ', '-')}-{uuid.uuid4().hex[:8]}")
         return file.read_text(encoding="utf-8")
 
 
@@ -180,7 +186,7 @@ def _wandb_run(of: RunOf, identity: str, mode: Mode, tags: list[str] | None = No
     wandb.setup(wandb.Settings(silent=True))
     return wandb.init(
         id=identity,
-        name=f"{experiment.name} seed {of.seed} {of.job_type}",
+        name=of.name,
         group=of.group,
         job_type=of.job_type,
         tags=tags,
@@ -195,7 +201,7 @@ def _wandb_run(of: RunOf, identity: str, mode: Mode, tags: list[str] | None = No
     )
 
 
-def resolved_mode(experiment: Experiment) -> Mode:
+def resolved_mode(experiment: Experiment | ModelStudy) -> Mode:
     """ "online", "offline" or "disabled"; "auto" is what WANDB_MODE says, else online for those who are logged in."""
     asked = experiment.wandb.mode
     if asked != "auto":

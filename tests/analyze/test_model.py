@@ -18,6 +18,7 @@ from configs.schema import Measures
 from diffusion import ddim
 from diffusion.randomness import fixed_noise
 from records import lock
+from records.tracking import offline_runs
 
 SMALL = ["sweep=[2]", "analyze.ddim_steps=4", "analyze.samples=6", "analyze.measures.knn_k=2", "analyze.pictures=3"]
 
@@ -164,3 +165,18 @@ def test_what_compares_checkpoints_is_not_measured(study):
     assert {"noise_mapping", "triangle", "distances", "correlation"} <= found.keys()
     assert not {"cka", "dino", "knn_coverage", "early_inverter", "fid"} & found.keys()
     assert Measures().dino_model  # which is on, elsewhere
+
+
+def test_a_model_is_one_wandb_run_with_a_point_for_each_t(study):
+    """Offline; run again it is neither doubled nor changed, and with one T more it is written anew."""
+    asked = study("wandb.mode=offline")
+    folder = model.experiment_folder(asked)
+    collect(asked, *analyse(asked))
+    (run,) = offline_runs(folder)
+    points = [json.loads(line) for line in (folder / "wandb.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in points] == [2, 4] and "distances/noise_latent" in points[0]
+    collect(asked, *analyse(asked))
+    assert offline_runs(folder) == [run]
+    more = study("wandb.mode=offline", "sweep=[2,3]")
+    collect(more, *analyse(more))
+    assert len(offline_runs(folder)) == 1 and offline_runs(folder) != [run]
