@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -74,8 +75,9 @@ def option_lines(kind: type = Experiment) -> Iterator[str]:
 
 
 def default_text(field: dataclasses.Field) -> str:
+    """A default as it would be written in YAML."""
     factory: Any = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
     if isinstance(default, list) and default and dataclasses.is_dataclass(default[0]):
-        return str([dataclasses.asdict(one) for one in default])
-    return "null" if default is None else str(default)
+        default = [dataclasses.asdict(one) for one in default]
+    return default if isinstance(default, str) else json.dumps(default)
