@@ -37,9 +37,12 @@ def publish(analysis: SeedAnalysis) -> None:
         supersede(of)
     write_text(said, "".join(f"{line}\n" for line in lines))
     tracked = open_run(of)
-    for point in map(json.loads, lines):
-        tracked.log(point, functools.partial(_pictures, analysis, point["step"]))
-    tracked.finish(lambda run: _conclude(analysis, run))
+    try:
+        for point in map(json.loads, lines):
+            tracked.log(point, functools.partial(_pictures, analysis, point["step"]))
+        tracked.finish(lambda run: _conclude(analysis, run))
+    finally:
+        tracked.leave()
     if not tracked.failure:
         write_text(marker, f"{'online' if tracked.online else 'offline'} {digest}")
 
