@@ -239,7 +239,8 @@ def logged_in() -> bool:
 
 
 def offline_runs(directory: Path, identity: str = "*") -> list[Path]:
-    return sorted(directory.glob(f"wandb/offline-run-*-{identity}"))
+    """Their folders; not what a client that outlived its process wrote after its run was removed."""
+    return sorted({log.parent for log in directory.glob(f"wandb/offline-run-*-{identity}/*.wandb")})
 
 
 def _make_room(of: RunOf) -> None:
@@ -252,8 +253,8 @@ def _make_room(of: RunOf) -> None:
 
 
 def remove_offline_runs(directory: Path, identity: str) -> None:
-    for old in offline_runs(directory, identity):
-        shutil.rmtree(old)
+    for old in directory.glob(f"wandb/offline-run-*-{identity}"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def last_step(file: Path) -> int:
