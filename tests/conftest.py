@@ -16,6 +16,7 @@ import torch
 import wandb
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from wandb_server import KEY, WandbServer
 
 from analyze.analysis import SeedAnalysis
 from configs.checks import checkpoint_steps
@@ -28,7 +29,6 @@ from diffusion.unet import UNet
 from records import checkpoint
 from records.durable import write_text
 from records.layout import seed_folder
-from tests.wandb_server import KEY, WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
 REFERENCE = Path(__file__).parent / "reference"
