@@ -1,6 +1,8 @@
 """`report/index.html`: one file that shows the whole study and needs nothing else."""
 
 import contextlib
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from records.provenance import versions
 from records.tracking import read_points
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
+TRAINING_POINTS = 300
 CAPTIONS = {  # what is seen, and how it was made
     "fig01_pictures": (
         "Noises, the images that become of them, their latents, and what a latent has that its noise has not",
@@ -149,7 +152,7 @@ def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
 def numbers_section(curves: dict[str, Curve]) -> Section:
     """Every number at its last checkpoint."""
     rows = [
-        [name, f"{curve.steps[-1]:,}", f"{curve.mean[-1]:.4g}", f"{curve.std[-1]:.2g}"]
+        [name, f"{curve.steps[-1]:,}", *(f"{value or 0:.4g}" for value in curve.at(curve.steps[-1]))]
         for name, curve in curves.items()
     ]
     header = ["measure", "step", "mean", "std over seeds"]
@@ -216,9 +219,24 @@ def unavailable(analyses: list[SeedAnalysis]) -> list[str]:
 
 
 def training_curves(analyses: list[SeedAnalysis]) -> dict[str, Curve]:
+    """Of what was logged, as many points as a plot has room for."""
     values: dict[str, dict[int, list[float]]] = {name: {} for name in TRAINING_FIGURE.curves}
     for analysis in analyses:
-        for point in read_points(analysis.run.log):
-            for name in values.keys() & point.keys():
-                values[name].setdefault(point["step"], []).append(point[name])
+        points = read_points(analysis.run.log)
+        for name, by_step in values.items():
+            for step, value in thinned({int(one["step"]): one[name] for one in points if name in one}).items():
+                by_step.setdefault(step, []).append(value)
     return {name: Curve(name, by_step) for name, by_step in values.items() if by_step}
+
+
+def thinned(values: dict[int, float], most: int = TRAINING_POINTS) -> dict[int, float]:
+    """At most so many values by step: means over stretches that grow with the step, each at its last step.
+
+    What is logged is a mean since the point before, and so are these.
+    """
+    if len(values) <= most:
+        return values
+    stretches: dict[int, list[int]] = {}
+    for step in values:
+        stretches.setdefault(math.floor((most - 1) * math.log(step) / math.log(max(values))), []).append(step)
+    return {steps[-1]: statistics.fmean(values[step] for step in steps) for steps in stretches.values()}

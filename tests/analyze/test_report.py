@@ -13,7 +13,7 @@ from analyze.curves import Curve, curves
 from analyze.findings import findings
 from analyze.page.pictures import SMALL, picture
 from analyze.page.plots import seen, value_text
-from analyze.report import missing, write_report
+from analyze.report import missing, thinned, write_report
 from configs.schema import Experiment
 from diffusion.randomness import fixed_noise
 
@@ -111,7 +111,7 @@ def test_every_picture_has_a_description(text):
 
 def test_every_number_of_the_last_checkpoint_is_in_the_table(study, text):
     for name, curve in curves([SeedAnalysis(study, seed) for seed in study.seeds]).items():
-        row = f'<th scope="row">{name}</th><td>8</td><td>{curve.mean[-1]:.4g}</td><td>{curve.std[-1]:.2g}</td>'
+        row = f'<th scope="row">{name}</th><td>8</td><td>{curve.mean[-1]:.4g}</td><td>{curve.std[-1]:.4g}</td>'
         assert row in text
 
 
@@ -189,6 +189,18 @@ def test_large_pictures_are_compressed_and_small_ones_kept():
     assert large.source.startswith("data:image/jpeg;base64,") and small.source.startswith("data:image/png;base64,")
     assert len(small.source) < SMALL < len(large.source) < 10 * 3 * 64 * 64
     assert large.tiles is not None and (large.tiles.columns, large.tiles.rows) == (5, 2)
+
+
+def test_a_long_log_is_thinned_to_means_and_a_short_one_is_kept():
+    short = {1: 3.0, 2: 5.0}
+    assert thinned(short) == short
+    long = {step: float(step) for step in range(10, 10_001, 10)}
+    few = thinned(long, most=50)
+    assert 20 < len(few) <= 50 and list(few) == sorted(few) and list(few)[-1] == 10_000
+    before = 0
+    for step, mean in few.items():
+        assert mean == pytest.approx((before + 10 + step) / 2)
+        before = step
 
 
 # --- in a browser
