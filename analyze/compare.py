@@ -32,7 +32,7 @@ from analyze.page.blocks import (
 from analyze.page.pictures import POSITIONS, latents_track, noise_track, pictured_steps, samples_track, step_text
 from analyze.page.plots import plain, plots, value_text
 from analyze.paper import Study
-from analyze.report import about, made_with, missing, training_curves
+from analyze.report import about, made_with, missing, table_note, training_curves
 from analyze.table_formats import Table, as_text
 from analyze.tables import tables
 from configs.errors import UserError
@@ -276,7 +276,7 @@ def side_by_side(labelled: Sequence[tuple[str, Table]]) -> Grid:
     model = next((table.model for _, table in labelled if table.model), None)
     header, *cells = as_text(dataclasses.replace(first, rows=rows, model=model))
     lines = [[label, *line] for (label, _), line in zip(labelled, cells, strict=True)]
-    note = " ".join(f"{label}: {table.note}" for label, table in labelled)
+    note = " ".join(f"{label}: {table_note(table)}" for label, table in labelled)
     return Grid(first.title, ["experiment", *header], lines, note)
 
 

@@ -25,7 +25,7 @@ from analyze.page.blocks import (
 from analyze.page.pictures import picture, step_text, training_viewer
 from analyze.page.plots import drawing, plots
 from analyze.paper import FIGURES, Lacking, Study
-from analyze.table_formats import Table, as_text
+from analyze.table_formats import PAPER, Table, as_text
 from analyze.tables import tables
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
@@ -181,7 +181,12 @@ def drawings(study: Study, *names: str) -> list[Drawings]:
 
 def grid(table: Table) -> Grid:
     header, *rows = as_text(table)
-    return Grid(table.title, header, rows, table.note)
+    return Grid(table.title, header, rows, table_note(table))
+
+
+def table_note(table: Table) -> str:
+    """How its numbers were made, and whose stand beside them."""
+    return table.note + (f" Published: {table.model}, {PAPER}." if table.model else "")
 
 
 def gallery(analysis: SeedAnalysis) -> Gallery:
@@ -237,6 +242,7 @@ def thinned(values: dict[int, float], most: int = TRAINING_POINTS) -> dict[int, 
     if len(values) <= most:
         return values
     stretches: dict[int, list[int]] = {}
+    scale = (most - 1) / math.log(max(values))
     for step in values:
-        stretches.setdefault(math.floor((most - 1) * math.log(step) / math.log(max(values))), []).append(step)
+        stretches.setdefault(math.floor(scale * math.log(step)), []).append(step)
     return {steps[-1]: statistics.fmean(values[step] for step in steps) for steps in stretches.values()}

@@ -129,7 +129,7 @@ def test_published_values_stand_in_the_rows_of_those_that_have_some():
     grid = side_by_side([("one", ours), ("other", dataclasses.replace(ours, rows=(row,), model="ddpm_cifar10"))])
     assert grid.header == ["experiment", "T", "angle, °", "published", "Δ"]
     assert grid.rows == [["one", "50", "1.0 ± 0.5", "", ""], ["other", "100", "2.0 ± 0.2", "3.0 ± 0.1", "−1.0"]]
-    assert grid.note == "one: measured so. other: measured so."
+    assert grid.note == "one: measured so. other: measured so. Published: ddpm_cifar10, arXiv 2410.23530v1."
 
 
 def test_one_slider_moves_the_pictures_of_both(visit, comparison):
