@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve
@@ -86,8 +85,9 @@ def write_comparison(experiments: Sequence[Experiment], folder: Path | None = No
             where = experiment_folder(one.study.experiment)
             raise UserError(f"{one.label}: nothing is analysed yet in {where}; run  python -m analyze …  first")
     path = (folder or comparison_folder(experiments[0], folder_name(title_of(compared)))) / "index.html"
+    text = render(page_of(compared))
     try:
-        write_text(path, render(page_of(compared)))
+        write_text(path, text)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     return path
@@ -153,7 +153,7 @@ def differences(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
 
 def option(experiment: Experiment, key: str) -> str:
     """The value of an option by its dotted key, as it is written on the command line."""
-    value: Any = functools.reduce(getattr, key.split("."), experiment)
+    value = functools.reduce(dict.__getitem__, key.split("."), dataclasses.asdict(experiment))
     return "null" if value is None else str(value)
 
 

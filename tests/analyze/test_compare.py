@@ -81,6 +81,8 @@ def test_experiments_are_named_by_what_tells_them_apart(tiny):
 def test_differences_are_all_options_that_differ(tiny):
     found = differences([tiny(), tiny("analyze.weights=model", "model.num_classes=10")])
     assert found == {"model.num_classes": ["null", "10"], "analyze.weights": ["ema_0.99", "model"]}
+    (strides,) = differences([tiny(), tiny("train.checkpoints.strides=[{every: 2}]")]).values()
+    assert strides == ["[]", "[{'every': 2, 'until': None}]"]
 
 
 def test_folders_have_names_that_fit(tiny):
