@@ -126,7 +126,7 @@ def labels_of(experiments: Sequence[Experiment]) -> list[str]:
     differ in nothing.
     """
     if not 2 <= len(experiments) <= MOST:
-        raise UserError(f"two to {MOST} experiments can be compared, not {len(experiments)}")
+        raise UserError(f"2 to {MOST} experiments can be compared, not {len(experiments)}")
     by_name: dict[str, list[Experiment]] = {}
     for one in experiments:
         by_name.setdefault(one.name, []).append(one)

@@ -53,7 +53,7 @@ def test_the_command_says_where(arguments, tmp_path, capsys):
 def test_what_cannot_be_compared_is_refused(study, tiny, tmp_path):
     with pytest.raises(UserError, match=r"analyze.weights=model comes before the configuration"):
         command.read(["analyze.weights=model", "configs/digits.yaml"])
-    with pytest.raises(UserError, match=r"two to 6 experiments can be compared, not 1"):
+    with pytest.raises(UserError, match=r"2 to 6 experiments can be compared, not 1"):
         write_comparison([study])
     with pytest.raises(UserError, match=r"digits is asked for twice; write behind it what is to differ"):
         write_comparison([study, study])
