@@ -1,6 +1,8 @@
 """`report/index.html`: one file that shows the whole study and needs nothing else."""
 
 import contextlib
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from analyze.page.blocks import (
 from analyze.page.pictures import picture, step_text, training_viewer
 from analyze.page.plots import drawing, plots
 from analyze.paper import FIGURES, Lacking, Study
-from analyze.table_formats import Table, as_text
+from analyze.table_formats import PAPER, Table, as_text
 from analyze.tables import tables
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
@@ -36,6 +38,7 @@ from records.provenance import versions
 from records.tracking import read_points
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
+TRAINING_POINTS = 300
 CAPTIONS = {  # what is seen, and how it was made
     "fig01_pictures": (
         "Noises, the images that become of them, their latents, and what a latent has that its noise has not",
@@ -155,7 +158,7 @@ def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
 def numbers_section(curves: dict[str, Curve]) -> Section:
     """Every number at its last checkpoint."""
     rows = [
-        [name, f"{curve.steps[-1]:,}", f"{curve.mean[-1]:.4g}", f"{curve.std[-1]:.2g}"]
+        [name, f"{curve.steps[-1]:,}", *(f"{value or 0:.4g}" for value in curve.at(curve.steps[-1]))]
         for name, curve in curves.items()
     ]
     header = ["measure", "step", "mean", "std over seeds"]
@@ -184,7 +187,12 @@ def drawings(study: Study, *names: str) -> list[Drawings]:
 
 def grid(table: Table) -> Grid:
     header, *rows = as_text(table)
-    return Grid(table.title, header, rows, table.note)
+    return Grid(table.title, header, rows, table_note(table))
+
+
+def table_note(table: Table) -> str:
+    """How its numbers were made, and whose stand beside them."""
+    return table.note + (f" Published: {table.model}, {PAPER}." if table.model else "")
 
 
 def gallery(images: Tensor, caption: str) -> Gallery:
@@ -222,9 +230,25 @@ def unavailable(analyses: Sequence[SeedAnalysis]) -> list[str]:
 
 
 def training_curves(analyses: Sequence[SeedAnalysis]) -> dict[str, Curve]:
+    """Of what was logged, as many points as a plot has room for."""
     values: dict[str, dict[int, list[float]]] = {name: {} for name in TRAINING_FIGURE.curves}
     for analysis in analyses:
-        for point in read_points(analysis.run.log):
-            for name in values.keys() & point.keys():
-                values[name].setdefault(point["step"], []).append(point[name])
+        points = read_points(analysis.run.log)
+        for name, by_step in values.items():
+            for step, value in thinned({int(one["step"]): one[name] for one in points if name in one}).items():
+                by_step.setdefault(step, []).append(value)
     return {name: Curve(name, by_step) for name, by_step in values.items() if by_step}
+
+
+def thinned(values: dict[int, float], most: int = TRAINING_POINTS) -> dict[int, float]:
+    """At most so many values by step: means over stretches that grow with the step, each at its last step.
+
+    What is logged is a mean since the point before, and so are these.
+    """
+    if len(values) <= most:
+        return values
+    stretches: dict[int, list[int]] = {}
+    scale = (most - 1) / math.log(max(values))
+    for step in values:
+        stretches.setdefault(math.floor(scale * math.log(step)), []).append(step)
+    return {steps[-1]: statistics.fmean(values[step] for step in steps) for steps in stretches.values()}
