@@ -42,12 +42,12 @@ TRAINING_POINTS = 300
 CAPTIONS = {  # what is seen, and how it was made
     "fig01_pictures": (
         "Noises, the images that become of them, their latents, and what a latent has that its noise has not",
-        "Of the first seed; below the labels are the values of black and white.",
+        "Below the labels are the values of black and white.",
     ),
     "fig02_triangle": (
         "The triangle of noise, image and latent, to scale",
         "Its angles are the most probable ones: the whole degrees that add up to 180 and maximise the product of the "
-        "three histograms over all images; mean over seeds. At its sides are mean L2 distances.",
+        "three histograms over all images. At its sides are mean L2 distances.",
     ),
     "fig03_interpolation": (
         "How far the images on the way from noise to image are from the line between noise (λ = 0) and latent (λ = 1)",
@@ -55,7 +55,7 @@ CAPTIONS = {  # what is seen, and how it was made
     ),
     "fig08_mapping_mistakes": (
         "Wrongly assigned noises and images, and what attracts most of the others",
-        "Assigned by the smallest L2 distance among the images of one chunk of the first seed; with counts.",
+        "Assigned by the smallest L2 distance among the images of one chunk; with counts.",
     ),
     "fig09_pixel_variance": (
         "The plainest and the most varied images",
@@ -132,19 +132,25 @@ def curves_section(study: Study, analyses: Sequence[SeedAnalysis]) -> Section:
 
 def geometry_section(study: Study) -> Section:
     """The triangle and the way between noise and latent, of the last checkpoint."""
-    lead = "Of the last checkpoint: where noise x_T, image x_0 and inverted latent x̂_T lie to each other."
+    lead = (
+        "Of the last checkpoint: where noise x_T, image x_0 and inverted latent x̂_T lie to each other. Pictures are of "
+        "the first seed, numbers are means over seeds."
+    )
     drawn = drawings(study, "fig01_pictures", "fig02_triangle", "fig03_interpolation")
     return Section("geometry", "Inversion geometry", drawn, lead)
 
 
 def mistakes_section(study: Study) -> Section:
-    lead = "Of the last checkpoint: which noises and images are not matched by the smallest L2 distance, and why."
+    lead = (
+        "Of the last checkpoint of the first seed: which noises and images are not matched by the smallest L2 "
+        "distance, and why."
+    )
     drawn = drawings(study, "fig08_mapping_mistakes", "fig09_pixel_variance")
     return Section("mistakes", "Mistakes of the noise mapping", drawn, lead)
 
 
-def tables_section(made: Sequence[Table]) -> Section:
-    return Section("tables", "Tables", [grid(table) for table in made], "Of the last checkpoint.")
+def tables_section(made: Sequence[Table], lead: str = "Of the last checkpoint.") -> Section:
+    return Section("tables", "Tables", [grid(table) for table in made], lead)
 
 
 def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
