@@ -2,7 +2,10 @@
 
 import argparse
 import dataclasses
+import importlib
+import pkgutil
 import sys
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +20,11 @@ def experiment_command(
 
     `describe` is what --dry-run says after the resolved configuration.
     """
+    return parsed(experiment_parser(command, purpose), arguments, describe)[0]
+
+
+def experiment_parser(command: str, purpose: str) -> argparse.ArgumentParser:
+    """What all commands understand; a command that wants more adds it."""
     parser = argparse.ArgumentParser(
         prog=command,
         description=purpose,
@@ -28,12 +36,39 @@ def experiment_command(
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and what it costs, and do nothing"
     )
-    asked = parser.parse_args(arguments)
-    experiment = load(asked.config, asked.overrides)
+    parser.set_defaults(cluster=None)
+    return parser
+
+
+def parsed(
+    parser: argparse.ArgumentParser, arguments: list[str], describe: Callable[[Experiment], str] = lambda _: ""
+) -> tuple[Experiment, argparse.Namespace]:
+    """The experiment that a command line asks for, and all else that was asked: see `experiment_command`."""
+    asked = parser.parse_intermixed_args(arguments)
+    experiment = load(asked.config, asked.overrides, asked.cluster)
     if asked.dry_run:
         print(to_yaml(experiment), describe(experiment), sep="\n")
         sys.exit()
-    return experiment
+    return experiment, asked
+
+
+def dispatch(package: types.ModuleType, default: str, arguments: list[str]) -> None:
+    """Runs the command that the first argument names, or else the default one.
+
+    Commands are the modules of `package`, each with PURPOSE and main(arguments).
+    """
+
+    def command(name: str) -> types.ModuleType:
+        return importlib.import_module(f"{package.__name__}.{name}")
+
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    if not arguments or arguments[0] in ("-h", "--help"):
+        about = [f"  {name:10} {command(name).PURPOSE}" for name in names]
+        usage = f"usage: python -m {package.__name__.partition('.')[0]} [COMMAND] …"
+        print("\n".join([usage, "", f"commands, each with its own --help; without one: {default}", *about]))
+        sys.exit(0 if arguments else 2)
+    name, rest = (arguments[0], arguments[1:]) if arguments[0] in names else (default, arguments)
+    command(name).main(rest)
 
 
 def option_lines() -> Iterator[str]:

@@ -16,17 +16,23 @@ from configs.checks import check
 from configs.errors import UserError, first_line
 from configs.schema import Experiment
 
+PROFILES = Path(__file__).parent / "cluster"
 
-def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Experiment:
-    """The experiment of a YAML file with `key=value` overrides.
 
-    Raises UserError for a missing or unreadable file, an unknown key, a wrong type, a value out of range and an
-    impossible combination, naming the key, the value and what is allowed.
+def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | None = None) -> Experiment:
+    """The experiment of a YAML file with `key=value` overrides; between them, options of a profile of the cluster.
+
+    A profile is named after its file in configs/cluster, or by the path of one of your own. Raises
+    UserError for a missing or unreadable file, an unknown key, a wrong type, a value out of range and an impossible
+    combination, naming the key, the value and what is allowed.
     """
     path = Path(path)
     config = OmegaConf.structured(Experiment)
     config.name = path.stem
     config = _merge(config, _read(path), str(path))
+    if cluster is not None:
+        profile = Path(cluster) if cluster.endswith(".yaml") else PROFILES / f"{cluster}.yaml"
+        config = _merge(config, OmegaConf.create({"cluster": _read(profile)}), str(profile))
     config = _merge(config, _overrides(overrides), "command line")
     return _checked(config, str(path))
 
@@ -103,7 +109,11 @@ def _leaves(changes: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _nearest(key: str, known: list[str]) -> str:
     same_ending = [other for other in known if other.split(".")[-1] == key.split(".")[-1]]
     near = difflib.get_close_matches(key, known, n=1) or same_ending
-    return f'did you mean "{near[0]}"?' if near else "see --help"
+    if near:
+        return f'did you mean "{near[0]}"?'
+    section = f"{key.rpartition('.')[0]}."
+    siblings = [other.removeprefix(section) for other in known if other.startswith(section)]
+    return f"{section.rstrip('.')} has {', '.join(siblings)}" if siblings else "see --help"
 
 
 def _allowed(key: str | None) -> str:
@@ -138,6 +148,8 @@ def type_name(annotation: Any) -> str:
         return " or ".join("null" if one is type(None) else type_name(one) for one in arguments)
     if origin is list:
         return f"list of {type_name(arguments[0])}"
+    if origin is dict:
+        return "dictionary"
     return annotation.__name__
 
 

@@ -20,8 +20,13 @@ def versions() -> dict[str, str]:
     }
 
 
+COMMIT_FILE = Path(__file__).parent.parent / "commit"  # in a copy of the code that jobs run
+
+
 def commit() -> str:
     """The commit of the project's checkout, "+changes" where files differ from it, "unknown" outside of git."""
+    if COMMIT_FILE.exists():
+        return COMMIT_FILE.read_text(encoding="utf-8")
     try:
         said = subprocess.run(
             ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12"],
