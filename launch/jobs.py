@@ -1,6 +1,5 @@
 """What runs inside a job: small callables that are pickled with their arguments and find their own state."""
 
-import json
 import os
 import signal
 import sys
@@ -135,39 +134,55 @@ class OnSlurm:
     """
 
     work: Work
-    fruitless_restarts: int
 
     def __call__(self) -> None:
+        from submitit import JobEnvironment
         from submitit.helpers import TorchDistributedEnvironment
 
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, _end)
-        if int(os.environ["SLURM_PROCID"]) == 0:
-            self._give_up_where_nothing_moves()
-        if int(os.environ["SLURM_NTASKS"]) > 1:
+        here = JobEnvironment()
+        notes = Notes(Path(os.environ["SUBMITIT_FOLDER"]), here.job_id)
+        if here.global_rank == 0:
+            notes.begin(self.work.progress())
+        if here.num_tasks > 1:
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
         try:
             self.work.begin()
         except UserError as error:
             if error.status <= 128:
+                notes.failed.touch()
                 raise
             print(error, file=sys.stderr)
             sys.exit(error.status)
 
-    def _give_up_where_nothing_moves(self) -> None:
-        """Raises UserError where the job was restarted too often without having got any further."""
-        job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ["SLURM_JOB_ID"])
-        note = Path(os.environ["SUBMITIT_FOLDER"]) / f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID', 0)}_restarts.json"
-        progress, fruitless = self.work.progress(), 0
-        if note.exists():
-            before = json.loads(note.read_text(encoding="utf-8"))
-            fruitless = before["fruitless"] + 1 if progress == before["progress"] else 0
-        write_json(note, {"progress": progress, "fruitless": fruitless})
-        if fruitless > self.fruitless_restarts:
-            raise UserError(
-                f"given up after {fruitless} restarts in a row without anything done between them: the log tells how "
-                "each of them ended (too little memory, too short a time limit?)"
-            )
+
+@dataclass(frozen=True)
+class Notes:
+    """What a SLURM job and the script around it tell each other, in files beside its log."""
+
+    folder: Path
+    job: str
+
+    @property
+    def failed(self) -> Path:
+        """Is there when starting again is of no use."""
+        return self.folder / f"{self.job}_failed"
+
+    @property
+    def restarts(self) -> Path:
+        """A line for each restart since the work last got further."""
+        return self.folder / f"{self.job}_restarts"
+
+    @property
+    def progress(self) -> Path:
+        return self.folder / f"{self.job}_progress"
+
+    def begin(self, progress: int) -> None:
+        """Forgets the restarts before this one where the work got further since the last."""
+        if self.progress.exists() and self.progress.read_text(encoding="utf-8") != str(progress):
+            self.restarts.unlink(missing_ok=True)
+        write_text(self.progress, str(progress))
 
 
 def _end(number: int, _frame: object) -> NoReturn:

@@ -1,7 +1,9 @@
 """SLURM: jobs become a handful of sbatch calls that wait for each other, so that the launching process can leave."""
 
+import functools
 import itertools
 import math
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -21,16 +23,22 @@ from launch.snapshot import environment, snapshot
 from launch.submitted import Submission, Task, way_of
 from records.layout import jobs_folder
 
-# After srun, in the job's script. A task that a signal ended (128 + its number) goes on after a requeue, unless the
-# job was cancelled: then, and at the hard end of its time, SLURM no longer calls it running.
+# After srun, in the job's script. A task that a signal ended (status 128 + its number) goes on after a requeue, unless
+# the job has failed for good or was cancelled: SLURM calls it running no longer then.
 REQUEUE = """code=$?
 id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 id=${id:-$SLURM_JOB_ID}
-if [ $code -gt 128 ] && [ "$(squeue --noheader --jobs=$id --format=%T)" = RUNNING ]; then
-  echo "ended with status $code; goes back into the queue"
-  scontrol requeue $id
+notes=LOGS/$id
+[ $code -gt 128 ] || exit $code
+[ ! -e ${notes}_failed ] || exit 1
+[ "$(squeue --noheader --jobs=$id --format=%T)" = RUNNING ] || exit $code
+echo "ended with status $code" >> ${notes}_restarts
+if [ $(wc -l < ${notes}_restarts) -gt MOST ]; then
+  echo "given up after $(wc -l < ${notes}_restarts) ends without anything done between them" >&2
+  exit 1
 fi
-exit $code"""
+echo "ended with status $code; goes back into the queue"
+scontrol requeue $id"""
 OUTLIVE_SIGTERM = "trap : TERM  # which preemption sends; the lines after srun are still to run"
 
 
@@ -75,6 +83,12 @@ def setup(cluster: Cluster, code: Path) -> list[str]:
     return [*cluster.setup, *own, f"export OMP_NUM_THREADS={cluster.cpus_per_task}", OUTLIVE_SIGTERM]
 
 
+def teardown(cluster: Cluster, logs: Path) -> list[str]:
+    """The lines after it."""
+    lines = REQUEUE.replace("LOGS", shlex.quote(str(logs))).replace("MOST", str(cluster.fruitless_restarts))
+    return lines.splitlines()
+
+
 def arrays(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """Jobs that are handed over together: of one kind and seed, waiting for the same."""
     for _, group in itertools.groupby(jobs, key=lambda job: (job_name("", job), job.needs)):
@@ -102,11 +116,15 @@ class SlurmRun:
                 "sbatch is not found: this machine is no part of a SLURM cluster; "
                 "leave --cluster out to work on this machine"
             )
-        code = snapshot(self.experiment)
         logs = jobs_folder(self.experiment).resolve() / time.strftime("%Y-%m-%d_%H-%M-%S")
-        return [self._submit(group, code, logs) for group in arrays(jobs)]
+        return [self._submit(group, logs) for group in arrays(jobs)]
 
-    def _submit(self, jobs: list[Job], code: Path, logs: Path) -> Submission:
+    @functools.cached_property
+    def code(self) -> Path:
+        """All jobs of this run have the code of one moment."""
+        return snapshot(self.experiment)
+
+    def _submit(self, jobs: list[Job], logs: Path) -> Submission:
         cluster, first = self.experiment.cluster, jobs[0]
         name = job_name(self.experiment.name, first)
         executor = submitit.SlurmExecutor(logs)
@@ -114,10 +132,10 @@ class SlurmRun:
             **parameters(cluster, first.work),
             job_name=name,
             dependency=self._dependency(first),
-            setup=setup(cluster, code),
-            teardown=REQUEUE.splitlines(),
+            setup=setup(cluster, self.code),
+            teardown=teardown(cluster, logs),
         )
-        works = [OnSlurm(job.work, cluster.fruitless_restarts) for job in jobs]
+        works = [OnSlurm(job.work) for job in jobs]
         try:
             with executor.batch():
                 handed = [executor.submit(work) for work in works]

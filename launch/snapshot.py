@@ -1,6 +1,7 @@
 """The code as it was when jobs were launched: they run a copy of it, whatever is edited meanwhile."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -36,4 +37,5 @@ def _is_code(file: Path) -> bool:
 
 def environment(code: Path) -> dict[str, str]:
     """What a Python process has to be told to run that code, wherever it is started."""
-    return {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # safe: not the code of the working directory
+    path = ":".join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # safe: not the code of the working directory
