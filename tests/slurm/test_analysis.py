@@ -108,7 +108,7 @@ def test_without_accounting_the_files_tell(prepared, launch, wait_for_end, witho
         launch("cancel", *arguments[2:])
         wait_for_end(experiment)
         assert launch("status", *arguments[2:]).count("gone: it never began") == 3
-        launch(*arguments[:3], *arguments[3:-1])  # without hold
+        launch(*arguments[:-1])  # not held
         wait_for_end(experiment)
         said = launch("status", *arguments[2:])
         assert said.count("  done\n") == 3 and re.search(r"seed 0 +4/4 +4/4 +0\n", said)
