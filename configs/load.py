@@ -107,13 +107,15 @@ def _leaves(changes: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _nearest(key: str, known: list[str]) -> str:
-    same_ending = [other for other in known if other.split(".")[-1] == key.split(".")[-1]]
-    near = difflib.get_close_matches(key, known, n=1) or same_ending
+    section, _, ending = key.rpartition(".")
+    siblings = [other.rpartition(".")[2] for other in known if section and other.rpartition(".")[0] == section]
+    near = [f"{section}.{one}" for one in difflib.get_close_matches(ending, siblings, n=1)]
+    near += [other for other in known if other.rpartition(".")[2] == ending]
+    if not siblings:
+        near = difflib.get_close_matches(key, known, n=1) + near
     if near:
         return f'did you mean "{near[0]}"?'
-    section = f"{key.rpartition('.')[0]}."
-    siblings = [other.removeprefix(section) for other in known if other.startswith(section)]
-    return f"{section.rstrip('.')} has {', '.join(siblings)}" if siblings else "see --help"
+    return f"{section} has {', '.join(siblings)}" if siblings else "see --help"
 
 
 def _allowed(key: str | None) -> str:
