@@ -1,6 +1,7 @@
 """A real SLURM of one node, started for these tests alone: `make test-slurm`."""
 
 import functools
+import io
 import os
 import shutil
 import socket
@@ -8,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+import launch.commands as launch_commands
+from configs.command import dispatch
 from configs.load import load
 from configs.schema import Experiment
 from launch.slurm import in_queue
@@ -87,17 +90,26 @@ def loaded():
 
 
 @pytest.fixture(scope="session")
-def launch(repository):
-    """A function: what `python -m launch …` says on standard output; its error where it fails."""
+def launch():
+    """A function: what `python -m launch …` says, in this process since starting one takes seconds."""
 
-    def said(*arguments: str, cwd: Path = repository, status: int = 0) -> str:
-        command = [sys.executable, "-m", "launch", *arguments]
-        process = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-        assert process.returncode == status, process.stdout + process.stderr
-        assert "Traceback" not in process.stderr
-        return process.stdout if status == 0 else process.stderr
+    def said(*arguments: str) -> str:
+        with redirect_stdout(io.StringIO()) as stream:
+            dispatch(launch_commands, "study", list(arguments))
+        return stream.getvalue()
 
     return said
+
+
+@pytest.fixture(scope="session")
+def launch_process(repository):
+    """A function: starts `python -m launch …` as a process, in some folder."""
+
+    def process(*arguments: str, cwd: Path = repository) -> subprocess.Popen:
+        command = [sys.executable, "-m", "launch", *arguments]
+        return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return process
 
 
 @pytest.fixture(scope="session")

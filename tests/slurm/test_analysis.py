@@ -3,18 +3,19 @@
 import os
 import re
 import subprocess
-import threading
+from pathlib import Path
 
 import pytest
 
 from analyze.analysis import SeedAnalysis
 from configs.checks import checkpoint_steps
+from configs.errors import UserError
 from launch import queue, submitted
 from launch.plan import plan
 from launch.slurm import in_queue
 from records.layout import experiment_folder, jobs_folder
 
-LONG = ["analyze.samples=64", "analyze.ddim_steps=100", "diffusion.steps=100"]
+LONG = ["analyze.samples=16", "analyze.ddim_steps=100", "diffusion.steps=100"]
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def prepared(tmp_path, as_if_trained, asked, loaded):
     """A function: arguments and experiment of a study that is trained, of one seed unless said otherwise."""
 
     def study(*overrides: str):
-        overrides = ("seeds=[0]", "wandb.mode=offline", *overrides)
+        overrides = ("seeds=[0]", *overrides)
         as_if_trained(*overrides)
         arguments = asked(tmp_path, *overrides)
         return arguments, loaded(arguments)
@@ -31,7 +32,7 @@ def prepared(tmp_path, as_if_trained, asked, loaded):
 
 
 def test_a_job_that_is_cancelled_in_its_slice(prepared, launch, wait_until, wait_for_end):
-    """Launching again does exactly what is missing; what the others had done stays as it is."""
+    """Launching again does exactly what is missing; what others had done stays. One that is signalled goes on."""
     steps = list(range(0, 8))
     arguments, experiment = prepared(f"train.checkpoints.at={steps}", "cluster.checkpoints_per_job=4", *LONG)
     launch(*arguments)
@@ -39,9 +40,12 @@ def test_a_job_that_is_cancelled_in_its_slice(prepared, launch, wait_until, wait
     tasks = {task.name: task.id for note in submitted.read(experiment) for task in note.tasks}
     wait_until(lambda: analysis.results_file(0).exists(), pause_s=0.02)
     queue.cancel([tasks["analyse seed 0 steps 0–3"]])
+    queue.call("scancel", "--signal=USR2", tasks["analyse seed 0 steps 4–7"])
     wait_for_end(experiment)
     missing = analysis.missing()
     assert missing and set(missing) <= {1, 2, 3}
+    logs = next(submitted.read(experiment)).logs
+    assert "goes back into the queue" in Path(logs, f"{tasks['analyse seed 0 steps 4–7']}_0_log.out").read_text()
     said = launch("status", *arguments[2:])
     assert re.search(r"2 jobs: .*1 cancelled", said) and "  analyse seed 0 steps 0–3" in said
     assert "failed: the study is not complete: " in said and f"{len(steps) + 1 - len(missing)}/{len(steps) + 1}" in said
@@ -87,16 +91,12 @@ def test_cancel_ends_all_and_launching_again_submits_all(prepared, launch, wait_
     launch("cancel", *arguments[2:])
 
 
-def test_two_who_launch_at_once_submit_it_once(prepared, launch):
+def test_two_who_launch_at_once_submit_it_once(prepared, launch, launch_process):
     arguments, experiment = prepared("cluster.additional_parameters={hold: true}")
-    said = []
-    threads = [threading.Thread(target=lambda: said.append(launch(*arguments))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(said) == 2 and len(in_queue(experiment)) == len(list(submitted.read(experiment))) == 3
-    assert "nothing to submit: 3 jobs of this study are in the queue" in "".join(said)
+    both = [launch_process(*arguments) for _ in range(2)]
+    said = "".join(process.communicate()[0] for process in both)
+    assert len(in_queue(experiment)) == len(list(submitted.read(experiment))) == 3
+    assert "nothing to submit: 3 jobs of this study are in the queue" in said
     launch("cancel", *arguments[2:])
 
 
@@ -116,8 +116,10 @@ def test_without_accounting_the_files_tell(prepared, launch, wait_for_end, witho
 
 def test_what_slurm_refuses_is_said_in_a_sentence(prepared, launch):
     arguments, experiment = prepared("cluster.partition=nosuch")
-    said = launch(*arguments, status=2)
-    assert re.fullmatch(r"error: sbatch refuses analyse seed 0 step 8: invalid partition specified: nosuch .*\n", said)
+    with pytest.raises(
+        UserError, match=r"^sbatch refuses analyse seed 0 step 8: .*invalid partition specified: nosuch"
+    ):
+        launch(*arguments)
     assert not jobs_folder(experiment).joinpath("submitted").exists()
 
 

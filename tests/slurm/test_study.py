@@ -36,13 +36,15 @@ class Study:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, asked, loaded, launch, wait_for_end, repository) -> Study:
+def study(tmp_path_factory, asked, loaded, launch, launch_process, wait_for_end, repository) -> Study:
     """A study of two seeds, whose code was broken after it had been handed over and before any job began."""
     folder, code = tmp_path_factory.mktemp("study"), tmp_path_factory.mktemp("code")
     for room in ROOMS:
         shutil.copytree(repository / room, code / room, ignore=shutil.ignore_patterns("__pycache__"))
     arguments = asked(folder, *OPTIONS)
-    launch(*arguments, "cluster.additional_parameters={hold: true}", cwd=code)
+    launching = launch_process(*arguments, "cluster.additional_parameters={hold: true}", cwd=code)
+    said, _ = launching.communicate()
+    assert launching.returncode == 0, said
     (code / "launch" / "jobs.py").write_text("raise RuntimeError('edited after it was launched')\n")
     experiment = loaded(arguments)
     meanwhile = launch("status", *arguments[2:])
@@ -53,10 +55,13 @@ def study(tmp_path_factory, asked, loaded, launch, wait_for_end, repository) -> 
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory, command_line, launch, loaded) -> Experiment:
+def local(tmp_path_factory, command_line, launch_process, loaded) -> Experiment:
     """The same study on this machine."""
-    arguments = ["--cluster", "local", *command_line(tmp_path_factory.mktemp("local"), *OPTIONS)]
-    launch(*arguments)
+    options = [*OPTIONS, "cluster.checkpoints_per_job=3"]
+    arguments = ["--cluster", "local", *command_line(tmp_path_factory.mktemp("local"), *options)]
+    launching = launch_process(*arguments)
+    said, _ = launching.communicate()
+    assert launching.returncode == 0, said
     return loaded(arguments)
 
 
@@ -64,7 +69,7 @@ def test_status_tells_what_waits_and_what_is_done(study):
     rows = [line.split("  ")[0].strip() for line in study.meanwhile.splitlines()]
     per_seed = [[f"train seed {seed}", f"analyse seed {seed} step 8", f"analyse seed {seed}"] for seed in (0, 10)]
     assert rows[1:8] == [*per_seed[0], *per_seed[1], "collect"]
-    assert "3 jobs: 3 pending" in study.meanwhile and study.meanwhile.count("pending: Dependency") == 3
+    assert "3 jobs: 3 pending" in study.meanwhile and study.meanwhile.count("pending: ") == 5
     assert study.afterwards.count("3 jobs: 3 done") == 2 and "pending" not in study.afterwards
     assert re.search(r"seed 10 +4/4 +4/4 +0\n", study.afterwards)
 
