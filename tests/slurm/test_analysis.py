@@ -126,7 +126,7 @@ def test_what_slurm_refuses_is_said_in_a_sentence(prepared, launch):
 def test_three_seeds_of_hundreds_of_checkpoints_are_ten_calls(asked, loaded, launch, counted, tmp_path):
     """And little to write: nothing of it is by checkpoint."""
     overrides = ["seeds=[0,10,42]", "train.steps=600", "train.checkpoints.strides=[{every: 1}]"]
-    overrides += ["cluster.max_parallel=60", "cluster.additional_parameters={hold: true}"]
+    overrides += ["cluster.checkpoints_per_job=10", "cluster.additional_parameters={hold: true}"]
     arguments = asked(tmp_path, *overrides)
     experiment = loaded(arguments)
     assert len(checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)) == 601
