@@ -37,12 +37,14 @@ def follow_study(experiment: Experiment) -> None:
 
 
 def early_jobs(experiment: Experiment, seed: int) -> Iterator[Job]:
-    """Analyses of the checkpoints that a training has left so far: the newest alone, and then the others in slices."""
-    missing = SeedAnalysis(experiment, seed).missing()
-    if not missing or is_trained(seed_folder(experiment, seed), experiment.train.steps):
+    """Analyses of what a training has left and nobody has looked at: the newest alone, then the others in slices."""
+    analysis = SeedAnalysis(experiment, seed)
+    failed = analysis.failures()
+    new = [step for step in analysis.missing() if not analysis.results(step) and step not in failed]
+    if not new or is_trained(seed_folder(experiment, seed), experiment.train.steps):
         return
-    newest, others = missing[0], missing[:0:-1]
-    threads, size = threads_per_job(experiment), slice_size(experiment, len(missing))
+    newest, others = new[0], new[:0:-1]
+    threads, size = threads_per_job(experiment), slice_size(experiment, len(new))
     first = Job(f"early seed {seed} step {newest}", Analyse(experiment, threads, seed, (newest,)))
     yield first
     for start in range(0, len(others), size):

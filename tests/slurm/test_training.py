@@ -161,7 +161,8 @@ def test_two_tasks_train_what_one_does(submitted, straight, wait_until, process_
     os.kill(process_of(training.job, rank=1), signal.SIGKILL)
     wait_until(lambda: training.restarts == 2)
     wait_until(lambda: training.state == "ended")
-    ours, theirs = read_points(training.folder.log), read_points(straight(200).log)
+    ours = read_points(training.folder.log)
+    theirs = [point for point in read_points(straight(200).log) if point["step"] <= 200]
     assert [point["step"] for point in ours] == [point["step"] for point in theirs]
     for one, other in zip(ours, theirs, strict=True):
         assert one == pytest.approx(other, rel=1e-3), f"step {one['step']}"
