@@ -220,11 +220,11 @@ def start():
 def wait_until():
     """A function: returns when something has come true."""
 
-    def wait(condition: Callable[[], object], timeout_s: float = 120) -> None:
+    def wait(condition: Callable[[], object], timeout_s: float = 120, pause_s: float = 0.02) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.02)
+            time.sleep(pause_s)
 
     return wait
 

@@ -255,6 +255,7 @@ class Trainer:
             self._save_state()
             self.requests.save, saved_at_s = False, time.monotonic()
         if stop:
+            self.accelerator.wait_for_everyone()  # or whoever ends first has the one that still saves killed
             raise Stopped(stop, self.step)
         return saved_at_s
 
