@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo train-cifar test lint format docs docs-serve clean
+.PHONY: demo train-cifar test test-slurm lint format docs docs-serve clean
 
 demo: $(READY)  ## train on scikit-learn's digits, analyse every checkpoint, write the report
 	@$(BIN)/python -m launch configs/digits.yaml $(ARGS)
@@ -15,6 +15,10 @@ train-cifar: $(READY)  ## CIFAR-10 as Nichol & Dhariwal trained it, on all GPUs 
 # One thread each: several PyTorch processes that take all cores slow each other tenfold.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-slurm: $(READY)  ## the tests that need a SLURM: installs it where it is missing (as root), starts it, stops it
+	tests/slurm/install.sh
+	NOISEMAP_TEST_SLURM=yes OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/slurm $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

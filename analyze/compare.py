@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
@@ -31,7 +30,7 @@ from analyze.page.blocks import (
 )
 from analyze.page.pictures import POSITIONS, latents_track, noise_track, pictured_steps, samples_track, step_text
 from analyze.page.plots import plain, plots, value_text
-from analyze.report import about, made_with, missing, training_curves
+from analyze.report import about, made_with, missing, table_note, training_curves
 from analyze.table_formats import Table, as_text
 from analyze.tables import tables
 from configs.errors import UserError
@@ -93,8 +92,9 @@ def write_comparison(experiments: Sequence[Experiment], folder: Path | None = No
             where = experiment_folder(one.experiment)
             raise UserError(f"{one.label}: nothing is analysed yet in {where}; run  python -m analyze …  first")
     path = (folder or comparison_folder(experiments[0], folder_name(title_of(compared)))) / "index.html"
+    text = render(page_of(compared))
     try:
-        write_text(path, render(page_of(compared)))
+        write_text(path, text)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     return path
@@ -131,7 +131,7 @@ def labels_of(experiments: Sequence[Experiment]) -> list[str]:
     differ in nothing.
     """
     if not 2 <= len(experiments) <= MOST:
-        raise UserError(f"two to {MOST} experiments can be compared, not {len(experiments)}")
+        raise UserError(f"2 to {MOST} experiments can be compared, not {len(experiments)}")
     by_name: dict[str, list[Experiment]] = {}
     for one in experiments:
         by_name.setdefault(one.name, []).append(one)
@@ -158,7 +158,7 @@ def differences(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
 
 def option(experiment: Experiment, key: str) -> str:
     """The value of an option by its dotted key, as it is written on the command line."""
-    value: Any = functools.reduce(getattr, key.split("."), experiment)
+    value = functools.reduce(dict.__getitem__, key.split("."), dataclasses.asdict(experiment))
     return "null" if value is None else str(value)
 
 
@@ -281,7 +281,7 @@ def side_by_side(labelled: Sequence[tuple[str, Table]]) -> Grid:
     model = next((table.model for _, table in labelled if table.model), None)
     header, *cells = as_text(dataclasses.replace(first, rows=rows, model=model))
     lines = [[label, *line] for (label, _), line in zip(labelled, cells, strict=True)]
-    note = " ".join(f"{label}: {table.note}" for label, table in labelled)
+    note = " ".join(f"{label}: {table_note(table)}" for label, table in labelled)
     return Grid(first.title, ["experiment", *header], lines, note)
 
 

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from analyze.analysis import Analysis
 
 
@@ -25,12 +27,16 @@ class Curve:
     @property
     def std(self) -> list[float]:
         """Standard deviation over seeds, with N − 1; 0 for a single one."""
-        return [statistics.stdev(values) if len(values) > 1 else 0.0 for values in self.values.values()]
+        return [_std(values) or 0.0 for values in self.values.values()]
 
     def at(self, step: int) -> tuple[float, float | None]:
         """Mean and standard deviation over seeds at one of its steps, the latter None for a single seed."""
         values = self.values[step]
-        return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+        return statistics.fmean(values), _std(values)
+
+
+def _std(values: list[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def seed_points(analysis: Analysis) -> list[dict[str, float]]:

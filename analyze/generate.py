@@ -80,10 +80,11 @@ def _in_batches(
 
     def made(start: int) -> Tensor:
         denoiser = free.get()
-        batch = inputs[start : start + options.batch_size].to(denoiser.device)
-        output = run(denoiser, batch, denoiser.labels(start, len(batch), options.labels)).float().cpu()
-        free.put(denoiser)
-        return output
+        try:
+            batch = inputs[start : start + options.batch_size].to(denoiser.device)
+            return run(denoiser, batch, denoiser.labels(start, len(batch), options.labels)).float().cpu()
+        finally:
+            free.put(denoiser)
 
     outputs = torch.cat(_all(made, range(0, len(inputs), options.batch_size), len(denoisers)))
     if not outputs.isfinite().all():

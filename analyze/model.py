@@ -91,6 +91,13 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
     return source, analyses
 
 
+def described(study: ModelStudy) -> str:
+    """What the model of a study is, and with which T it would be analysed. Raises UserError as `analyse` does."""
+    source = open_source(study)
+    swept = sweep(study, source.opener(torch.device("cpu")))
+    return "\n  ".join([study.source, *source.about, f"T = {', '.join(f'{steps:,}' for steps in swept)} DDIM steps"])
+
+
 def sweep(study: ModelStudy, denoiser: Denoiser) -> list[int]:
     """The numbers of DDIM steps that are asked for, ascending. Raises UserError where the model cannot take one."""
     asked = {*study.sweep, study.analyze.ddim_steps}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analyze.curves import curves
 from analyze.model import ModelAnalysis
-from analyze.page.blocks import Notes, Page, Section, Text, Track, Viewer, render
+from analyze.page.blocks import Page, Section, Text, Track, Viewer, render
 from analyze.page.pictures import picture
 from analyze.paper import Study
 from analyze.paper import write_all as write_figures
@@ -102,8 +102,8 @@ def _sections(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelA
     paper, of_t = Study([shown]), f" (T = {shown.options.ddim_steps:,})"
     geometry, mistakes = geometry_section(paper), mistakes_section(paper)
     return [
-        Section("model", "The model", [Notes(about), *_codes(shown)]),
-        tables_section(tables(study, analyses)),
+        Section("model", "The model", [*map(Text, about), *_codes(shown)]),
+        tables_section(tables(study, analyses), "A row for each number T of DDIM steps."),
         Section(
             "sweep",
             "The same noise with growing T",

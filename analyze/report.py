@@ -1,6 +1,8 @@
 """`report/index.html`: one file that shows the whole study and needs nothing else."""
 
 import contextlib
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from analyze.page.blocks import (
 from analyze.page.pictures import picture, step_text, training_viewer
 from analyze.page.plots import drawing, plots
 from analyze.paper import FIGURES, Lacking, Study
-from analyze.table_formats import Table, as_text
+from analyze.table_formats import PAPER, Table, as_text
 from analyze.tables import tables
 from configs.checks import checkpoint_steps
 from configs.load import to_yaml
@@ -36,15 +38,16 @@ from records.provenance import versions
 from records.tracking import read_points
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
+TRAINING_POINTS = 300
 CAPTIONS = {  # what is seen, and how it was made
     "fig01_pictures": (
         "Noises, the images that become of them, their latents, and what a latent has that its noise has not",
-        "Of the first seed; below the labels are the values of black and white.",
+        "Below the labels are the values of black and white.",
     ),
     "fig02_triangle": (
         "The triangle of noise, image and latent, to scale",
         "Its angles are the most probable ones: the whole degrees that add up to 180 and maximise the product of the "
-        "three histograms over all images; mean over seeds. At its sides are mean L2 distances.",
+        "three histograms over all images. At its sides are mean L2 distances.",
     ),
     "fig03_interpolation": (
         "How far the images on the way from noise to image are from the line between noise (λ = 0) and latent (λ = 1)",
@@ -52,7 +55,7 @@ CAPTIONS = {  # what is seen, and how it was made
     ),
     "fig08_mapping_mistakes": (
         "Wrongly assigned noises and images, and what attracts most of the others",
-        "Assigned by the smallest L2 distance among the images of one chunk of the first seed; with counts.",
+        "Assigned by the smallest L2 distance among the images of one chunk; with counts.",
     ),
     "fig09_pixel_variance": (
         "The plainest and the most varied images",
@@ -129,19 +132,25 @@ def curves_section(study: Study, analyses: Sequence[SeedAnalysis]) -> Section:
 
 def geometry_section(study: Study) -> Section:
     """The triangle and the way between noise and latent, of the last checkpoint."""
-    lead = "Of the last checkpoint: where noise x_T, image x_0 and inverted latent x̂_T lie to each other."
+    lead = (
+        "Of the last checkpoint: where noise x_T, image x_0 and inverted latent x̂_T lie to each other. Pictures are of "
+        "the first seed, numbers are means over seeds."
+    )
     drawn = drawings(study, "fig01_pictures", "fig02_triangle", "fig03_interpolation")
     return Section("geometry", "Inversion geometry", drawn, lead)
 
 
 def mistakes_section(study: Study) -> Section:
-    lead = "Of the last checkpoint: which noises and images are not matched by the smallest L2 distance, and why."
+    lead = (
+        "Of the last checkpoint of the first seed: which noises and images are not matched by the smallest L2 "
+        "distance, and why."
+    )
     drawn = drawings(study, "fig08_mapping_mistakes", "fig09_pixel_variance")
     return Section("mistakes", "Mistakes of the noise mapping", drawn, lead)
 
 
-def tables_section(made: Sequence[Table]) -> Section:
-    return Section("tables", "Tables", [grid(table) for table in made], "Of the last checkpoint.")
+def tables_section(made: Sequence[Table], lead: str = "Of the last checkpoint.") -> Section:
+    return Section("tables", "Tables", [grid(table) for table in made], lead)
 
 
 def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
@@ -155,7 +164,7 @@ def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
 def numbers_section(curves: dict[str, Curve]) -> Section:
     """Every number at its last checkpoint."""
     rows = [
-        [name, f"{curve.steps[-1]:,}", f"{curve.mean[-1]:.4g}", f"{curve.std[-1]:.2g}"]
+        [name, f"{curve.steps[-1]:,}", *(f"{value or 0:.4g}" for value in curve.at(curve.steps[-1]))]
         for name, curve in curves.items()
     ]
     header = ["measure", "step", "mean", "std over seeds"]
@@ -184,7 +193,12 @@ def drawings(study: Study, *names: str) -> list[Drawings]:
 
 def grid(table: Table) -> Grid:
     header, *rows = as_text(table)
-    return Grid(table.title, header, rows, table.note)
+    return Grid(table.title, header, rows, table_note(table))
+
+
+def table_note(table: Table) -> str:
+    """How its numbers were made, and whose stand beside them."""
+    return table.note + (f" Published: {table.model}, {PAPER}." if table.model else "")
 
 
 def gallery(images: Tensor, caption: str) -> Gallery:
@@ -222,9 +236,25 @@ def unavailable(analyses: Sequence[SeedAnalysis]) -> list[str]:
 
 
 def training_curves(analyses: Sequence[SeedAnalysis]) -> dict[str, Curve]:
+    """Of what was logged, as many points as a plot has room for."""
     values: dict[str, dict[int, list[float]]] = {name: {} for name in TRAINING_FIGURE.curves}
     for analysis in analyses:
-        for point in read_points(analysis.run.log):
-            for name in values.keys() & point.keys():
-                values[name].setdefault(point["step"], []).append(point[name])
+        points = read_points(analysis.run.log)
+        for name, by_step in values.items():
+            for step, value in thinned({int(one["step"]): one[name] for one in points if name in one}).items():
+                by_step.setdefault(step, []).append(value)
     return {name: Curve(name, by_step) for name, by_step in values.items() if by_step}
+
+
+def thinned(values: dict[int, float], most: int = TRAINING_POINTS) -> dict[int, float]:
+    """At most so many values by step: means over stretches that grow with the step, each at its last step.
+
+    What is logged is a mean since the point before, and so are these.
+    """
+    if len(values) <= most:
+        return values
+    stretches: dict[int, list[int]] = {}
+    scale = (most - 1) / math.log(max(values))
+    for step in values:
+        stretches.setdefault(math.floor(scale * math.log(step)), []).append(step)
+    return {steps[-1]: statistics.fmean(values[step] for step in steps) for steps in stretches.values()}

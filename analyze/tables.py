@@ -204,8 +204,7 @@ LAYOUTS = (
         1,
         _noise_mapping,
         lambda options: (
-            f"Mean ± std over chunks of {min(options.measures.mapping_images, options.samples):,} images and over "
-            "seeds."
+            f"Mean ± std over all chunks of {min(options.measures.mapping_images, options.samples):,} images."
         ),
     ),
     Layout(

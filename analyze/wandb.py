@@ -65,9 +65,12 @@ def _publish(
         supersede(of)
     write_text(said, "".join(f"{line}\n" for line in lines))
     tracked = open_run(of)
-    for point in map(json.loads, lines):
-        tracked.log(point, functools.partial(pictures, point["step"]))
-    tracked.finish(conclude)
+    try:
+        for point in map(json.loads, lines):
+            tracked.log(point, functools.partial(pictures, point["step"]))
+        tracked.finish(conclude)
+    finally:
+        tracked.leave()
     if not tracked.failure:
         write_text(marker, f"{'online' if tracked.online else 'offline'} {digest}")
 

@@ -2,8 +2,11 @@
 
 import argparse
 import dataclasses
+import importlib
 import json
+import pkgutil
 import sys
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +32,7 @@ def experiment_parser(command: str, purpose: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration and what it costs, and do nothing"
     )
+    parser.set_defaults(cluster=None)
     return parser
 
 
@@ -37,20 +41,42 @@ def parsed(
 ) -> tuple[Experiment, argparse.Namespace]:
     """The experiment that a command line asks for, and all else that was asked: see `experiment_command`."""
     asked = parser.parse_intermixed_args(arguments)
-    experiment = load(asked.config, asked.overrides)
+    experiment = load(asked.config, asked.overrides, asked.cluster)
     if asked.dry_run:
         print(to_yaml(experiment), describe(experiment), sep="\n")
         sys.exit()
     return experiment, asked
 
 
-def model_command(command: str, purpose: str, arguments: list[str]) -> ModelStudy:
-    """The study of a model that a command line asks for; --help prints and ends the process."""
+def dispatch(package: types.ModuleType, default: str, arguments: list[str]) -> None:
+    """Runs the command that the first argument names, or else the default one.
+
+    Commands are the modules of `package`, each with PURPOSE and main(arguments).
+    """
+
+    def command(name: str) -> types.ModuleType:
+        return importlib.import_module(f"{package.__name__}.{name}")
+
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    if not arguments or arguments[0] in ("-h", "--help"):
+        about = [f"  {name:10} {command(name).PURPOSE}" for name in names]
+        usage = f"usage: python -m {package.__name__.partition('.')[0]} [COMMAND] …"
+        print("\n".join([usage, "", f"commands, each with its own --help; without one: {default}", *about]))
+        sys.exit(0 if arguments else 2)
+    name, rest = (arguments[0], arguments[1:]) if arguments[0] in names else (default, arguments)
+    command(name).main(rest)
+
+
+def model_command(command: str, purpose: str, arguments: list[str]) -> tuple[ModelStudy, argparse.Namespace]:
+    """The study of a model that a command line asks for, and all else that was asked; --help ends the process."""
     parser = _parser(command, purpose, ModelStudy)
     parser.add_argument("source", help="YAML file of the study, or the model itself (see the option `source`)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that differ from the file's")
-    asked = parser.parse_args(arguments)
-    return load_model_study(asked.source, asked.overrides)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the configuration, what the model is and the sweep; do no more"
+    )
+    asked = parser.parse_intermixed_args(arguments)
+    return load_model_study(asked.source, asked.overrides), asked
 
 
 def _parser(command: str, purpose: str, kind: type) -> argparse.ArgumentParser:

@@ -19,16 +19,20 @@ from configs.schema import Experiment, ModelStudy
 
 Root = typing.TypeVar("Root", Experiment, ModelStudy)
 
+PROFILES = Path(__file__).parent / "cluster"
 
-def load(path: str | Path, overrides: typing.Sequence[str] = ()) -> Experiment:
-    """The experiment of a YAML file with `key=value` overrides.
 
-    Raises UserError for a missing or unreadable file, an unknown key, a wrong type, a value out of range and an
-    impossible combination, naming the key, the value and what is allowed.
+def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | None = None) -> Experiment:
+    """The experiment of a YAML file with `key=value` overrides; between them, options of a profile of the cluster.
+
+    A profile is named after its file in configs/cluster, or by the path of one of your own. Raises
+    UserError for a missing or unreadable file, an unknown key, a wrong type, a value out of range and an impossible
+    combination, naming the key, the value and what is allowed.
     """
-    if "source" in _read(Path(path)):
+    path = Path(path)
+    if "source" in _read(path):
         raise UserError(f"{path} is of a model that others trained; analyse it with  python -m analyze model {path}")
-    return _loaded(Experiment, Path(path), {"name": Path(path).stem}, overrides)
+    return _loaded(Experiment, path, {"name": path.stem}, overrides, cluster)
 
 
 def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> ModelStudy:
@@ -44,11 +48,20 @@ def load_resolved(path: Path) -> Experiment:
     return _loaded(Experiment, path, {}, ())
 
 
-def _loaded(kind: type[Root], path: Path | None, defaults: dict[str, str], overrides: typing.Sequence[str]) -> Root:
+def _loaded(
+    kind: type[Root],
+    path: Path | None,
+    defaults: dict[str, str],
+    overrides: typing.Sequence[str],
+    cluster: str | None = None,
+) -> Root:
     config = OmegaConf.structured(kind)
     config.merge_with(defaults)
     if path is not None:
         config = _merge(kind, config, _read(path), str(path))
+    if cluster is not None:
+        profile = Path(cluster) if cluster.endswith(".yaml") else PROFILES / f"{cluster}.yaml"
+        config = _merge(kind, config, OmegaConf.create({"cluster": _read(profile)}), str(profile))
     config = _merge(kind, config, _overrides(overrides), "command line")
     return _checked(config, str(path or "command line"))
 
@@ -119,9 +132,15 @@ def _leaves(changes: DictConfig, known: dict[str, Any], prefix: str = "") -> Ite
 
 
 def _nearest(key: str, known: list[str]) -> str:
-    same_ending = [other for other in known if other.split(".")[-1] == key.split(".")[-1]]
-    near = difflib.get_close_matches(key, known, n=1) or same_ending
-    return f'did you mean "{near[0]}"?' if near else "see --help"
+    section, _, ending = key.rpartition(".")
+    siblings = [other.rpartition(".")[2] for other in known if section and other.rpartition(".")[0] == section]
+    near = [f"{section}.{one}" for one in difflib.get_close_matches(ending, siblings, n=1)]
+    near += [other for other in known if other.rpartition(".")[2] == ending]
+    if not siblings:
+        near = difflib.get_close_matches(key, known, n=1) + near
+    if near:
+        return f'did you mean "{near[0]}"?'
+    return f"{section} has {', '.join(siblings)}" if siblings else "see --help"
 
 
 def _allowed(field: dataclasses.Field | None) -> str:
@@ -155,6 +174,8 @@ def type_name(annotation: Any) -> str:
         return " or ".join("null" if one is type(None) else type_name(one) for one in arguments)
     if origin is list:
         return f"list of {type_name(arguments[0])}"
+    if origin is dict:
+        return "dictionary"
     return annotation.__name__
 
 

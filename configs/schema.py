@@ -232,14 +232,58 @@ class Wandb:
 
 @dataclass
 class Cluster:
-    """Where jobs run."""
+    """Where jobs run and what they ask for; configs/cluster/ has profiles. What follows `nodes` is for SLURM alone."""
 
-    kind: Literal["local", "debug"] = option(
-        "local", "local: processes of this machine; debug: inside the launching process"
+    kind: Literal["local", "debug", "slurm"] = option(
+        "local", "local: processes of this machine; debug: inside the launching process; slurm: jobs of SLURM"
     )
-    max_parallel: int = option(2, "jobs that run at the same time", at_least=1)
-    checkpoints_per_job: int = option(4, "checkpoints that one analysis job takes", at_least=1)
+    max_parallel: int = option(
+        2, "jobs that run at the same time; on SLURM: of each seed's array of analyses", at_least=1
+    )
+    slice_minutes: float = option(60.0, "about how long an analysis job takes", unit="minutes", at_least=0.01)
+    checkpoint_minutes: Optional[float] = option(
+        None,
+        "how long the analysis of a checkpoint takes; null: as the last job measured it, or else estimated",
+        unit="minutes",
+        at_least=0.001,
+    )
+    checkpoints_per_job: Optional[int] = option(
+        None, "checkpoints that an analysis job takes; null: as slice_minutes and max_parallel say", at_least=1
+    )
     timeout_hours: float = option(24.0, "longest time a job may take", unit="hours", at_least=0.01)
+    train_timeout_hours: Optional[float] = option(
+        None,
+        "the same of a training, which goes on in as many of them as it needs; null: as the others",
+        unit="hours",
+        at_least=0.01,
+    )
+    nodes: int = option(1, "nodes that each training takes", at_least=1)
+    gpus_per_node: int = option(
+        0, "GPUs of each of them, one a process; analysis jobs take one GPU or none", at_least=0
+    )
+    gpu_type: Optional[str] = option(None, "which GPUs, e.g. a100; null: any")
+    processes_per_node: Optional[int] = option(
+        None, "training processes a node; null: one a GPU, or one without GPUs", at_least=1
+    )
+    cpus_per_task: int = option(4, "CPU cores of each process", at_least=1)
+    memory_gb: Optional[float] = option(None, "memory of each process; null: the cluster's", unit="GB", at_least=0.1)
+    partition: Optional[str] = option(None, "partition; null: the cluster's")
+    account: Optional[str] = option(None, "account that is charged")
+    qos: Optional[str] = option(None, "quality of service")
+    gres: Optional[str] = option(None, "generic resources beside the GPUs, e.g. nvme:1")
+    constraint: Optional[str] = option(None, "features that nodes must have")
+    exclude: Optional[str] = option(None, "nodes that are not wanted")
+    mail_user: Optional[str] = option(None, "whom SLURM writes to")
+    mail_type: Optional[str] = option(None, "about what, e.g. END,FAIL")
+    setup: list[str] = option([], "shell lines before the job, e.g. module load cuda")
+    srun_args: list[str] = option([], "arguments of srun, e.g. --container-image=…")
+    additional_parameters: dict[str, Any] = option({}, "any other options of sbatch, as name: value")
+    signal_seconds: int = option(
+        120, "how long before its time limit a job is told to save and stop", unit="seconds", at_least=1
+    )
+    fruitless_restarts: int = option(
+        3, "restarts in a row without anything done between them, after which a job is given up", at_least=0
+    )
 
 
 @dataclass

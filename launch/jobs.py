@@ -1,14 +1,20 @@
 """What runs inside a job: small callables that are pickled with their arguments and find their own state."""
 
 import os
+import signal
+import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Experiment
 from records import lock
+from records.durable import write_json, write_text
+from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -32,46 +38,152 @@ class Launcher:
 
 @dataclass(frozen=True)
 class Work:
-    """A job's work on one seed of an experiment. Calling it returns what went wrong in a sentence, or ""."""
+    """A job's work on an experiment. Calling it returns what went wrong in a sentence, or ""."""
 
     experiment: Experiment
-    seed: int
     threads: int  # CPU threads; 0: as many as there are cores
 
     def __call__(self, launcher: Launcher | None = None) -> str:
-        import torch
-
         if launcher is not None:
             launcher.outlives_me()
-        if self.threads:
-            torch.set_num_threads(self.threads)
         try:
-            self.run()
+            self.begin()
         except UserError as error:
             return str(error)
         return ""
 
+    def begin(self) -> None:
+        import torch
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        self.run()
+
     def run(self) -> None:
         raise NotImplementedError
+
+    def progress(self) -> int:
+        """A number that grows with what is done of the work and kept."""
+        return 0
 
 
 @dataclass(frozen=True)
 class Train(Work):
     """Trains a seed, or goes on with it."""
 
+    seed: int
+
     def run(self) -> None:
         from train.trainer import train
 
         train(replace(self.experiment, seed=self.seed))
 
+    def progress(self) -> int:
+        return max(saved_steps(seed_folder(self.experiment, self.seed).state), default=-1)
+
 
 @dataclass(frozen=True)
 class Analyse(Work):
-    """Generates and measures what is missing of some checkpoints."""
+    """Generates and measures what is missing of some checkpoints; one that fails leaves the others alone."""
 
+    seed: int
     steps: tuple[int, ...]
 
     def run(self) -> None:
         from analyze.analysis import SeedAnalysis
 
-        SeedAnalysis(self.experiment, self.seed).analyse(self.steps)
+        analysis = SeedAnalysis(self.experiment, self.seed)
+        missing = set(analysis.missing())
+        todo = [step for step in self.steps if step in missing]
+        started_s = time.monotonic()
+        for step in todo:
+            try:
+                analysis.analyse([step])
+            except Exception as error:  # whatever it is, the other checkpoints may be sound
+                traceback.print_exc()
+                why = f"{type(error).__name__}: {first_line(error)}"
+                write_json(analysis.failure_file(step), {"step": step, "why": why})
+        if todo and not analysis.failures().keys() & set(todo):
+            minutes = (time.monotonic() - started_s) / 60 / len(todo)
+            write_text(checkpoint_minutes_file(self.experiment, analysis.folder.name), f"{minutes:.4f}\n")
+
+    def progress(self) -> int:
+        from analyze.analysis import SeedAnalysis
+
+        missing = set(SeedAnalysis(self.experiment, self.seed).missing())
+        return sum(step not in missing for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Collect(Work):
+    """Report and W&B from all that is measured."""
+
+    def run(self) -> None:
+        from analyze.study import collect
+
+        with lock.held(experiment_folder(self.experiment) / "collect.lock", lock.this_process("collecting"), 3600):
+            collect(self.experiment)
+
+
+@dataclass(frozen=True)
+class OnSlurm:
+    """A work inside a SLURM job, of which every process of a training calls one.
+
+    It can be ended at any time: by a signal or a time limit, when the process ends with status 128 + signal, or by
+    SIGKILL. The job's script puts it back into the queue then (`launch.slurm`), and it finds what it had done.
+    """
+
+    work: Work
+
+    def __call__(self) -> None:
+        from submitit import JobEnvironment
+        from submitit.helpers import TorchDistributedEnvironment
+
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, _end)
+        here = JobEnvironment()
+        notes = Notes(Path(os.environ["SUBMITIT_FOLDER"]), here.job_id)
+        if here.global_rank == 0:
+            notes.begin(self.work.progress())
+        if here.num_tasks > 1:
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        try:
+            self.work.begin()
+        except UserError as error:
+            if error.status <= 128:
+                notes.failed.touch()
+                raise
+            print(error, file=sys.stderr)
+            sys.exit(error.status)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a SLURM job and the script around it tell each other, in files beside its log."""
+
+    folder: Path
+    job: str
+
+    @property
+    def failed(self) -> Path:
+        """Is there when starting again is of no use."""
+        return self.folder / f"{self.job}_failed"
+
+    @property
+    def restarts(self) -> Path:
+        """A line for each restart since the work last got further."""
+        return self.folder / f"{self.job}_restarts"
+
+    @property
+    def progress(self) -> Path:
+        return self.folder / f"{self.job}_progress"
+
+    def begin(self, progress: int) -> None:
+        """Forgets the restarts before this one where the work got further since the last."""
+        if self.progress.exists() and self.progress.read_text(encoding="utf-8") != str(progress):
+            self.restarts.unlink(missing_ok=True)
+        write_text(self.progress, str(progress))
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)

@@ -1,40 +1,76 @@
 """A whole study, from nothing or from wherever it has got to, to the report."""
 
 import math
-import time
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
-from analyze.analysis import SeedAnalysis
 from analyze.study import collect
 from configs.errors import UserError
 from configs.schema import Experiment
-from launch.jobs import Analyse, Launcher, Train
-from launch.local import LocalRun, Look
+from launch.jobs import Collect, Launcher
+from launch.local import LocalRun
 from launch.plan import Job, plan
-from records import lock, tracking
+from launch.progress import analysis_bar, training_bar
+from launch.slurm import SlurmRun, under_way
+from launch.snapshot import environment, snapshot
+from records import lock
 from records.layout import experiment_folder, jobs_folder, seed_folder
-from records.progress import progress
 from train.claim import check_same
 
 
-def run_study(experiment: Experiment) -> None:
+def run_study(experiment: Experiment, follow: bool = False) -> None:
     """Trains all seeds, analyses all checkpoints and writes the report, doing only what is missing.
 
-    Raises UserError where a run folder was made with another configuration, and, after everything else is done,
-    where a job or a checkpoint failed.
+    On SLURM it hands the jobs over and leaves, or with `follow` stays to the end. Raises UserError where a run folder
+    was made with another configuration, and, after everything else is done, where a job or a checkpoint failed.
     """
     launcher = Launcher(experiment_folder(experiment) / "launch.lock", lock.this_process("launch"))
     for seed in experiment.seeds:
         check_same(seed_folder(experiment, seed), experiment)
     with alone(launcher):
-        jobs, failed = plan(experiment), None
-        try:
-            run_here(jobs) if experiment.cluster.kind == "debug" else run_local(experiment, jobs, launcher)
-        except UserError as error:
-            failed = error
-        collect(experiment, failed)
+        if experiment.cluster.kind == "slurm":
+            done = hand_over(experiment)
+        else:
+            run_jobs(experiment, launcher)
+            return
+    if done:
+        Collect(experiment, threads=0).run()
+    elif follow:
+        from launch.follow import follow_study
+
+        follow_study(experiment)
+
+
+def run_jobs(experiment: Experiment, launcher: Launcher) -> None:
+    """The study on this machine."""
+    jobs, failed = plan(experiment), None
+    try:
+        run_here(jobs) if experiment.cluster.kind == "debug" else run_local(experiment, jobs, launcher)
+    except UserError as error:
+        failed = error
+    collect(experiment, failed)
+
+
+def hand_over(experiment: Experiment) -> bool:
+    """Hands SLURM what is missing and not in its queue yet; whether nothing is left to be done by jobs."""
+    there, ids = under_way(experiment)
+    jobs = plan(experiment, there)
+    if not jobs:
+        waiting = f"nothing to submit: {len(ids)} jobs of this study are in the queue" if ids else ""
+        print(waiting or "nothing to submit: all is trained and analysed", flush=True)
+        return not ids
+    for one in SlurmRun(experiment, ids).submit(with_collecting(experiment, jobs, tuple(ids))):
+        last = f" … {one.tasks[-1].name} ({len(one.tasks)} jobs)" if len(one.tasks) > 1 else ""
+        print(f"submitted {one.id}: {one.tasks[0].name}{last}")
+    print("they go on by themselves; see  python -m launch status  and  python -m launch cancel", flush=True)
+    return False
+
+
+def with_collecting(experiment: Experiment, jobs: list[Job], others: tuple[str, ...]) -> list[Job]:
+    """Jobs and one that makes the report when all of them, and the `others` in the queue, have ended, however."""
+    needs = (*(job.name for job in jobs), *others)
+    return [*jobs, Job("collect", Collect(experiment, experiment.cluster.cpus_per_task), needs)]
 
 
 @contextmanager
@@ -58,52 +94,7 @@ def run_here(jobs: list[Job]) -> None:
 
 def run_local(experiment: Experiment, jobs: list[Job], launcher: Launcher) -> None:
     """All jobs as processes of this machine, with a bar for the training and one for the analysis."""
+    os.environ |= environment(snapshot(experiment))  # of the job processes, which may start hours from now
     with ExitStack() as stack:
         looks = [stack.enter_context(bar) for bar in (training_bar(experiment, jobs), analysis_bar(experiment, jobs))]
         LocalRun(experiment.cluster, jobs_folder(experiment), launcher).run(jobs, looks)
-
-
-@contextmanager
-def training_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
-    """A bar over the steps of all seeds that are to be trained, as their logs tell."""
-    logs = [seed_folder(experiment, job.work.seed).log for job in jobs if isinstance(job.work, Train)]
-    total = experiment.train.steps * len(logs)
-    with _bar("training", total, "step", lambda: sum(map(tracking.last_step, logs))) as look:
-        yield look
-
-
-@contextmanager
-def analysis_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
-    """A bar over the checkpoints that are to be analysed, as the files they leave tell."""
-    started_s = time.time()
-    files = [
-        (analysis.results_file(step), analysis.failure_file(step))
-        for work in (job.work for job in jobs if isinstance(job.work, Analyse))
-        for analysis in [SeedAnalysis(experiment, work.seed)]
-        for step in work.steps
-    ]
-
-    def done() -> int:
-        return sum(any(_written_s(file) > started_s for file in pair) for pair in files)
-
-    with _bar("analysing", len(files), "checkpoint", done) as look:
-        yield look
-
-
-@contextmanager
-def _bar(what: str, total: int, unit: str, done: Callable[[], int]) -> Iterator[Look]:
-    """A bar that each look brings up to date, or none where there is nothing to do."""
-    if not total:
-        yield lambda: None
-        return
-    with progress(what, total, unit, done()) as bar:
-
-        def look() -> None:
-            if (now := done()) != bar.n:
-                bar.update(now - bar.n)
-
-        yield look
-
-
-def _written_s(file: Path) -> float:
-    return file.stat().st_mtime if file.exists() else 0.0

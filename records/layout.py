@@ -75,6 +75,21 @@ def jobs_folder(experiment: Experiment) -> Path:
     return experiment_folder(experiment) / "jobs"
 
 
+def submissions_folder(experiment: Experiment) -> Path:
+    """Notes of what was handed to SLURM, a file a job or array."""
+    return jobs_folder(experiment) / "submitted"
+
+
+def code_folder(experiment: Experiment, digest: str) -> Path:
+    """The code that jobs run, as it was when they were launched."""
+    return jobs_folder(experiment) / "code" / digest
+
+
+def checkpoint_minutes_file(experiment: Experiment, fingerprint: str) -> Path:
+    """How long the analysis of a checkpoint took."""
+    return jobs_folder(experiment) / f"minutes-{fingerprint}"
+
+
 def report_folder(experiment: Experiment | ModelStudy) -> Path:
     return experiment_folder(experiment) / "report"
 

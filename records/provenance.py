@@ -12,6 +12,7 @@ import torch
 
 # What SLURM says to its jobs, as submitit's jobs and arrays need it to be found again.
 SLURM = ("JOB_ID", "JOB_NAME", "ARRAY_JOB_ID", "ARRAY_TASK_ID", "RESTART_COUNT", "NODELIST", "PARTITION")
+COMMIT_FILE = Path(__file__).parent.parent / "commit"  # in a copy of the code that jobs run
 LIBRARIES = ("torch", "accelerate", "numpy", "torchmetrics")
 
 
@@ -36,6 +37,8 @@ def environment() -> dict[str, Any]:
 
 def commit() -> str:
     """The commit of the project's checkout, "+changes" where files differ from it, "unknown" outside of git."""
+    if COMMIT_FILE.exists():
+        return COMMIT_FILE.read_text(encoding="utf-8")
     try:
         said = subprocess.run(
             ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12"],

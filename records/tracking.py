@@ -30,6 +30,7 @@ from records.provenance import environment, versions
 LONGEST_POINT_BYTES = 16_384
 LONGEST_INIT_S = 30.0
 LONGEST_FINISH_S = 120.0
+LONGEST_LEAVE_S = 10.0
 COMMANDS = {"train": "python -m train", "analysis": "python -m analyze", "model": "python -m analyze model"}
 SUPERSEDED = "superseded"  # the tag of a run whose points are no longer true
 STEP = "step"  # the training step: the x axis of every curve
@@ -60,21 +61,31 @@ class Tracked:
 
     def finish(self, last: Callable[[Any], None] = lambda run: None) -> None:
         """Ends the run, after `last` was done with it: what asks the server and waits for answers belongs there."""
-        if self.run is None or self.failure:
-            return
-        # W&B tries for hours to reach a server that is gone, so it is not waited for longer than this.
-        finishing = threading.Thread(target=self._finish, args=[last], daemon=True)
-        finishing.start()
-        finishing.join(LONGEST_FINISH_S)
-        if finishing.is_alive():
-            self._fail(TimeoutError(f"not finished in {LONGEST_FINISH_S:.0f} s"))
+        self._end(last, 0, LONGEST_FINISH_S)
 
-    def _finish(self, last: Callable[[Any], None]) -> None:
-        for part in (lambda: last(self.run), self.run.finish):
-            try:
-                part()
-            except Exception as error:
-                self._fail(error)
+    def leave(self) -> None:
+        """Ends a run that was not finished: soon, for whoever stops a process does not wait, and as one that failed."""
+        self._end(lambda run: None, 1, LONGEST_LEAVE_S)
+
+    def _end(self, last: Callable[[Any], None], exit_code: int, longest_s: float) -> None:
+        run, self.run = self.run, None
+        if run is None:
+            return
+
+        def end() -> None:
+            for part in (lambda: last(run), lambda: run.finish(exit_code=exit_code)):
+                try:
+                    part()
+                except Exception as error:
+                    self._fail(error)
+
+        # W&B tries for hours to reach a server that is gone, so it is not waited for longer than this. A run that is
+        # not ended here is ended, and waited for, when the process exits.
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+        ending.join(longest_s)
+        if ending.is_alive():
+            self._fail(TimeoutError(f"not finished in {longest_s:.0f} s"))
 
     def _fail(self, error: Exception) -> None:
         if self.failure:
@@ -234,7 +245,8 @@ def logged_in() -> bool:
 
 
 def offline_runs(directory: Path, identity: str = "*") -> list[Path]:
-    return sorted(directory.glob(f"wandb/offline-run-*-{identity}"))
+    """Their folders; not what a client that outlived its process wrote after its run was removed."""
+    return sorted({log.parent for log in directory.glob(f"wandb/offline-run-*-{identity}/*.wandb")})
 
 
 def _make_room(of: RunOf) -> None:
@@ -247,8 +259,8 @@ def _make_room(of: RunOf) -> None:
 
 
 def remove_offline_runs(directory: Path, identity: str) -> None:
-    for old in offline_runs(directory, identity):
-        shutil.rmtree(old)
+    for old in directory.glob(f"wandb/offline-run-*-{identity}"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def last_step(file: Path) -> int:

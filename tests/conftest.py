@@ -16,6 +16,7 @@ import torch
 import wandb
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from wandb_server import KEY, WandbServer
 
 from analyze.analysis import SeedAnalysis
 from configs.checks import checkpoint_steps
@@ -28,7 +29,6 @@ from diffusion.unet import UNet
 from records import checkpoint
 from records.durable import write_text
 from records.layout import seed_folder
-from tests.wandb_server import KEY, WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
 REFERENCE = Path(__file__).parent / "reference"
@@ -220,11 +220,11 @@ def start():
 def wait_until():
     """A function: returns when something has come true."""
 
-    def wait(condition: Callable[[], object], timeout_s: float = 120) -> None:
+    def wait(condition: Callable[[], object], timeout_s: float = 120, pause_s: float = 0.02) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.02)
+            time.sleep(pause_s)
 
     return wait
 

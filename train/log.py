@@ -58,6 +58,10 @@ class TrainingLog:
     def finish(self) -> None:
         self.tracked.finish(lambda run: run.log_artifact(checkpoints_artifact(self.experiment, self.folder)))
 
+    def leave(self) -> None:
+        """After an interruption, or any other end that is not the last step."""
+        self.tracked.leave()
+
 
 def _append(file: Path, line: Point) -> None:
     with open(file, "a", encoding="utf-8") as opened:

@@ -7,7 +7,7 @@ from types import FrameType
 
 from configs.errors import UserError
 
-STOP = (signal.SIGTERM, signal.SIGINT)
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # SIGUSR2: the time that SLURM gave is nearly over
 SAVE = (signal.SIGUSR1,)
 
 
@@ -22,7 +22,7 @@ class Stopped(UserError):
 
 
 class Requests:
-    """What signals have asked for. SIGTERM and Ctrl-C: save and stop; SIGUSR1: save and go on."""
+    """What signals have asked for. SIGTERM, SIGUSR2 and Ctrl-C: save and stop; SIGUSR1: save and go on."""
 
     def __init__(self) -> None:
         self.stop_signal: int | None = None

@@ -48,7 +48,8 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
             # PyTorch's reader takes a file with a wrong bit for good.
             if json.loads(file.with_name(DIGEST).read_text(encoding="utf-8"))[FILE] != digest(file):
                 raise ValueError("its digest is not the one that was written")
-            return torch.load(file, map_location=device, weights_only=True)
+            location = "cpu" if device.type == "cpu" else device  # it does not know the "cpu:1" of a second process
+            return torch.load(file, map_location=location, weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             print(f"warning: {file} cannot be read ({first_line(error)}); trying the one before", file=sys.stderr)
     if steps:

@@ -53,7 +53,11 @@ def train(experiment: Experiment) -> None:
         with mine if accelerator.is_main_process else nullcontext(), listening() as requests:
             if accelerator.is_main_process:
                 claim(folder, experiment)
-            Trainer(experiment, folder, accelerator, requests).run()
+            trainer = Trainer(experiment, folder, accelerator, requests)
+            try:
+                trainer.run()
+            finally:
+                trainer.leave()
     except lock.Busy as busy:
         raise UserError(f"{folder.root} is at work already: {busy}") from None
     except OSError as error:
@@ -251,6 +255,7 @@ class Trainer:
             self._save_state()
             self.requests.save, saved_at_s = False, time.monotonic()
         if stop:
+            self.accelerator.wait_for_everyone()  # or whoever ends first has the one that still saves killed
             raise Stopped(stop, self.step)
         return saved_at_s
 
@@ -305,6 +310,10 @@ class Trainer:
         if self.log is not None:
             self.log.finish()
             write_text(self.folder.trained(self.options.steps), "")
+
+    def leave(self) -> None:
+        if self.log is not None:
+            self.log.leave()
 
     def _bar(self):
         return progress(f"training seed {self.seed}", self.options.steps, "step", self.step, shown=self.is_main)

@@ -1,13 +1,17 @@
 """python -m analyze model SOURCE [key=value …]: a model that others trained, with several numbers of DDIM steps."""
 
 from configs.command import model_command
+from configs.load import to_yaml
 
 PURPOSE = "Analyses a model that others trained with several numbers of DDIM steps; does only what is missing."
 
 
 def main(arguments: list[str]) -> None:
-    study = model_command("python -m analyze model", PURPOSE, arguments)
-    from analyze.model import analyse
+    study, asked = model_command("python -m analyze model", PURPOSE, arguments)
+    from analyze.model import analyse, described
     from analyze.model_report import collect
 
+    if asked.dry_run:
+        print(to_yaml(study), described(study), sep="\n")
+        return
     collect(study, *analyse(study))

@@ -62,7 +62,7 @@ def _rows(figure: Figure, curves: Sequence[Curve], scale: float) -> list[PlotRow
             for curve in curves
         ]
         x = next(place[0] for place in places if place is not None)
-        y = [None if place is None else height - place[1] for place in places]
+        y = [None if place is None or math.isnan(place[1]) else height - place[1] for place in places]
         texts = [value_text(*curve.at(step), scale) if step in curve.values else "" for curve in curves]
         rows.append(PlotRow(step, x, y, texts))
     return rows
@@ -77,7 +77,9 @@ def value_text(mean: float, std: float | None, scale: float = 1.0) -> str:
 
 
 def _decimals(number: float, digits: int = 4) -> int:
-    """As many as show so many significant digits."""
+    """As many as show so many significant digits; 0 for what is no number."""
+    if not math.isfinite(number):
+        return 0
     exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])
     return max(0, digits - 1 - exponent)
 
@@ -95,10 +97,9 @@ def _half_way(curve: Curve) -> str:
     first, last = curve.mean[0], curve.mean[-1]
     if math.isclose(first, last, rel_tol=1e-3):
         return "."
-    step = next(
-        step for step, mean in zip(curve.steps, curve.mean, strict=True) if (mean - first) / (last - first) >= 0.5
-    )
-    return f"; half of the way by step {step:,}."
+    shares = ((mean - first) / (last - first) for mean in curve.mean)
+    step = next((step for step, share in zip(curve.steps, shares, strict=True) if share >= 0.5), None)
+    return "." if step is None else f"; half of the way by step {step:,}."
 
 
 def drawing(figure: Figure, name: str, seen: str, made: str) -> Drawing:

@@ -53,7 +53,7 @@ def test_the_command_says_where(arguments, tmp_path, capsys):
 def test_what_cannot_be_compared_is_refused(study, tiny, tmp_path):
     with pytest.raises(UserError, match=r"analyze.weights=model comes before the configuration"):
         command.read(["analyze.weights=model", "configs/digits.yaml"])
-    with pytest.raises(UserError, match=r"two to 6 experiments can be compared, not 1"):
+    with pytest.raises(UserError, match=r"2 to 6 experiments can be compared, not 1"):
         write_comparison([study])
     with pytest.raises(UserError, match=r"digits is asked for twice; write behind it what is to differ"):
         write_comparison([study, study])
@@ -81,6 +81,8 @@ def test_experiments_are_named_by_what_tells_them_apart(tiny):
 def test_differences_are_all_options_that_differ(tiny):
     found = differences([tiny(), tiny("analyze.weights=model", "model.num_classes=10")])
     assert found == {"model.num_classes": ["null", "10"], "analyze.weights": ["ema_0.99", "model"]}
+    (strides,) = differences([tiny(), tiny("train.checkpoints.strides=[{every: 2}]")]).values()
+    assert strides == ["[]", "[{'every': 2, 'until': None}]"]
 
 
 def test_folders_have_names_that_fit(tiny):
@@ -129,7 +131,7 @@ def test_published_values_stand_in_the_rows_of_those_that_have_some():
     grid = side_by_side([("one", ours), ("other", dataclasses.replace(ours, rows=(row,), model="ddpm_cifar10"))])
     assert grid.header == ["experiment", "T", "angle, °", "published", "Δ"]
     assert grid.rows == [["one", "50", "1.0 ± 0.5", "", ""], ["other", "100", "2.0 ± 0.2", "3.0 ± 0.1", "−1.0"]]
-    assert grid.note == "one: measured so. other: measured so."
+    assert grid.note == "one: measured so. other: measured so. Published: ddpm_cifar10, arXiv 2410.23530v1."
 
 
 def test_one_slider_moves_the_pictures_of_both(visit, comparison):

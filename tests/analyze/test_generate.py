@@ -51,6 +51,40 @@ def test_the_batch_size_does_not_matter(batch_size, denoiser, relative_error):
     assert relative_error(trajectory([denoiser], NOISE, options), trajectory([denoiser], NOISE, OPTIONS)) < 1e-5
 
 
+def test_several_devices_share_the_batches(denoiser, relative_error):
+    """Each batch is made on one of them, and all come back in their places with their classes."""
+    asked: list[list[int]] = [[], []]
+
+    def noting(calls):
+        def network(x_t, t, y):
+            calls.append(len(x_t))
+            return denoiser.network(x_t, t, y)
+
+        return dataclasses.replace(denoiser, network=network)
+
+    both, options = [noting(calls) for calls in asked], with_options(batch_size=2)
+    assert relative_error(sample(both, NOISE, options), sample([denoiser], NOISE, options)) < 1e-5
+    assert sum(map(sum, asked)) == 7 * 4 and all(asked)
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+def test_an_error_on_some_of_several_devices_is_raised(broken, denoiser):
+    def network(x_t, t, y):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        both = [dataclasses.replace(denoiser, network=network)] * broken + [denoiser] * (2 - broken)
+        sample(both, NOISE, with_options(batch_size=1))
+
+
+def test_chosen_classes_are_taken_in_turn(denoiser):
+    y = torch.tensor([2, 0, 2, 0, 2, 0, 2])
+    samples = sample([denoiser], NOISE, with_options(labels=[2, 0]))
+    assert torch.equal(samples, ddim.last(ddim.sampling(denoiser, NOISE, 4, True, y)))
+    with pytest.raises(UserError, match="there is no class 4; the classes are 0 to 3"):
+        sample([denoiser], NOISE, with_options(labels=[4]))
+
+
 def test_more_samples_leave_the_first_ones_alone(denoiser, relative_error):
     assert relative_error(sample([denoiser], NOISE[:4], OPTIONS), sample([denoiser], NOISE, OPTIONS)[:4]) < 1e-5
 

@@ -18,6 +18,7 @@ from configs.schema import Measures
 from diffusion import ddim
 from diffusion.randomness import fixed_noise
 from records import lock
+from records.layout import seed_folder
 from records.tracking import offline_runs
 
 SMALL = ["sweep=[2]", "analyze.ddim_steps=4", "analyze.samples=6", "analyze.measures.knn_k=2", "analyze.pictures=3"]
@@ -107,6 +108,16 @@ def test_openai_files_are_clipped_and_take_no_labels_without_classes(study, trai
     assert analyses[0].tensors(2).images.abs().max() <= 1
     with pytest.raises(UserError, match=r"analyze.labels=\[3\]: there is no class 3; the model has no classes"):
         analyse(dataclasses.replace(asked, analyze=dataclasses.replace(asked.analyze, labels=[3])))
+
+
+def test_a_class_conditional_checkpoint_takes_the_labels_that_are_asked_for(study, as_if_trained):
+    folder = seed_folder(as_if_trained("model.num_classes=4"), 0).checkpoint(8)
+    asked = study("analyze.weights=model", "analyze.labels=[3]", source=folder)
+    source, analyses = analyse(asked)
+    denoiser, noise = source.opener(torch.device("cpu")), fixed_noise((1, 8, 8), 6, 0)
+    expected = ddim.last(ddim.sampling(denoiser, noise, 4, True, torch.full((6,), 3)))
+    torch.testing.assert_close(analyses[1].tensors(4)["samples"], expected, rtol=1e-4, atol=1e-4)
+    assert "labels:\n- 3" in (analyses[1].folder / "analysis.yaml").read_text()
 
 
 def test_labels_are_part_of_what_is_analysed(study):

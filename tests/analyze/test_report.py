@@ -1,6 +1,7 @@
 """The report is one file that shows everything that is there, says what is not, and loads nothing."""
 
 import html
+import math
 import os
 import re
 from html.parser import HTMLParser
@@ -10,10 +11,11 @@ import pytest
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
+from analyze.figures.curves import NEIGHBOURHOODS
 from analyze.findings import findings
 from analyze.page.pictures import SMALL, picture
-from analyze.page.plots import seen, value_text
-from analyze.report import missing, write_report
+from analyze.page.plots import plot, seen, value_text
+from analyze.report import missing, thinned, write_report
 from configs.schema import Experiment
 from diffusion.randomness import fixed_noise
 
@@ -111,7 +113,7 @@ def test_every_picture_has_a_description(text):
 
 def test_every_number_of_the_last_checkpoint_is_in_the_table(study, text):
     for name, curve in curves([SeedAnalysis(study, seed) for seed in study.seeds]).items():
-        row = f'<th scope="row">{name}</th><td>8</td><td>{curve.mean[-1]:.4g}</td><td>{curve.std[-1]:.2g}</td>'
+        row = f'<th scope="row">{name}</th><td>8</td><td>{curve.mean[-1]:.4g}</td><td>{curve.std[-1]:.4g}</td>'
         assert row in text
 
 
@@ -169,6 +171,7 @@ def test_written_twice_it_is_the_same(report, study):
         (0.0, 0.0, "0.000 ± 0.000"),
         (5533.2, 12.3, "5,533 ± 12"),
         (1.5e-7, None, "1.500e−07"),
+        (math.nan, math.nan, "nan ± nan"),
     ],
 )
 def test_values_have_four_digits(mean, std, text):
@@ -183,12 +186,33 @@ def test_what_a_curve_does_is_said():
     assert seen("once", Curve("x", {7: [0.5]}), 1) == "once: 0.5000 at step 7."
 
 
+def test_what_is_no_number_is_said_and_has_no_place():
+    name, label = next(iter(NEIGHBOURHOODS.curves.items()))
+    curve = Curve(name, {0: [0.1], 5: [math.nan], 10: [0.3]})
+    made = plot(NEIGHBOURHOODS, {name: curve})
+    assert [row.texts for row in made.rows] == [["10.00"], ["nan"], ["30.00"]]
+    assert [row.y[0] is None for row in made.rows] == [False, True, False]
+    assert seen(label, Curve(name, {0: [math.nan], 10: [0.3]}), 1) == f"{label}: nan at step 0, 0.3000 at step 10."
+
+
 def test_large_pictures_are_compressed_and_small_ones_kept():
     noise = fixed_noise((3, 64, 64), 10, seed=0)
     large, small = picture(noise, "large"), picture(noise[:1, :1, :8, :8], "small")
     assert large.source.startswith("data:image/jpeg;base64,") and small.source.startswith("data:image/png;base64,")
     assert len(small.source) < SMALL < len(large.source) < 10 * 3 * 64 * 64
     assert large.tiles is not None and (large.tiles.columns, large.tiles.rows) == (5, 2)
+
+
+def test_a_long_log_is_thinned_to_means_and_a_short_one_is_kept():
+    short = {1: 3.0, 2: 5.0}
+    assert thinned(short) == short
+    long = {step: float(step) for step in range(10, 10_001, 10)}
+    few = thinned(long, most=50)
+    assert 20 < len(few) <= 50 and list(few) == sorted(few) and list(few)[-1] == 10_000
+    before = 0
+    for step, mean in few.items():
+        assert mean == pytest.approx((before + 10 + step) / 2)
+        before = step
 
 
 # --- in a browser

@@ -7,7 +7,7 @@ import pytest
 
 from analyze.analysis import SeedAnalysis
 from launch.jobs import Analyse, Train
-from launch.plan import plan, threads_per_job
+from launch.plan import UnderWay, plan, slice_size, threads_per_job
 from records.layout import seed_folder
 
 
@@ -88,3 +88,27 @@ def test_jobs_share_the_cores(kind, parallel, threads, tiny, monkeypatch):
     experiment = tiny(f"cluster.kind={kind}", f"cluster.max_parallel={parallel}")
     assert threads_per_job(experiment) == threads
     assert all(job.work.threads == threads for job in plan(experiment))
+
+
+def test_what_is_in_the_queue_is_not_planned_again(tiny):
+    """What is new waits for it all the same."""
+    experiment = tiny("seeds=[0]", "cluster.checkpoints_per_job=1")
+    there = UnderWay(frozenset(["train seed 0"]), frozenset([(0, 2), (10, 0)]))
+    assert [(job.name, job.needs) for job in plan(experiment, there)] == [
+        ("analyse seed 0 step 8", ("train seed 0",)),
+        ("analyse seed 0 steps 0–0", ("analyse seed 0 step 8",)),
+        ("analyse seed 0 steps 5–5", ("analyse seed 0 step 8",)),
+    ]
+    there = UnderWay(there.names | {"analyse seed 0 step 8"}, frozenset([(0, 0), (0, 2)]))
+    assert [(job.name, job.needs) for job in plan(experiment, there)] == [
+        ("analyse seed 0 steps 5–5", ("analyse seed 0 step 8",))
+    ]
+
+
+@pytest.mark.parametrize(
+    "minutes, parallel, checkpoints, size", [(6, 4, 600, 10), (90, 4, 600, 1), (1, 4, 600, 60), (1, 4, 10, 3)]
+)
+def test_a_slice_takes_an_hour_or_an_even_share(minutes, parallel, checkpoints, size, tiny):
+    options = [f"cluster.checkpoint_minutes={minutes}", f"cluster.max_parallel={parallel}"]
+    experiment = tiny("cluster.checkpoints_per_job=null", "cluster.slice_minutes=60", *options)
+    assert slice_size(experiment, checkpoints) == size

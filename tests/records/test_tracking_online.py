@@ -1,15 +1,16 @@
 """W&B runs as its client sends them to a server, a stand-in that notes all it is sent, and whatever goes wrong."""
 
+import pickle
 import subprocess
 import sys
 
 import pytest
 import wandb
+from wandb_server import KEY
 
 from records import tracking
 from records.layout import experiment_folder, seed_folder
 from records.tracking import RunOf, offline_runs, open_run, supersede
-from tests.wandb_server import KEY
 
 POINTS = [{"step": step, "loss": 1 / (1 + step)} for step in (0, 5, 10, 15)]
 
@@ -83,6 +84,32 @@ def test_a_server_that_goes_away_and_comes_back_gets_the_rest_at_the_next_start(
     wandb_server.start()
     logged(of, POINTS)
     assert shown(wandb_server, of.identity()) == POINTS
+
+
+def test_a_process_that_is_stopped_does_not_wait_for_a_server_that_is_gone(wandb_server, of, tmp_path, wait_until):
+    """Else it would be killed, with a state that is older than it need be."""
+    code = """
+import pickle, sys
+from records import tracking
+tracking.LONGEST_LEAVE_S = 0.5
+tracked = tracking.open_run(pickle.load(open(sys.argv[1], "rb")))
+tracked.log({"step": 0, "loss": 1.0})
+print("logged", flush=True)
+sys.stdin.readline()
+tracked.leave()
+"""
+    (tmp_path / "of").write_bytes(pickle.dumps(of))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "of")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "logged\n"
+    wandb_server.stop()
+    _, complained = process.communicate("\n", timeout=60)
+    assert process.returncode == 0 and of.remedy in complained
 
 
 def test_while_a_server_that_has_the_run_is_gone_no_second_one_is_begun(wandb_server, of, monkeypatch, capsys):

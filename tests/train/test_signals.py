@@ -20,7 +20,7 @@ def training(tiny, tmp_path, command_line, start, wait_until):
     return process, folder
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 140), (signal.SIGINT, 130)])
 def test_it_saves_and_stops(training, number, status):
     process, folder = training
     assert saved_steps(folder.state) == []

@@ -31,6 +31,10 @@ def test_the_newest_two_are_kept_and_the_newest_comes_back(folder):
     assert torch.equal(saved["weights"]["w"], torch.full((100,), 20.5))
 
 
+def test_processes_without_gpus_have_numbered_devices_and_resume_too(folder):
+    assert load_newest(folder, torch.device("cpu", 1))["step"] == 20
+
+
 def test_nothing_saved_is_nothing_to_resume(tmp_path):
     assert load_newest(tmp_path / "state", CPU) is None
 

@@ -1,0 +1,42 @@
+"""What runs inside jobs: a checkpoint that fails leaves the others alone, and restarts are counted."""
+
+from analyze.analysis import SeedAnalysis
+from launch.jobs import Analyse, Notes
+from launch.plan import checkpoint_minutes
+
+
+def test_whatever_a_checkpoint_fails_with_the_others_are_analysed(as_if_trained, monkeypatch):
+    experiment = as_if_trained("seeds=[0]")
+    analyse, analysis = SeedAnalysis._analyse, SeedAnalysis(experiment, 0)
+
+    def failing(self, step):
+        if step == 2:
+            raise RuntimeError("CUDA out of memory\nand more")
+        analyse(self, step)
+
+    monkeypatch.setattr(SeedAnalysis, "_analyse", failing)
+    work = Analyse(experiment, 1, 0, (0, 2, 5, 8))
+    assert work.progress() == 0 and work() == ""
+    assert analysis.missing() == [2] and work.progress() == 3
+    assert analysis.failures() == {2: "RuntimeError: CUDA out of memory"}
+    monkeypatch.undo()
+    assert work() == "" and analysis.missing() == [] and analysis.failures() == {}
+
+
+def test_the_time_of_a_checkpoint_is_measured(as_if_trained):
+    experiment = as_if_trained("seeds=[0]")
+    estimated = checkpoint_minutes(experiment)
+    Analyse(experiment, 1, 0, (8, 0))()
+    assert checkpoint_minutes(experiment) != estimated
+    experiment.cluster.checkpoint_minutes = 3
+    assert checkpoint_minutes(experiment) == 3
+
+
+def test_restarts_are_forgotten_when_the_work_gets_further(tmp_path):
+    notes = Notes(tmp_path, "17_3")
+    notes.begin(10)
+    notes.restarts.write_text("ended with status 137\n")
+    notes.begin(10)
+    assert notes.restarts.exists()
+    notes.begin(20)
+    assert not notes.restarts.exists()

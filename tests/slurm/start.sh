@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Starts a SLURM of one node that lives in a folder, as root:  start.sh FOLDER PORT [accounting]
+# PORT is the first of three. Then  export SLURM_CONF=FOLDER/slurm.conf;  stop.sh FOLDER ends it.
+set -euo pipefail
+folder=$1 port=$2 accounting=${3:-}
+here=$(cd "$(dirname "$0")" && pwd)
+export PATH=$PATH:/usr/sbin SLURM_CONF=$folder/slurm.conf
+
+until_true() {
+  for _ in $(seq 200); do eval "$1" > /dev/null 2>&1 && return; sleep 0.1; done
+  echo "error: in 20 s it did not come true that  $1  (logs: $folder/*.log)" >&2
+  exit 1
+}
+
+fill() { # fill TEMPLATE: its words in capitals replaced
+  accounts="AccountingStorageType=accounting_storage/none"
+  [ -z "$accounting" ] || accounts="AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1"
+  [ -z "$accounting" ] || accounts+="\nAccountingStoragePort=$((port + 2))\nAccountingStoragePass=$folder/munge.sock"
+  sed -e "s|FOLDER|$folder|g; s|NODE|$(hostname -s)|g; s|CPUS|16|; s|ACCOUNTING|$accounts|" \
+    -e "s|MEMORY|$(awk '/MemTotal/ {print int($2 / 1100)}' /proc/meminfo)|" \
+    -e "s|PORT0|$port|; s|PORT1|$((port + 1))|; s|PORT2|$((port + 2))|" "$here/templates/$1"
+}
+
+mkdir -p "$folder"/{controller,node,keys}
+fill slurm.conf > "$folder/slurm.conf"
+# slurmd loads a plugin for cgroups although nothing here uses one; this one, not mounted, touches nothing.
+printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n' > "$folder/cgroup.conf"
+
+touch "$folder"/gpu0 "$folder"/gpu1 # any files do as GPUs that are only counted
+echo "NodeName=$(hostname -s) Name=gpu File=$folder/gpu[0-1]" > "$folder/gres.conf"
+
+(umask 077; head -c 1024 /dev/urandom > "$folder/keys/munge.key")
+munged --force --key-file="$folder/keys/munge.key" --socket="$folder/munge.sock" --pid-file="$folder/munged.pid" \
+  --log-file="$folder/munged.log" --seed-file="$folder/munge.seed"
+until_true "munge -S $folder/munge.sock -n"
+
+if [ -n "$accounting" ]; then
+  install -d -o mysql "$folder/accounts" "$folder/mariadb"
+  mariadb-install-db --no-defaults --user=mysql --datadir="$folder/accounts" --skip-test-db \
+    --auth-root-authentication-method=socket > "$folder/mariadb-install.log" 2>&1
+  setsid mariadbd --no-defaults --user=mysql --datadir="$folder/accounts" --socket="$folder/mariadb/socket" \
+    --pid-file="$folder/mariadb/mariadbd.pid" --skip-networking --innodb-lock-wait-timeout=900 \
+    > "$folder/mariadb.log" 2>&1 < /dev/null &
+  until_true "mariadb-admin --no-defaults -S $folder/mariadb/socket ping"
+  (umask 077; fill slurmdbd.conf > "$folder/slurmdbd.conf")
+  MYSQL_UNIX_PORT=$folder/mariadb/socket slurmdbd
+  until_true "sacctmgr -n show cluster"
+fi
+
+slurmctld -c
+slurmd
+until_true "[ \"\$(sinfo -h -o %T -p main)\" = idle ]"

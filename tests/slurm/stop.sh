@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Ends all jobs and daemons of the SLURM that start.sh started:  stop.sh FOLDER
+folder=$1
+export SLURM_CONF=$folder/slurm.conf
+scancel --user="$(id -un)" 2> /dev/null
+for _ in $(seq 100); do [ -z "$(squeue -h 2> /dev/null)" ] && break; sleep 0.1; done
+for daemon in slurmd slurmctld slurmdbd mariadb/mariadbd munged; do
+  [ -s "$folder/$daemon.pid" ] || continue
+  pid=$(cat "$folder/$daemon.pid")
+  kill "$pid" 2> /dev/null
+  for _ in $(seq 100); do
+    state=$(awk '/^State/ {print $2}' "/proc/$pid/status" 2> /dev/null)
+    [ -z "$state" ] || [ "$state" = Z ] && break
+    sleep 0.1
+  done
+done
+true

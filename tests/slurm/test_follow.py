@@ -1,0 +1,20 @@
+"""launch --follow: checkpoints are analysed while training goes on, and again where the last one changes them."""
+
+from analyze.analysis import SeedAnalysis
+from launch import follow, submitted
+from launch.plan import plan
+
+
+def test_checkpoints_are_analysed_before_training_has_ended(tmp_path, asked, loaded, launch, monkeypatch):
+    monkeypatch.setattr(follow, "SECONDS_BETWEEN_LOOKS", 1.0)
+    options = ["seeds=[0]", "train.steps=800", "train.checkpoints.at=[0,10]", "cluster.checkpoints_per_job=2"]
+    arguments = asked(tmp_path, *options)
+    experiment = loaded(arguments)
+    said = launch(*arguments, "--follow")
+    names = [task.name for note in submitted.read(experiment) for task in note.tasks]
+    assert "early seed 0 step 10" in names and "early seed 0 steps 0–0" in names
+    analysis = SeedAnalysis(experiment, 0)
+    generated = analysis.folder / "generations" / "000000010"
+    assert generated.stat().st_mtime < analysis.run.trained(800).stat().st_mtime
+    assert plan(experiment) == [] and analysis.results(10)["cka"]["last_step"] == 800
+    assert "seed 0" in said and "3/3" in said
