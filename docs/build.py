@@ -4,9 +4,7 @@ The sources link files of the repository, so that they can be followed where the
 to the page that such a file became, or becomes its bare name.
 """
 
-import dataclasses
 import re
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
-from configs.command import default_text
+from configs.command import Section, default_text, limits
 from configs.load import type_name
 from configs.schema import Experiment, ModelStudy
 
@@ -53,8 +51,8 @@ def _relinked(link: re.Match[str]) -> str:
 
 
 def options_page() -> str:
-    experiment, study = _sections(Experiment), _sections(ModelStudy)
-    shared = {kind for kind, *_ in experiment}
+    experiment, study = list(Section(Experiment).sections()), list(Section(ModelStudy).sections())
+    shown = {section.kind for section in experiment}
     return "\n".join(
         [
             "# Every option",
@@ -65,50 +63,27 @@ def options_page() -> str:
             "## An experiment",
             "",
             "What `python -m train`, `python -m analyze`, `python -m launch` and `python -m train.datasets` take.",
-            *(line for one in experiment for line in _section_lines(*one)),
+            *(line for section in experiment for line in _section_lines(section)),
             "## A model that others trained",
             "",
             "What `python -m analyze model` takes; its sections `analyze` and `wandb` are those above.",
-            *(line for one in study if one[0] not in shared for line in _section_lines(*one)),
+            *(line for section in study if section.kind not in shown for line in _section_lines(section)),
         ]
     )
 
 
-def _sections(kind: type, name: str = "", meaning: str = "", may_change: bool = False) -> list[tuple]:
-    """(class, dotted name, meaning, may_change) of a section and of all below it, in the order of the schema."""
-    found = [(kind, name, meaning, may_change)]
-    for field in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(field.type):
-            about, below = field.metadata, f"{name}.{field.name}" if name else field.name
-            changes = may_change or about["may_change"]
-            found += _sections(typing.cast(type, field.type), below, about["meaning"], changes)
-    return found
-
-
-def _section_lines(kind: type, name: str, meaning: str, may_change: bool) -> Iterator[str]:
-    if name:
-        yield from ("", f"### `{name}`", "", f"{meaning[0].upper()}{meaning[1:]}.")
+def _section_lines(section: Section) -> Iterator[str]:
+    if section.name:
+        yield from ("", f"### `{section.name}`", "", f"{section.meaning[0].upper()}{section.meaning[1:]}.")
     yield from ("", "| option | type | default | meaning | range |", "|---|---|---|---|---|")
-    for field in dataclasses.fields(kind):
-        if not dataclasses.is_dataclass(field.type):
-            yield _option_row(field, f"{name}.{field.name}" if name else field.name, may_change)
+    for key, field in section.options():
+        about = field.metadata
+        mark = " ↻" if section.may_change or about["may_change"] else ""
+        default, unit = default_text(field), f" [{about['unit']}]" if about["unit"] else ""
+        shown = f"`{default}`" if default else ""
+        cells = [f"`{key}`{mark}", type_name(field.type), shown, about["meaning"] + unit, limits(field)]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
-
-
-def _option_row(field: dataclasses.Field, key: str, may_change: bool) -> str:
-    about = field.metadata
-    limits = [f"{sign} {about[end]:g}" for sign, end in (("≥", "at_least"), ("≤", "at_most")) if about[end] is not None]
-    unit = [f"[{about['unit']}]"] if about["unit"] else []
-    mark = " ↻" if may_change or about["may_change"] else ""
-    default = default_text(field).replace("???", "–")
-    cells = [
-        f"`{key}`{mark}",
-        type_name(field.type),
-        f"`{default}`",
-        " ".join([about["meaning"], *unit]),
-        ", ".join(limits),
-    ]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 # --- pages of other files
@@ -122,6 +97,8 @@ def notebook_pages() -> list[tuple[str, str | bytes]]:
     """The notebook as a page, and its figures: executed, so that it shows what it computes today."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     quiet = ["--log-level=ERROR"]  # or the kernel warns of strangers on the network, of which it listens to none
-    ExecutePreprocessor(timeout=120, extra_arguments=quiet).preprocess(notebook, {"metadata": {"path": NOTEBOOK.parent}})
+    ExecutePreprocessor(timeout=120, extra_arguments=quiet).preprocess(
+        notebook, {"metadata": {"path": NOTEBOOK.parent}}
+    )
     text, made = MarkdownExporter().from_notebook_node(notebook)
     return [("curves.md", text), *made["outputs"].items()]
