@@ -23,7 +23,7 @@ def analyse(experiment: Experiment) -> None:
     if not any(analysis.steps for analysis in analyses):
         raise UserError(f"{experiment_folder(experiment)} holds no checkpoints yet; train first: python -m train …")
     todo = [(analysis, step) for analysis in analyses for step in analysis.missing()]
-    with progress("analysing", len(todo), "checkpoint") as bar:
+    with progress("analysing", len(todo), "checkpoint", shown=bool(todo)) as bar:
         for analysis, step in todo:
             analysis.analyse([step])
             bar.update()

@@ -8,8 +8,8 @@ from tqdm import tqdm
 from records.human import human_size, human_time
 
 SECONDS_BETWEEN_LINES = 15.0
-BAR = "{desc}: {percentage:3.0f} % |{bar}| {done} of {of}, {left} left, {speed}{postfix}"
-LINE = "{desc}: {percentage:.0f} %, {done} of {of}, {gone} gone, {left} left, {speed}{postfix}"
+BAR = "{desc}: {percentage:3.0f} % |{bar}| {done}{left}{speed}{postfix}"
+LINE = "{desc}: {percentage:.0f} %, {done}, {gone} gone{left}{speed}{postfix}"
 
 
 class _Lines:
@@ -35,11 +35,10 @@ class _Bar(tqdm):
         n, total, gone_s, unit = told["n"], told["total"] or 0, told["elapsed"], told["unit"]
         rate = told["rate"] or (n - told["initial"]) / max(gone_s, 1e-9)
         return told | {
-            "done": amount(n, "" if total else unit),
-            "of": amount(total, unit) if total else "?",
+            "done": f"{amount(n, unit if unit == 'B' else '')} of {amount(total, unit)}" if total else amount(n, unit),
             "gone": human_time(gone_s),
-            "left": human_time(max(total - n, 0) / rate) if total and rate else "?",
-            "speed": speed(rate, unit),
+            "left": f", {human_time((total - n) / rate)} left" if rate and n < total else "",
+            "speed": f", {speed(rate, unit)}" if rate else "",
         }
 
 
@@ -61,7 +60,7 @@ def progress(what: str, total: int, unit: str, done: int = 0, shown: bool = True
     )
 
 
-def amount(number: float, unit: str) -> str:
+def amount(number: float, unit: str = "") -> str:
     """A number of things: "1,400 steps", "170 MB", "1.23M image·steps"."""
     if unit == "B":
         return human_size(number)
@@ -71,8 +70,6 @@ def amount(number: float, unit: str) -> str:
 
 def speed(rate: float, unit: str) -> str:
     """How many a second, or how long each takes."""
-    if not rate:
-        return "?"
     if unit == "B":
         return f"{human_size(rate)}/s"
     if rate < 1:

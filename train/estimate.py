@@ -27,7 +27,7 @@ def estimate(experiment: Experiment) -> str:
     checkpoint_bytes = parameters * FLOAT_BYTES * (1 + len(options.ema_rates))
     state_bytes = parameters * FLOAT_BYTES * (3 + len(options.ema_rates))
     total = FORWARD_PASSES * flop * options.batch_size * options.steps
-    shown = ", ".join(map(str, plan[:8])) + (f", …, {plan[-1]}" if len(plan) > 9 else "")
+    shown = ", ".join(map(str, plan if len(plan) < 10 else [*plan[:8], "…", plan[-1]]))
     return "\n".join(
         [
             f"parameters    {parameters / 1e6:.1f} M",

@@ -20,6 +20,11 @@ def test_the_published_models_have_their_sizes(repository, config, parameters, g
     assert forward_flop(experiment.model, experiment.diffusion) / 1e9 == pytest.approx(gflop, abs=0.05)
 
 
+def test_the_last_checkpoint_is_always_told(repository):
+    for config, last in (("digits", "500, 700"), ("cifar10", "200, …, 700000")):
+        assert estimate(load(repository / "configs" / f"{config}.yaml")).endswith(last)
+
+
 def test_activations_are_what_autograd_keeps(tiny):
     """Counted without computing, against the storages that a real forward pass holds."""
     experiment = tiny("model.dropout=0")
