@@ -29,7 +29,7 @@ format: $(READY)
 docs: $(READY)  ## the documentation as pages: site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build && echo "Documentation: site/index.html"
 
-docs-serve: $(READY)  ## the same on http://127.0.0.1:8000, built again whenever a page changes
+docs-serve: $(READY)  ## the same on http://127.0.0.1:8000 with search, built again whenever a page changes
 	$(BIN)/python -m mkdocs serve
 
 $(READY): pyproject.toml constraints.txt
