@@ -79,9 +79,9 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
     print("\n  ".join([study.source, *source.about]), flush=True)
     denoiser = source.opener(torch.device("cpu"))
     swept = sweep(study, denoiser)
+    analyses = [_analysis(study, source, denoiser, steps, lambda images: bar.update(images)) for steps in swept]
     with alone(study):
         claim(study, source)
-        analyses = [_analysis(study, source, denoiser, steps, lambda images: bar.update(images)) for steps in swept]
         todo = [one for one in analyses if one.missing()]
         with progress("generating", sum(one.evaluations() for one in todo), "image·step", shown=bool(todo)) as bar:
             bar.unit_scale = True

@@ -36,7 +36,8 @@ def downloaded(name: str) -> Path:
         return Path(diffusers.DiffusionPipeline.download(name))
     except Exception as error:  # the hub's client has many, for no network, no such name and no permission
         raise UserError(
-            f"{name} is no file or folder here, and cannot be had from the Hugging Face hub: {first_line(error)}"
+            f"{name} is no file or folder here, and cannot be had from the Hugging Face hub ({type(error).__name__}: "
+            "no network, or no such model); give a folder that save_pretrained wrote as source="
         ) from None
 
 
