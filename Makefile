@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo train-cifar test test-slurm wandb-sync lint format clean
+.PHONY: demo train-cifar test test-slurm wandb-sync lint format docs docs-serve clean
 
 demo: $(READY)  ## train on scikit-learn's digits, analyse every checkpoint, write the report
 	@$(BIN)/python -m launch configs/digits.yaml $(ARGS)
@@ -28,6 +28,12 @@ lint: $(READY)
 
 format: $(READY)
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+docs: $(READY)  ## the documentation as pages: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build && echo "Documentation: site/index.html"
+
+docs-serve: $(READY)  ## the same on http://127.0.0.1:8000, built again whenever a page changes
+	$(BIN)/python -m mkdocs serve
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

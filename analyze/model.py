@@ -84,7 +84,6 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
         claim(study, source)
         todo = [one for one in analyses if one.missing()]
         with progress("generating", sum(one.evaluations() for one in todo), "image·step", shown=bool(todo)) as bar:
-            bar.unit_scale = True
             for one in todo:
                 bar.set_description(f"T = {one.options.ddim_steps:,}")
                 one.analyse(one.steps)

@@ -166,7 +166,7 @@ def options(kind: type = Experiment, prefix: str = "") -> Iterator[tuple[str, da
 
 
 def type_name(annotation: Any) -> str:
-    """A type as a user writes its values: "int", "cosine | linear", "list of float", "int or null"."""
+    """A type as a user writes its values: "int", "text", "cosine | linear", "list of float", "int or null"."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return " | ".join(arguments)
@@ -176,7 +176,7 @@ def type_name(annotation: Any) -> str:
         return f"list of {type_name(arguments[0])}"
     if origin is dict:
         return "dictionary"
-    return annotation.__name__
+    return {str: "text", bool: "true | false"}.get(annotation) or annotation.__name__
 
 
 def differences(made_with: Experiment, asked: Experiment) -> list[str]:

@@ -54,7 +54,6 @@ def _download(url: str, path: Path, option: str) -> None:
 
     pooch.get_logger().setLevel(logging.WARNING)  # the bar says it all
     with progress(f"downloading {url}", 0, "B") as bar:
-        bar.unit_scale = True
         try:
             pooch.HTTPDownloader(progressbar=bar, chunk_size=2**18)(url, str(path), None)
         except RequestException as error:

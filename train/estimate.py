@@ -6,6 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from configs.checks import checkpoint_steps
 from configs.schema import Experiment
 from diffusion.unet import UNet
+from records.human import human_size
 from train.speed import FORWARD_PASSES, forward_flop
 
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}  # of an activation
@@ -31,10 +32,11 @@ def estimate(experiment: Experiment) -> str:
         [
             f"parameters    {parameters / 1e6:.1f} M",
             f"operations    {flop / 1e9:.1f} GFLOP an image forward, {total:.2g} FLOP for {options.steps:,} steps",
-            f"memory        {human(parameters * FLOAT_BYTES * copies)} for weights, gradients, moments and averages, "
-            f"about {human(activations)} for activations of {options.batch_size // options.accumulate} images",
-            f"disk          {human(len(plan) * checkpoint_bytes)} for {len(plan)} checkpoints of "
-            f"{human(checkpoint_bytes)}, and two states of {human(state_bytes)}",
+            f"memory        {human_size(parameters * FLOAT_BYTES * copies)} for weights, gradients, moments and "
+            f"averages, about {human_size(activations)} for activations of "
+            f"{options.batch_size // options.accumulate} images",
+            f"disk          {human_size(len(plan) * checkpoint_bytes)} for {len(plan)} checkpoints of "
+            f"{human_size(checkpoint_bytes)}, and two states of {human_size(state_bytes)}",
             f"checkpoints   {shown}",
         ]
     )
@@ -56,12 +58,3 @@ def saved_bytes(experiment: Experiment) -> float:
         y = torch.zeros(1, dtype=torch.long) if model.num_classes else None
         network(torch.empty(1, model.in_channels, model.image_size, model.image_size), torch.empty(1), y)
     return sum(kept.values())
-
-
-def human(size_bytes: float) -> str:
-    """A size as people say it: 210 MB, 1.3 GB."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.3g} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.3g} TB"

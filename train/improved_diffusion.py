@@ -59,7 +59,11 @@ def import_folder(experiment: Experiment, source: Path) -> list[Path]:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.improved_diffusion", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m train.improved_diffusion",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     exporting = commands.add_parser("export", help="write a checkpoint folder as improved-diffusion's .pt files")
     exporting.add_argument("checkpoint", type=Path, help="e.g. runs/cifar10/seed_0/checkpoints/000002500")
@@ -67,7 +71,7 @@ def main(arguments: list[str]) -> None:
     importing = commands.add_parser("import", help="make checkpoint folders from improved-diffusion's .pt files")
     importing.add_argument("config", help="YAML file that describes the model and the diffusion")
     importing.add_argument("folder", type=Path, help="folder with model*.pt and ema_*.pt")
-    importing.add_argument("overrides", nargs="*", metavar="key=value")
+    importing.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     asked = parser.parse_args(arguments)
     if asked.command == "export":
         paths = export(asked.checkpoint, asked.out)

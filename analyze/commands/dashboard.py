@@ -1,11 +1,10 @@
 """python -m analyze dashboard CONFIG.yaml [--out FILE] [key=value …]: creates or updates the view of a study in W&B."""
 
-import argparse
 import json
 import os
 from pathlib import Path
 
-from configs.command import experiment_command
+from configs.command import experiment_parser, parsed
 from configs.errors import UserError, first_line
 from configs.schema import Experiment
 from records.durable import write_json
@@ -17,11 +16,11 @@ LOGIN = "a dashboard needs a W&B login: give the command  wandb login, or set WA
 
 
 def main(arguments: list[str]) -> None:
-    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    own.add_argument("--out", type=Path)
-    asked, rest = own.parse_known_args(arguments)
-    about = f"{PURPOSE} With --out FILE its definition is written there as JSON, and nothing is sent."
-    experiment = experiment_command("python -m analyze dashboard", about, rest, lambda _: _outline())
+    parser = experiment_parser("python -m analyze dashboard", PURPOSE)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the definition there as JSON, and send nothing: no login needed"
+    )
+    experiment, asked = parsed(parser, arguments, lambda _: _outline())
     if asked.out is not None:
         _write(experiment, asked.out)
     else:

@@ -5,7 +5,7 @@ import torch
 
 from configs.load import load
 from diffusion.unet import UNet
-from train.estimate import estimate, human, saved_bytes
+from train.estimate import estimate, saved_bytes
 from train.speed import Speedometer, forward_flop
 
 
@@ -35,13 +35,6 @@ def test_activations_are_what_autograd_keeps(tiny):
         output = network(torch.randn(1, 1, 8, 8), torch.zeros(1))
     assert output.requires_grad
     assert saved_bytes(experiment) == pytest.approx(sum(held.values()), rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("size", "said"), [(999, "999 B"), (420_400_000, "420 MB"), (1.5e9, "1.5 GB"), (3e15, "3e+03 TB")]
-)
-def test_sizes_are_said_as_people_say_them(size, said):
-    assert human(size) == said
 
 
 def test_speed_is_since_the_last_look():

@@ -96,7 +96,7 @@ def _make(path: Path, data: Data, model: Model) -> None:
 
 
 def _write(images: Images, aside: Path, shape: tuple[int, int, int], path: Path) -> int:
-    bar = progress(f"preparing {path}", images.total, "images")
+    bar = progress(f"preparing {path}", images.total, "image")
     with bar, closing(images.batches), ImageWriter(aside, shape) as writer:
         for batch in images.batches:
             writer.add(*batch)

@@ -1,0 +1,104 @@
+"""What of the pages is made when they are built: every option, what benchmarks found, the notebook with its figures.
+
+The sources link files of the repository, so that they can be followed where the repository is read. Here a link goes
+to the page that such a file became, or becomes its bare name.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
+from nbconvert.preprocessors import ExecutePreprocessor
+
+from configs.command import Section, default_text, limits
+from configs.load import type_name
+from configs.schema import Experiment, ModelStudy
+
+REPOSITORY = Path(__file__).parent.parent
+NOTEBOOK = REPOSITORY / "docs" / "curves.ipynb"
+RESULTS = sorted((REPOSITORY / "benchmarks" / "results").glob("*.md"))
+PAGE_OF = {"configs/schema.py": "options.md", "docs/curves.ipynb": "curves.md"}
+PAGE_OF |= {f"benchmarks/results/{file.name}": f"benchmarks/{file.name}" for file in RESULTS}
+LINK = re.compile(r"\[([^\]]+)\]\(([^)#:]+)(#[^)]*)?\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for name, content in [("options.md", options_page()), *notebook_pages(), *benchmark_pages()]:
+        files.append(File.generated(config, name, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    return LINK.sub(_relinked, markdown)
+
+
+def _relinked(link: re.Match[str]) -> str:
+    text, target, anchor = link.groups()
+    file = (REPOSITORY / "docs" / target).resolve()
+    if not file.is_relative_to(REPOSITORY):
+        return link[0]
+    page = PAGE_OF.get(str(file.relative_to(REPOSITORY)))
+    if page:
+        return f"[{text}]({page}{anchor or ''})"
+    return link[0] if file.is_relative_to(REPOSITORY / "docs") else f"`{text.strip('`')}`"
+
+
+# --- every option
+
+
+def options_page() -> str:
+    experiment, study = list(Section(Experiment).sections()), list(Section(ModelStudy).sections())
+    shown = {section.kind for section in experiment}
+    return "\n".join(
+        [
+            "# Every option",
+            "",
+            "Set in a YAML file as nested keys, or behind it on the command line as `key=value`, which wins.",
+            "An option marked ↻ may differ when a started run goes on; any other change is refused.",
+            "",
+            "## An experiment",
+            "",
+            "What `python -m train`, `python -m analyze`, `python -m launch` and `python -m train.datasets` take.",
+            *(line for section in experiment for line in _section_lines(section)),
+            "## A model that others trained",
+            "",
+            "What `python -m analyze model` takes; its sections `analyze` and `wandb` are those above.",
+            *(line for section in study if section.kind not in shown for line in _section_lines(section)),
+        ]
+    )
+
+
+def _section_lines(section: Section) -> Iterator[str]:
+    if section.name:
+        yield from ("", f"### `{section.name}`", "", f"{section.meaning[0].upper()}{section.meaning[1:]}.")
+    yield from ("", "| option | type | default | meaning | range |", "|---|---|---|---|---|")
+    for key, field in section.options():
+        about = field.metadata
+        mark = " ↻" if section.may_change or about["may_change"] else ""
+        default, unit = default_text(field), f" [{about['unit']}]" if about["unit"] else ""
+        shown = f"`{default}`" if default else ""
+        cells = [f"`{key}`{mark}", type_name(field.type), shown, about["meaning"] + unit, limits(field)]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+
+
+# --- pages of other files
+
+
+def benchmark_pages() -> list[tuple[str, str]]:
+    return [(f"benchmarks/{file.name}", file.read_text(encoding="utf-8")) for file in RESULTS]
+
+
+def notebook_pages() -> list[tuple[str, str | bytes]]:
+    """The notebook as a page, and its figures: executed, so that it shows what it computes today."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    quiet = ["--log-level=ERROR"]  # or the kernel warns of strangers on the network, of which it listens to none
+    ExecutePreprocessor(timeout=120, extra_arguments=quiet).preprocess(
+        notebook, {"metadata": {"path": NOTEBOOK.parent}}
+    )
+    text, made = MarkdownExporter().from_notebook_node(notebook)
+    return [("curves.md", text), *made["outputs"].items()]
