@@ -13,6 +13,7 @@ from torch import Tensor
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Experiment
+from diffusion.fast import allow_tf32
 from diffusion.losses import Objective
 from diffusion.randomness import generator
 from diffusion.schedule import Schedule
@@ -66,11 +67,9 @@ def train(experiment: Experiment) -> None:
 def new_accelerator(precision: str) -> Accelerator:
     """The processes that train together, on GPUs where there are any.
 
-    TF32 is for the matrix products and convolutions of "tf32" alone; PyTorch's own default is a mixture. Raises
-    UserError where several processes were started that do not know each other: they would all write the same run.
+    Raises UserError where several processes were started that do not know each other: they would all write the same run.
     """
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    allow_tf32(precision == "tf32")
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # or Accelerate takes several processes without GPUs for strangers
         mixed_precision=MIXED_PRECISION[precision],
