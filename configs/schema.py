@@ -171,6 +171,9 @@ class Train:
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = option(
         "fp32", "arithmetic of the network; the weights themselves stay in float32"
     )
+    compile: bool = option(
+        False, "compile the network, which takes minutes at every start; needs a C++ compiler", may_change=True
+    )
     init_from: Optional[str] = option(
         None, "weights to start from: a checkpoint folder, or a .pt or .safetensors state dict; null: at random"
     )
