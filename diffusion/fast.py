@@ -67,15 +67,19 @@ class Shared:
     images: int = 0
 
     def output(self, caller: "Borrower", x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        if self.owner is not caller:
-            self.network.load_state_dict(caller.weights)
-            self.owner = caller
+        self.take_on(caller)
         count = len(x_t)
         self.images = max(self.images, count)
         filling = self.images - count
         x_t = F.pad(x_t, (0, 0, 0, 0, 0, 0, 0, filling)).contiguous(memory_format=torch.channels_last)
         y = None if y is None else F.pad(y, (0, filling))
         return self.called(x_t, t, y)[:count]
+
+    def take_on(self, caller: "Borrower") -> None:
+        """Copies the caller's weights, where they are not there already."""
+        if self.owner is not caller:
+            self.network.load_state_dict(caller.weights)
+            self.owner = caller
 
 
 @dataclass(eq=False)

@@ -67,7 +67,8 @@ def train(experiment: Experiment) -> None:
 def new_accelerator(precision: str) -> Accelerator:
     """The processes that train together, on GPUs where there are any.
 
-    Raises UserError where several processes were started that do not know each other: they would all write the same run.
+    Raises UserError where several processes were started that do not know each other: they would all write the same
+    run.
     """
     allow_tf32(precision == "tf32")
     accelerator = Accelerator(

@@ -36,7 +36,9 @@ def test_half_precision_trains_nearly_the_same(losses):
 @needs_compiler
 def test_a_compiled_network_trains_the_same_and_draws_samples(losses, tiny):
     """Dropout included; and its averages make samples without being compiled."""
-    compiled = losses("name=compiled", "train.compile=true", "model.num_res_blocks=1", "train.sample_every=4", "train.log_every=4")
+    compiled = losses(
+        "name=compiled", "train.compile=true", "model.num_res_blocks=1", "train.sample_every=4", "train.log_every=4"
+    )
     assert compiled == pytest.approx(losses("name=plain", "model.num_res_blocks=1", "train.log_every=4"), rel=1e-4)
     assert seed_folder(tiny("name=compiled"), 0).sample_grid(8).exists()
 
