@@ -169,8 +169,8 @@ class Stage(nn.Sequential):
 class UNet(nn.Module):
     """Predicts the noise (and, with a learned variance, its interpolation weights) in x_t.
 
-    Input x_t [N, in_channels, S, S], t [N] as the schedule scales it (0…1000 when rescaled) and, for a
-    class-conditional model, labels y [N]; in training with dropout, random keys int32 [N]. Output
+    Input x_t [N, in_channels, S, S], t [N], or [1] for all of them, as the schedule scales it (0…1000 when rescaled)
+    and, for a class-conditional model, labels y [N]; in training with dropout, random keys int32 [N]. Output
     [N, out_channels, S, S].
     """
 
@@ -204,8 +204,9 @@ class UNet(nn.Module):
 
         for layer, dropout in enumerate(module for module in self.modules() if isinstance(module, Dropout)):
             dropout.layer = layer
+        self.torso_type = torch.float32
         if config.use_fp16:
-            self._halve_torso()
+            self.halve_torso(torch.float16)
 
     @classmethod
     def of(cls, model: Model, diffusion: Diffusion) -> "UNet":
@@ -250,22 +251,24 @@ class UNet(nn.Module):
             return ResBlock(channels, channels, embedding_channels, self.config, kind(channels, learned=False))
         return kind(channels, learned=self.config.conv_resample)
 
-    def _halve_torso(self) -> None:
+    def halve_torso(self, torso_type: torch.dtype) -> None:
         """Half precision as guided-diffusion has it: the blocks' convolutions, not embeddings, norms and output."""
+        self.torso_type = torso_type
         for blocks in (self.input_blocks, self.middle_block, self.output_blocks):
             for layer in blocks.modules():
                 if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
-                    layer.half()
+                    layer.to(torso_type)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         embedding = self.time_embed(timestep_embedding(t, self.config.model_channels))
         if self.config.num_classes is not None:
             embedding = embedding + self.label_emb(y)
-        h, skips = x_t.half() if self.config.use_fp16 else x_t, []
+        half = self.torso_type != torch.float32
+        h, skips = x_t.to(self.torso_type) if half else x_t, []
         for stage in self.input_blocks:
             h = stage(h, embedding, keys)
             skips.append(h)
         h = self.middle_block(h, embedding, keys)
         for stage in self.output_blocks:
             h = stage(torch.cat([h, skips.pop()], dim=1), embedding, keys)
-        return self.out(h.float() if self.config.use_fp16 else h)
+        return self.out(h.float() if half else h)
