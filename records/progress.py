@@ -31,7 +31,7 @@ class _Bar(tqdm):
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        told = super().format_dict
+        told = dict(super().format_dict)
         n, total, gone_s, unit = told["n"], told["total"] or 0, told["elapsed"], told["unit"]
         rate = told["rate"] or (n - told["initial"]) / max(gone_s, 1e-9)
         return told | {

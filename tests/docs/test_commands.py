@@ -7,20 +7,20 @@ all the same. All else is run in a folder like the repository, in which configs/
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
-from configs.load import load, load_model_study
-from tests.conftest import REPOSITORY, TINY, write_checkpoints
+from configs.load import load, load_model_study, to_yaml
 
+REPOSITORY = Path(__file__).parent.parent.parent
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
-STEPS = ["train.steps=100", "train.checkpoints.at=[0,50,100]", "train.log_every=50", "train.ema_rates=[0.99]"]
+SMALL = ["train.steps=100", "train.checkpoints.at=[0,50,100]", "train.log_every=50"]  # a checkpoint that pages name
 INSTEAD = {r"make ": "make --dry-run ", r"wandb leet .*": "wandb leet --help", r"source .*": "true"}
 
 
@@ -52,27 +52,17 @@ def commands(page: Path) -> list[Command]:
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path, as_if_trained) -> Path:
     """Like the repository, with a small configs/digits.yaml, as if trained, and a folder of photographs."""
     for each in REPOSITORY.iterdir():
-        if each.name not in ("configs", "runs", "data", "site") and not each.name.startswith("."):
+        if not each.name.startswith(".") and each.name not in ("configs", "runs", "data"):
             (tmp_path / each.name).symlink_to(each)
-    (tmp_path / "configs").mkdir()
-    for each in (REPOSITORY / "configs").iterdir():
-        (tmp_path / "configs" / each.name).symlink_to(each)
-    _make_small(tmp_path / "configs" / "digits.yaml")
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "configs" / "digits.yaml").write_text(to_yaml(as_if_trained(*SMALL)), encoding="utf-8")
     (tmp_path / "photos").mkdir()
     for i in range(3):
         Image.new("RGB", (40, 36), (80 * i, 20, 90)).save(tmp_path / "photos" / f"{i}.png")
     return tmp_path
-
-
-def _make_small(config: Path) -> None:
-    small = OmegaConf.merge(OmegaConf.load(config), OmegaConf.from_dotlist([*TINY, *STEPS]))
-    config.unlink()
-    OmegaConf.save(small, config)
-    runs = config.parent.parent / "runs"
-    write_checkpoints(load(config, [f"runs={runs}"]))
 
 
 def _write_titled_files(page: Path, folder: Path) -> None:
