@@ -9,10 +9,12 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
+from configs.errors import UserError
 from configs.load import load, load_model_study, to_yaml, type_name
 from configs.schema import Experiment, ModelStudy
 
@@ -53,7 +55,8 @@ def parsed(
 def dispatch(package: types.ModuleType, default: str, arguments: list[str]) -> None:
     """Runs the command that the first argument names, or else the default one.
 
-    Commands are the modules of `package`, each with PURPOSE and main(arguments).
+    Commands are the modules of `package`, each with PURPOSE and main(arguments). Raises UserError where the first
+    argument is no command and cannot be a file.
     """
 
     def command(name: str) -> types.ModuleType:
@@ -67,8 +70,13 @@ def dispatch(package: types.ModuleType, default: str, arguments: list[str]) -> N
         print("\n".join([usage, "", f"commands, where none is named {default}:", *about, ""]))
         print(f"options: {program} COMMAND --help")
         sys.exit(0 if arguments else 2)
-    name, rest = (arguments[0], arguments[1:]) if arguments[0] in names else (default, arguments)
-    command(name).main(rest)
+    first, *rest = arguments
+    if first in names:
+        command(first).main(rest)
+    elif first.startswith("-") or Path(first).suffix or Path(first).exists():
+        command(default).main(arguments)
+    else:
+        raise UserError(f'"{first}" is neither a command ({", ".join(names)}) nor the YAML file of an experiment')
 
 
 def model_command(command: str, purpose: str, arguments: list[str]) -> tuple[ModelStudy, argparse.Namespace]:

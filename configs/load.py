@@ -38,6 +38,8 @@ def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | 
 def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> ModelStudy:
     """The study that a YAML file describes, or that of the model at `source` itself. Raises UserError like `load`."""
     if source.endswith((".yaml", ".yml")):
+        if "seeds" in (content := _read(Path(source))) or "train" in content:
+            raise UserError(f"{source} is of an experiment; analyse it with  python -m analyze {source}")
         return _loaded(ModelStudy, Path(source), {"name": Path(source).stem}, overrides)
     name = re.sub(r"[^\w.-]", "_", Path(source).stem if Path(source).is_file() else Path(source).name)
     return _loaded(ModelStudy, None, {"name": name, "source": source}, overrides)

@@ -78,6 +78,11 @@ def test_a_study_of_a_model_that_cannot_be_is_refused(override, told):
         load_model_study("google/ddpm-cifar10-32", [override])
 
 
+def test_an_experiment_is_told_from_the_study_of_a_model(repository):
+    with pytest.raises(UserError, match="of an experiment; analyse it with  python -m analyze"):
+        load_model_study(str(repository / "configs" / "digits.yaml"))
+
+
 @pytest.mark.parametrize(
     "content, near", [("train: {stepz: 5}", "train.steps"), ("steps: 5", "train.steps"), ("sede: 5", "seed")]
 )

@@ -15,3 +15,8 @@ def test_each_command_has_help(start):
 def test_what_is_no_command_is_a_configuration(start):
     asked = start("analyze", "nosuch.yaml")
     assert "nosuch.yaml: no such file" in asked.communicate(timeout=60)[1] and asked.returncode == 2
+
+
+def test_a_misspelt_command_is_told_from_a_configuration(start):
+    asked = start("analyze", "stduy", "configs/digits.yaml")
+    assert '"stduy" is neither a command (compare, ' in asked.communicate(timeout=60)[1] and asked.returncode == 2
