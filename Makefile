@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo train-cifar test lint format clean
+.PHONY: demo train-cifar test bench lint format clean
 
 demo: $(READY)  ## train on scikit-learn's digits, analyse every checkpoint, write the report
 	@$(BIN)/python -m launch configs/digits.yaml $(ARGS)
@@ -15,6 +15,9 @@ train-cifar: $(READY)  ## CIFAR-10 as Nichol & Dhariwal trained it, on all GPUs 
 # One thread each: several PyTorch processes that take all cores slow each other tenfold.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+bench: $(READY)  ## how fast everything is here, beside improved-diffusion (ARGS='--improved-diffusion PATH') and diffusers
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
