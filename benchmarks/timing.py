@@ -20,12 +20,13 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def side_by_side(variants: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, dict]:
     """Of each variant the median seconds, all seconds, and the FLOP/s of matrix products measured in the same rounds.
 
-    Each is called once before, which is where it is compiled: those seconds are told as "first_s". On a GPU "peak_gb"
+    "cpu_s" is the median of the seconds that processors worked for this process: with one thread, what the median
+    would be on a machine that nobody else uses. Each is called once before, which is where it is compiled: those seconds are told as "first_s". On a GPU "peak_gb"
     is the memory that its calls took at most.
     """
     found: dict[str, dict] = {}
     for name, run in variants.items():
-        found[name] = {"first_s": seconds(run, device), "all_s": []}
+        found[name] = {"first_s": seconds(run, device), "all_s": [], "all_cpu_s": []}
         print(f"  {name}: first call {found[name]['first_s']:.1f} s", flush=True)
     products = {name: matrix_product(name, device) for name in TYPES}
     rates: dict[str, list[float]] = {name: [] for name in TYPES}
@@ -33,13 +34,17 @@ def side_by_side(variants: dict[str, Callable[[], object]], rounds: int, device:
         for name, run in variants.items():
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
+            before_s = time.process_time()
             found[name]["all_s"].append(seconds(run, device))
+            found[name]["all_cpu_s"].append(time.process_time() - before_s)
             if device.type == "cuda":
                 found[name]["peak_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
         for name, product in products.items():
             rates[name].append(2 * MATRIX_SIDE[device.type] ** 3 / seconds(product, device))
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    return {name: one | {"seconds": statistics.median(one["all_s"]), "matrix": medians} for name, one in found.items()}
+    for one in found.values():
+        one |= {"seconds": statistics.median(one["all_s"]), "cpu_s": statistics.median(one["all_cpu_s"])}
+    return {name: one | {"matrix": medians} for name, one in found.items()}
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:

@@ -123,7 +123,7 @@ class AttentionBlock(nn.Module):
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, channels, height, width = x.shape
+        n, channels = x.shape[:2]
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # [N, positions, C], without a copy where channels are last
         qkv, head_channels = _to_each_position(self.qkv, tokens), channels // self.num_heads
         if self.use_new_attention_order:  # [(q k v), heads, channels per head]
