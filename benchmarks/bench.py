@@ -52,7 +52,7 @@ def sampling(model: str, rounds: int, device: torch.device, theirs: Any) -> dict
     steps = experiment.analyze.ddim_steps
     return {
         f"{way}, {model}, batch {batch}, T = {steps}": _rows(
-            timing.side_by_side(runs, rounds, device), flop, batch * contenders.CALLS / steps
+            *timing.side_by_side(runs, rounds, device), flop, batch * contenders.CALLS / steps
         )
         for way, runs in ways.items()
     }
@@ -62,7 +62,7 @@ def training(model: str, rounds: int, device: torch.device, theirs: Any) -> dict
     experiment, batch = _experiment(model), TRAINED[device.type][model]
     flop = FORWARD_PASSES * forward_flop(experiment.model, experiment.diffusion) * batch
     runs = contenders.training_steps(experiment, batch, device, theirs)
-    return {f"training, {model}, batch {batch}": _rows(timing.side_by_side(runs, rounds, device), flop, batch)}
+    return {f"training, {model}, batch {batch}": _rows(*timing.side_by_side(runs, rounds, device), flop, batch)}
 
 
 def of_measures(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
@@ -97,22 +97,21 @@ def _experiment(model: str):
     return load(HERE.parent / "configs" / f"{model}.yaml", [])
 
 
-def _rows(timed: dict[str, dict], flop: float, images: float) -> dict[str, dict]:
+def _rows(timed: dict[str, timing.Timed], products: dict[str, float], flop: float, images: float) -> dict[str, dict]:
     """images/s, how many times the first one's that is, FLOP/s, and their share of a matrix product's."""
-    reference = next(iter(timed.values()))["seconds"]
+    first = next(iter(timed.values()))
     rows = {}
     for name, one in timed.items():
-        rate = flop / one["seconds"]
-        product = one["matrix"]["bf16" if "bf16" in name else "fp32"]
         rows[name] = {
-            "images/s": images / one["seconds"],
-            "ratio": reference / one["seconds"],
-            "TFLOP/s": rate / 1e12,
-            "share of matrix product": rate / product,
-            "first call [s]": one["first_s"],
-            **({"peak [GB]": one["peak_gb"]} if "peak_gb" in one else {}),
+            "images/s": images / one.seconds,
+            "times the first": first.seconds / one.seconds,
+            "by busy seconds": first.busy_s / one.busy_s,
+            "TFLOP/s": flop / one.seconds / 1e12,
+            "share of a matrix product": flop / one.busy_s / products["bf16" if "bf16" in name else "fp32"],
+            "first call [s]": one.first_s,
+            **({"peak [GB]": one.peak_gb} if one.peak_gb else {}),
         }
-    return rows | {"matrix product": {f"{name} TFLOP/s": rate / 1e12 for name, rate in one["matrix"].items()}}
+    return rows | {"matrix product": {f"{name} TFLOP per busy second": rate / 1e12 for name, rate in products.items()}}
 
 
 def write(found: dict[str, Any], folder: Path, device: torch.device) -> None:

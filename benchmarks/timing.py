@@ -7,6 +7,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,40 +18,54 @@ MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def side_by_side(variants: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, dict]:
-    """Of each variant the median seconds, all seconds, and the FLOP/s of matrix products measured in the same rounds.
+@dataclass
+class Timed:
+    """What a variant took: its first call, in which it is compiled, and medians of the others.
 
-    Each is called once before, which is where it is compiled: those seconds are told as "first_s". On a GPU "peak_gb"
-    is the memory that its calls took at most.
+    `busy_s` is what processors worked for this process on a CPU, which other processes do not blur, and the same as
+    `seconds` on a GPU, where `peak_gb` is the memory that the calls took at most.
     """
-    found: dict[str, dict] = {}
+
+    first_s: float
+    seconds: float
+    busy_s: float
+    peak_gb: float | None
+
+
+def side_by_side(
+    variants: dict[str, Callable[[], object]], rounds: int, device: torch.device
+) -> tuple[dict[str, Timed], dict[str, float]]:
+    """The times of variants that take turns, and the FLOP per busy second of matrix products in the same rounds."""
+    first = {}
     for name, run in variants.items():
-        found[name] = {"first_s": seconds(run, device), "all_s": []}
-        print(f"  {name}: first call {found[name]['first_s']:.1f} s", flush=True)
-    products = {name: matrix_product(name, device) for name in TYPES}
-    rates: dict[str, list[float]] = {name: [] for name in TYPES}
+        first[name] = _taken(run, device)[0]
+        print(f"  {name}: first call {first[name]:.1f} s", flush=True)
+    products = {name: _matrix_product(name, device) for name in TYPES}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in (*variants, *products)}
+    peaks: dict[str, float] = {}
     for _ in range(rounds):
-        for name, run in variants.items():
+        for name, run in (variants | products).items():
+            taken[name].append(_taken(run, device))
             if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
-            found[name]["all_s"].append(seconds(run, device))
-            if device.type == "cuda":
-                found[name]["peak_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
-        for name, product in products.items():
-            rates[name].append(2 * MATRIX_SIDE[device.type] ** 3 / seconds(product, device))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    return {name: one | {"seconds": statistics.median(one["all_s"]), "matrix": medians} for name, one in found.items()}
+                peaks[name] = torch.cuda.max_memory_allocated(device) / 1e9
+    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in taken.items()}
+    timed = {name: Timed(first[name], *medians[name], peaks.get(name)) for name in variants}
+    return timed, {name: 2 * MATRIX_SIDE[device.type] ** 3 / medians[name][1] for name in products}
 
 
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
+def _taken(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Seconds of a call, and those that were worked for it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    start_s, worked_s = time.perf_counter(), time.process_time()
     run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+        return (time.perf_counter() - start_s,) * 2
+    return time.perf_counter() - start_s, time.process_time() - worked_s
 
 
-def matrix_product(precision: str, device: torch.device) -> Callable[[], object]:
+def _matrix_product(precision: str, device: torch.device) -> Callable[[], object]:
     """A product of square matrices, done once already: how fast the machine is when nothing is in its way."""
     side = MATRIX_SIDE[device.type]
     matrix = torch.randn(side, side, device=device, dtype=TYPES[precision])

@@ -123,16 +123,21 @@ class AttentionBlock(nn.Module):
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, channels, height, width = x.shape
-        flat = x.reshape(n, channels, height * width)
-        qkv, head_channels = self.qkv(self.norm(flat)), channels // self.num_heads
+        n, channels = x.shape[:2]
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # [N, positions, C], without a copy where channels are last
+        qkv, head_channels = _to_each_position(self.qkv, tokens), channels // self.num_heads
         if self.use_new_attention_order:  # [(q k v), heads, channels per head]
-            qkv = qkv.reshape(n, 3, self.num_heads, head_channels, -1).transpose(1, 2)
+            qkv = qkv.reshape(n, -1, 3, self.num_heads, head_channels).transpose(2, 3)
         else:  # most published weights interleave q, k and v within each head: [heads, (q k v), channels per head]
-            qkv = qkv.reshape(n, self.num_heads, 3, head_channels, -1)
-        q, k, v = qkv.transpose(3, 4).contiguous().unbind(dim=2)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(flat.shape)
-        return (flat + self.proj_out(h)).reshape(x.shape)
+            qkv = qkv.reshape(n, -1, self.num_heads, 3, head_channels)
+        q, k, v = qkv.transpose(1, 2).unbind(dim=3)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(tokens.shape)
+        return x + _to_each_position(self.proj_out, h).transpose(1, 2).reshape(x.shape)
+
+
+def _to_each_position(layer: nn.Conv1d, tokens: Tensor) -> Tensor:
+    """A convolution of width 1 as the matrix product that it is, of tokens [N, positions, C]."""
+    return F.linear(tokens, layer.weight[:, :, 0], layer.bias)
 
 
 class Downsample(nn.Module):
