@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo train-cifar test test-slurm lint format docs docs-serve clean
+.PHONY: demo train-cifar test test-slurm bench wandb-sync lint format docs docs-serve clean
 
 demo: $(READY)  ## train on scikit-learn's digits, analyse every checkpoint, write the report
 	@$(BIN)/python -m launch configs/digits.yaml $(ARGS)
@@ -19,6 +19,12 @@ test: $(READY)
 test-slurm: $(READY)  ## the tests that need a SLURM: installs it where it is missing (as root), starts it, stops it
 	tests/slurm/install.sh
 	NOISEMAP_TEST_SLURM=yes OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/slurm $(ARGS)
+
+wandb-sync: $(READY)  ## upload what was logged offline and is not uploaded yet (after wandb login)
+	@$(BIN)/wandb sync --yes $(or $(RUNS),runs)/*/wandb/offline-run-*
+
+bench: $(READY)  ## how fast everything is here, beside improved-diffusion (ARGS='--improved-diffusion PATH') and diffusers
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

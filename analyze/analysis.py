@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,31 @@ from omegaconf import OmegaConf
 
 from analyze.measures import MEASURES, Measure
 from analyze.measures.unavailable import Unavailable
-from analyze.tensors import ONLY_LAST, Tensors
+from analyze.tensors import ONLY_LAST, Tensors, devices
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Analyze, Experiment
+from diffusion.denoiser import Denoiser
+from diffusion.fast import check_compiler, fast
 from diffusion.open import open_checkpoint_folder
 from records.durable import write_json, write_text
 from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
 from records.provenance import versions
 
 # Options of `analyze` that no generation depends on.
-NOT_IN_GENERATIONS = ("batch_size", "pictures", "published", "measures")
+NOT_IN_GENERATIONS = ("batch_size", "compile", "pictures", "published", "measures")
 
 
 def fingerprint(options: Analyze) -> str:
     """The name of a way of analysing: readable, and different whenever the generations would be."""
     shaping = {key: value for key, value in dataclasses.asdict(options).items() if key not in NOT_IN_GENERATIONS}
+    precision = f"-{options.precision}"
+    if options.precision == "fp32":  # was the only one once
+        del shaping["precision"]
+        precision = ""
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
     clip = "noclip" if options.clip_denoised is False else "clip"
-    return f"{options.weights}-T{options.ddim_steps}-N{options.samples}-{clip}-{digest}"
+    return f"{options.weights}-T{options.ddim_steps}-N{options.samples}-{clip}{precision}-{digest}"
 
 
 class Analysis:
@@ -74,7 +80,12 @@ class Analysis:
         return [step for step in reversed(self.steps) if self._stale_measures(step)]
 
     def analyse(self, steps: Iterable[int]) -> None:
-        """Generates and measures what is missing of some checkpoints; one that fails is noted and the others go on."""
+        """Generates and measures what is missing of some checkpoints; one that fails is noted and the others go on.
+
+        Raises UserError where networks should be compiled but cannot be.
+        """
+        if self.options.compile:
+            check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))
         for step in steps:
             try:
@@ -164,5 +175,11 @@ class SeedAnalysis(Analysis):
     def tensors(self, step: int) -> Tensors:
         last = None if step == self.last_step else self.tensors(self.last_step)
         training = data_folder(self.experiment.data, self.experiment.model)
-        opener = functools.partial(open_checkpoint_folder, self.run.checkpoint(step), self.options.weights)
-        return Tensors(self.folder / "generations", step, self.options, opener, training, last)
+        return Tensors(self.folder / "generations", step, self.options, self._opener(step), training, last)
+
+    def _opener(self, step: int) -> Callable[[torch.device], Denoiser]:
+        def opener(device: torch.device) -> Denoiser:
+            opened = open_checkpoint_folder(self.run.checkpoint(step), self.options.weights, device)
+            return fast(opened, self.options.precision, self.options.compile)
+
+        return opener

@@ -21,6 +21,7 @@ from analyze.tensors import TRAJECTORY_IMAGES, Tensors
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
+from diffusion.fast import fast
 from diffusion.source import Source, check_ddim_steps, counting, open_source
 from records import lock
 from records.durable import write_json
@@ -79,9 +80,10 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
     print("\n  ".join([study.source, *source.about]), flush=True)
     denoiser = source.opener(torch.device("cpu"))
     swept = sweep(study, denoiser)
+    opener = _opener(study, source, lambda images: bar.update(images))
+    analyses = [_analysis(study, opener, denoiser, steps) for steps in swept]
     with alone(study):
         claim(study, source)
-        analyses = [_analysis(study, source, denoiser, steps, lambda images: bar.update(images)) for steps in swept]
         todo = [one for one in analyses if one.missing()]
         with progress("generating", sum(one.evaluations() for one in todo), "image·step", shown=bool(todo)) as bar:
             for one in todo:
@@ -114,17 +116,23 @@ def _reachable(denoiser: Denoiser, ddim_steps: int) -> bool:
     return True
 
 
+def _opener(study: ModelStudy, source: Source, called: Callable[[int], Any]) -> Callable[[torch.device], Denoiser]:
+    """Opens the model on a device, once for every T, and tells of each call of its network."""
+
+    @functools.cache
+    def opener(device: torch.device) -> Denoiser:
+        return counting(fast(source.opener(device), study.analyze.precision, study.analyze.compile), called)
+
+    return opener
+
+
 def _analysis(
-    study: ModelStudy, source: Source, denoiser: Denoiser, ddim_steps: int, called: Callable[[int], Any]
+    study: ModelStudy, opener: Callable[[torch.device], Denoiser], denoiser: Denoiser, ddim_steps: int
 ) -> ModelAnalysis:
     asked = study.analyze
     denoiser.labels(0, 1, asked.labels)  # refuses classes that there are not
     clip = denoiser.clip if asked.clip_denoised is None else asked.clip_denoised
     options = dataclasses.replace(asked, ddim_steps=ddim_steps, clip_denoised=clip)
-
-    def opener(device: torch.device) -> Denoiser:
-        return counting(source.opener(device), called)
-
     return ModelAnalysis(experiment_folder(study), options, opener, denoiser.decode is not None)
 
 

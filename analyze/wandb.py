@@ -5,8 +5,10 @@ import dataclasses
 import functools
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import wandb
@@ -17,22 +19,46 @@ from analyze.model import ModelAnalysis
 from analyze.table_formats import Table, to_csv
 from analyze.tables import tables
 from analyze.tensors import Tensors
+from configs.checks import checkpoint_steps
 from configs.schema import ModelStudy
+from records import lock
 from records.durable import write_text
 from records.layout import experiment_folder
 from records.lineage import checkpoints_artifact
 from records.pictures import LATENT_RANGE, strip
 from records.tracking import Point, RunOf, open_run, resolved_mode, supersede
 
+LONGEST_WAIT_S = 1800.0  # for another job that sends its points
+
 
 def publish(analysis: SeedAnalysis) -> None:
     """Logs the points of a seed's analysis in the order of steps, unless just these were logged before."""
-    _publish(
-        _run_of(analysis),
-        seed_points(analysis),
-        lambda step: _pictures(analysis.tensors(step)),
-        lambda run: _conclude(analysis, run),
-    )
+    with _alone(analysis):
+        pictures = functools.partial(_pictures_at, analysis)
+        _publish(_run_of(analysis), seed_points(analysis), pictures, lambda run: _conclude(analysis, run))
+
+
+def publish_beginning(analysis: SeedAnalysis) -> None:
+    """Logs, online, the points before the first that is still missing: what a job does while others are at work.
+
+    W&B takes points in the order of steps only; those after a gap follow when it is closed.
+    """
+    if resolved_mode(analysis.experiment) != "online":
+        return
+    with _alone(analysis):
+        planned = checkpoint_steps(analysis.experiment.train.checkpoints, analysis.experiment.train.steps)
+        together = zip(planned, seed_points(analysis), strict=False)
+        points = [point for _, point in itertools.takewhile(lambda pair: pair[0] == pair[1]["step"], together)]
+        _publish(_run_of(analysis), points, functools.partial(_pictures_at, analysis), lambda run: None)
+
+
+def _alone(analysis: SeedAnalysis) -> AbstractContextManager[None]:
+    """One process at a time writes the run of a seed's analysis."""
+    return lock.held(analysis.folder / "wandb.lock", lock.this_process("sending to W&B"), LONGEST_WAIT_S)
+
+
+def _pictures_at(analysis: SeedAnalysis, step: int) -> Point:
+    return _pictures(analysis.tensors(step))
 
 
 def publish_model(study: ModelStudy, analyses: Sequence[ModelAnalysis], made: Sequence[Table]) -> None:

@@ -1,4 +1,4 @@
-"""python benchmarks/measures.py [measure …]: time and memory of every measure, as a Markdown table.
+"""python -m benchmarks.measures [measure …]: time and memory of every measure, as a Markdown table.
 
 Each one runs in a process of its own, so that its peak of memory is its own: that of Python, torch and the inputs is
 the row "inputs alone".
@@ -13,8 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from torch import Tensor
@@ -106,8 +104,8 @@ def measure(name: str, side: int) -> dict[str, float]:
 
 
 def measure_apart(name: str, side: int) -> dict[str, float]:
-    command = [sys.executable, __file__, name, "--here", str(side)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.measures", name, "--here", str(side)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1])
     return json.loads(done.stdout.splitlines()[-1])
 
 

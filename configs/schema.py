@@ -171,6 +171,9 @@ class Train:
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = option(
         "fp32", "arithmetic of the network; the weights themselves stay in float32"
     )
+    compile: bool = option(
+        False, "compile the network, which takes minutes at every start; needs a C++ compiler", may_change=True
+    )
     init_from: Optional[str] = option(
         None, "weights to start from: a checkpoint folder, or a .pt or .safetensors state dict; null: at random"
     )
@@ -214,6 +217,10 @@ class Analyze:
     )
     noise_seed: int = option(0, "seed of the fixed noise x_T", at_least=0)
     batch_size: int = option(256, "images generated at once; numbers do not depend on it beyond rounding", at_least=1)
+    precision: Literal["fp32", "tf32", "bf16"] = option("fp32", "arithmetic of the network while it generates")
+    compile: bool = option(
+        False, "compile the network once a job: minutes that pay where much is generated; needs a C++ compiler"
+    )
     pictures: int = option(10, "images shown of each checkpoint", at_least=1, may_change=True)
     published: Optional[Literal["ddpm_cifar10", "ddpm_imagenet64", "ldm_celeba"]] = option(
         None, "model of the paper whose numbers stand beside ours; null: none", may_change=True

@@ -18,8 +18,8 @@ Predicted = Literal["eps", "x_0", "v"]
 class Denoiser:
     """Predicts ε for x_t at any timestep; what every model is opened as before it is sampled or measured.
 
-    `network` maps x_t [N, C, H, W], t [N] (as the schedule scales it) and labels y [N] or None to its output, of
-    which the first C channels are what is `predicted`: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho, 2022,
+    `network` maps x_t [N, C, H, W], their t [1] (as the schedule scales it) and labels y [N] or None to its output,
+    of which the first C channels are what is `predicted`: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho, 2022,
     appendix D). `alphas_cumprod` [steps] is ᾱ in float64, `shape` is (C, H, W). A latent-diffusion model's `decode`
     turns its x_0 [N, C, H, W] into images [N, 3, H', W'] in [−1, 1].
     """
@@ -51,7 +51,7 @@ class Denoiser:
 
     def output(self, x_t: Tensor, timestep: int, y: Tensor | None = None) -> Tensor:
         """What the network predicts [N, C, H, W] of x_t [N, C, H, W] of classes y [N] at one timestep."""
-        t = torch.full((len(x_t),), timestep * self.timestep_scale, device=x_t.device)
+        t = torch.full((1,), timestep * self.timestep_scale, device=x_t.device)  # one: it is embedded once
         return self.network(x_t, t, y)[:, : self.shape[0]]
 
     def predict(self, x_t: Tensor, step: Step, y: Tensor | None = None) -> tuple[Tensor, Tensor]:

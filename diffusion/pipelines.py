@@ -5,12 +5,11 @@ Networks and schedulers are diffusers' own; the steps of DDIM are those of its D
 
 import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from configs.errors import UserError, first_line
 from diffusion.denoiser import Denoiser, Predicted
@@ -36,7 +35,8 @@ def downloaded(name: str) -> Path:
         return Path(diffusers.DiffusionPipeline.download(name))
     except Exception as error:  # the hub's client has many, for no network, no such name and no permission
         raise UserError(
-            f"{name} is no file or folder here, and cannot be had from the Hugging Face hub: {first_line(error)}"
+            f"{name} is no file or folder here, and cannot be had from the Hugging Face hub ({type(error).__name__}: "
+            "no network, or no such model); give a folder that save_pretrained wrote as source="
         ) from None
 
 
@@ -54,7 +54,7 @@ def open_pipeline(folder: Path, latent_scale: float | None, device: torch.device
     if not isinstance(config.sample_size, int):
         raise UserError(f"{folder}: its network does not say the side of its square images (sample_size)")
     return Denoiser(
-        network=_called(network.to(device)),
+        network=Called(network.to(device)),
         alphas_cumprod=scheduler.alphas_cumprod.double(),
         shape=(config.in_channels, config.sample_size, config.sample_size),
         timestep_scale=1.0,
@@ -91,9 +91,15 @@ def scheduled_inversion(config: Any, alphas_cumprod: Tensor, ddim_steps: int) ->
     ]
 
 
-def _called(network: Any) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+class Called(nn.Module):
     """diffusers' network, called as a denoiser calls it."""
-    return lambda x_t, t, y: network(x_t, t, class_labels=y, return_dict=False)[0]
+
+    def __init__(self, network: Any):
+        super().__init__()
+        self.network, self.config = network, network.config
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+        return self.network(x_t, t, class_labels=y, return_dict=False)[0]
 
 
 def _parts(folder: Path) -> dict[str, str]:

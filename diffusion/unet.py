@@ -7,12 +7,15 @@ A state dict of theirs loads here with strict keys, and ours loads there.
 
 import math
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.schema import Diffusion, Model
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
@@ -33,7 +36,7 @@ class GroupNorm(nn.GroupNorm):
         return super().forward(x.float()).to(x.dtype)
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
+def zeroed(layer: Layer) -> Layer:
     """The layer with all its parameters set to zero, so that a residual branch starts as nothing."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -123,16 +126,21 @@ class AttentionBlock(nn.Module):
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, channels, height, width = x.shape
-        flat = x.reshape(n, channels, height * width)
-        qkv, head_channels = self.qkv(self.norm(flat)), channels // self.num_heads
+        n, channels = x.shape[:2]
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # [N, positions, C], without a copy where channels are last
+        qkv, head_channels = _to_each_position(self.qkv, tokens), channels // self.num_heads
         if self.use_new_attention_order:  # [(q k v), heads, channels per head]
-            qkv = qkv.reshape(n, 3, self.num_heads, head_channels, -1).transpose(1, 2)
+            qkv = qkv.reshape(n, -1, 3, self.num_heads, head_channels).transpose(2, 3)
         else:  # most published weights interleave q, k and v within each head: [heads, (q k v), channels per head]
-            qkv = qkv.reshape(n, self.num_heads, 3, head_channels, -1)
-        q, k, v = qkv.transpose(3, 4).contiguous().unbind(dim=2)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(flat.shape)
-        return (flat + self.proj_out(h)).reshape(x.shape)
+            qkv = qkv.reshape(n, -1, self.num_heads, 3, head_channels)
+        q, k, v = qkv.transpose(1, 2).unbind(dim=3)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(tokens.shape)
+        return x + _to_each_position(self.proj_out, h).transpose(1, 2).reshape(x.shape)
+
+
+def _to_each_position(layer: nn.Conv1d, tokens: Tensor) -> Tensor:
+    """A convolution of width 1 as the matrix product that it is, of tokens [N, positions, C]."""
+    return F.linear(tokens, layer.weight[:, :, 0], layer.bias)
 
 
 class Downsample(nn.Module):
@@ -169,8 +177,8 @@ class Stage(nn.Sequential):
 class UNet(nn.Module):
     """Predicts the noise (and, with a learned variance, its interpolation weights) in x_t.
 
-    Input x_t [N, in_channels, S, S], t [N] as the schedule scales it (0…1000 when rescaled) and, for a
-    class-conditional model, labels y [N]; in training with dropout, random keys int32 [N]. Output
+    Input x_t [N, in_channels, S, S], t [N], or [1] for all of them, as the schedule scales it (0…1000 when rescaled)
+    and, for a class-conditional model, labels y [N]; in training with dropout, random keys int32 [N]. Output
     [N, out_channels, S, S].
     """
 
@@ -204,8 +212,9 @@ class UNet(nn.Module):
 
         for layer, dropout in enumerate(module for module in self.modules() if isinstance(module, Dropout)):
             dropout.layer = layer
+        self.torso_type = torch.float32
         if config.use_fp16:
-            self._halve_torso()
+            self.halve_torso(torch.float16)
 
     @classmethod
     def of(cls, model: Model, diffusion: Diffusion) -> "UNet":
@@ -250,22 +259,24 @@ class UNet(nn.Module):
             return ResBlock(channels, channels, embedding_channels, self.config, kind(channels, learned=False))
         return kind(channels, learned=self.config.conv_resample)
 
-    def _halve_torso(self) -> None:
+    def halve_torso(self, torso_type: torch.dtype) -> None:
         """Half precision as guided-diffusion has it: the blocks' convolutions, not embeddings, norms and output."""
+        self.torso_type = torso_type
         for blocks in (self.input_blocks, self.middle_block, self.output_blocks):
             for layer in blocks.modules():
                 if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
-                    layer.half()
+                    layer.to(torso_type)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         embedding = self.time_embed(timestep_embedding(t, self.config.model_channels))
         if self.config.num_classes is not None:
             embedding = embedding + self.label_emb(y)
-        h, skips = x_t.half() if self.config.use_fp16 else x_t, []
+        half = self.torso_type != torch.float32
+        h, skips = x_t.to(self.torso_type) if half else x_t, []
         for stage in self.input_blocks:
             h = stage(h, embedding, keys)
             skips.append(h)
         h = self.middle_block(h, embedding, keys)
         for stage in self.output_blocks:
             h = stage(torch.cat([h, skips.pop()], dim=1), embedding, keys)
-        return self.out(h.float() if self.config.use_fp16 else h)
+        return self.out(h.float() if half else h)

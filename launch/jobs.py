@@ -91,6 +91,7 @@ class Analyse(Work):
 
     def run(self) -> None:
         from analyze.analysis import SeedAnalysis
+        from analyze.wandb import publish_beginning
 
         analysis = SeedAnalysis(self.experiment, self.seed)
         missing = set(analysis.missing())
@@ -103,6 +104,7 @@ class Analyse(Work):
                 traceback.print_exc()
                 why = f"{type(error).__name__}: {first_line(error)}"
                 write_json(analysis.failure_file(step), {"step": step, "why": why})
+        publish_beginning(analysis)
         if todo and not analysis.failures().keys() & set(todo):
             minutes = (time.monotonic() - started_s) / 60 / len(todo)
             write_text(checkpoint_minutes_file(self.experiment, analysis.folder.name), f"{minutes:.4f}\n")

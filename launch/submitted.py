@@ -65,6 +65,12 @@ def write(experiment: Experiment, jobs: Sequence[Job], ids: list[str], job_name:
 
 def read(experiment: Experiment) -> Iterator[Submission]:
     """All submissions of a study, the earliest first."""
-    for file in sorted(submissions_folder(experiment).glob("*.json")):
+    for file in sorted(submissions_folder(experiment).glob("*.json"), key=_when):
         content = json.loads(file.read_text(encoding="utf-8"))
         yield Submission(**content | {"tasks": [Task(**task) for task in content["tasks"]]})
+
+
+def _when(file: Path) -> tuple[str, int]:
+    """The time of a submission's file and, of those of one second, its number."""
+    time, _, number = file.stem.rpartition("-")
+    return time, int(number)

@@ -105,8 +105,16 @@ def test_what_shapes_the_generations_has_a_folder_of_its_own(options, tiny):
 
 def test_what_does_not_shape_the_generations_has_not(tiny):
     one = SeedAnalysis(tiny(), 0)
-    for options in ({"pictures": 1}, {"batch_size": 3}, {"knn_k": 2}):
+    for options in ({"pictures": 1}, {"batch_size": 3}, {"compile": True}, {"knn_k": 2}):
         assert fingerprint(changed(one, **options).options) == fingerprint(one.options)
+
+
+def test_half_precision_has_a_folder_of_its_own_and_is_written_down(trained):
+    half = changed(trained, precision="bf16")
+    half.analyse([STEPS[-1]])
+    assert "-bf16-" in half.folder.name and "precision: bf16" in (half.folder / "analysis.yaml").read_text()
+    plain, in_half = (one.tensors(STEPS[-1])["samples"] for one in (trained, half))
+    assert not torch.equal(plain, in_half) and (plain - in_half).norm() < 0.02 * plain.norm()
 
 
 def test_results_do_not_depend_on_the_batch_size(done):

@@ -9,7 +9,7 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import seed_points
 from analyze.table_formats import Value, to_csv
 from analyze.tables import tables
-from analyze.wandb import publish
+from analyze.wandb import publish, publish_beginning
 from records.layout import experiment_folder
 from records.lineage import checkpoints_artifact
 from records.tracking import SUPERSEDED, offline_runs
@@ -55,6 +55,29 @@ def test_every_checkpoint_is_a_point_with_pictures_at_its_step(wandb_server, ana
         for name in ("pictures/samples", "pictures/latents"):
             assert item[name]["_type"] == "image-file" and item[name]["path"] in run.uploaded
     assert run.exit_code == 0 and run.about["groupName"] == f"digits {analysis.folder.name}"
+
+
+def test_points_appear_as_jobs_finish_in_any_order(wandb_server, analysis):
+    """Each once, in one run: those before the first gap at once, and those behind it when it is closed."""
+    points, aside = seed_points(analysis), []
+    for step in analysis.steps[1], analysis.steps[2]:
+        file = analysis.results_file(step)
+        aside.append((file, file.read_text()))
+        file.unlink()
+    publish_beginning(analysis)
+    assert shown(wandb_server, analysis) == as_sent(points[:1])
+    for file, text in reversed(aside):  # the later one first
+        file.write_text(text)
+        publish_beginning(analysis)
+    assert shown(wandb_server, analysis) == as_sent(points)
+    publish(analysis)
+    assert shown(wandb_server, analysis) == as_sent(points) and len(wandb_server.runs) == 1
+
+
+def test_offline_the_points_wait_for_the_whole(analysed):
+    analysis = SeedAnalysis(analysed("wandb.mode=offline"), 0)
+    publish_beginning(analysis)
+    assert offline_runs(experiment_folder(analysis.experiment)) == []
 
 
 def test_the_tables_stand_beside_the_published_values(wandb_server, analysis, monkeypatch):

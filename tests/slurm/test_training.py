@@ -123,7 +123,7 @@ def test_a_time_limit_is_gone_on_from(interrupted, straight, wait_until):
     """A real one, of a minute: SLURM sends its signal, and the job starts again."""
     training = interrupted["time-out"]
     (stopped_at,) = saved_steps(training.folder.state)[-1:]
-    step = (stopped_at // EVERY + 1) * EVERY
+    step = max((stopped_at // EVERY + 1) * EVERY, 2 * EVERY)  # a training has more than one checkpoint
     wait_until(lambda: training.folder.checkpoint(step).exists())
     cancel(training.experiment)
     said = next(training.folder.root.parent.glob("jobs/20*/*_log.err")).read_text()

@@ -1,0 +1,179 @@
+"""python -m benchmarks.bench: how fast everything is on this machine, side by side with what one would use instead.
+
+Writes benchmarks/results/bench_<cpu or cuda>.json and .md, and a plot of how costs grow. On a CPU a few calls of the
+full networks at a small batch stand for all: every step of DDIM is one call, and every call costs the same.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+
+from benchmarks import contenders, jobs, measures, timing
+from configs.load import load
+from train.speed import FORWARD_PASSES, forward_flop
+
+HERE = Path(__file__).parent
+MODELS = ("cifar10", "imagenet64")
+SECTIONS = ("sampling", "training", "measures", "loader", "jobs", "growth")
+# Images at once: by device, of each model.
+WALKED = {"cpu": {"cifar10": 16, "imagenet64": 4}, "cuda": {"cifar10": 256, "imagenet64": 128}}
+TRAINED = {"cpu": {"cifar10": 8, "imagenet64": 2}, "cuda": {"cifar10": 128, "imagenet64": 64}}
+GOAL_OF_MEASURES_S = 60
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--improved-diffusion", type=Path, metavar="PATH", help="a checkout of it; else as installed")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each variant is timed")
+    parser.add_argument("--out", type=Path, default=HERE / "results", metavar="FOLDER")
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found: dict[str, Any] = {"machine": timing.machine()}
+    theirs = contenders.improved_diffusion(arguments.improved_diffusion)
+    for section in arguments.only:
+        for model in arguments.models if section in ("sampling", "training") else arguments.models[:1]:
+            print(f"{section} of {model} …", flush=True)
+            found |= BENCHES[section](model, arguments.rounds, device, theirs)
+    found["peak of this process [GiB]"] = timing.peak_gib()
+    write(found, arguments.out, device)
+
+
+def sampling(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
+    experiment, batch = _experiment(model), WALKED[device.type][model]
+    flop = forward_flop(experiment.model, experiment.diffusion) * batch * contenders.CALLS
+    ways = dict(zip(("sampling", "inversion"), contenders.walks(experiment, batch, device, theirs), strict=True))
+    steps = experiment.analyze.ddim_steps
+    return {
+        f"{way}, {model}, batch {batch}, T = {steps}": _rows(
+            *timing.side_by_side(runs, rounds, device), flop, batch * contenders.CALLS / steps
+        )
+        for way, runs in ways.items()
+    }
+
+
+def training(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
+    experiment, batch = _experiment(model), TRAINED[device.type][model]
+    flop = FORWARD_PASSES * forward_flop(experiment.model, experiment.diffusion) * batch
+    runs = contenders.training_steps(experiment, batch, device, theirs)
+    return {f"training, {model}, batch {batch}": _rows(*timing.side_by_side(runs, rounds, device), flop, batch)}
+
+
+def of_measures(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
+    taken = {name: measures.measure_apart(name, measures.SIDES[0]) for name in measures.MEASURED}
+    return {"measures": taken, "all measures [s]": sum(one["seconds"] for one in taken.values())}
+
+
+def loading(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
+    experiment = _experiment(model)
+    return {"loader alone [images/s]": jobs.loader(experiment, experiment.train.batch_size, device)}
+
+
+def of_jobs(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
+    return {f"overhead of a job, {model} [s]": jobs.overhead(_experiment(model), device)}
+
+
+def growth(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
+    return {"growth": jobs.growth(_experiment(model), device)}
+
+
+BENCHES: dict[str, Callable[[str, int, torch.device, Any], dict[str, Any]]] = {
+    "sampling": sampling,
+    "training": training,
+    "measures": of_measures,
+    "loader": loading,
+    "jobs": of_jobs,
+    "growth": growth,
+}
+
+
+def _experiment(model: str):
+    return load(HERE.parent / "configs" / f"{model}.yaml", [])
+
+
+def _rows(timed: dict[str, timing.Timed], products: dict[str, float], flop: float, images: float) -> dict[str, dict]:
+    """images/s, how many times the first one's that is, FLOP/s, and their share of a matrix product's."""
+    first = next(iter(timed.values()))
+    rows = {}
+    for name, one in timed.items():
+        rows[name] = {
+            "images/s": images / one.seconds,
+            "times the first": first.seconds / one.seconds,
+            "by busy seconds": first.busy_s / one.busy_s,
+            "TFLOP/s": flop / one.seconds / 1e12,
+            "share of a matrix product": flop / one.busy_s / products["bf16" if "bf16" in name else "fp32"],
+            "first call [s]": one.first_s,
+            **({"peak [GB]": one.peak_gb} if one.peak_gb else {}),
+        }
+    return rows | {"matrix product": {f"{name} TFLOP per busy second": rate / 1e12 for name, rate in products.items()}}
+
+
+def write(found: dict[str, Any], folder: Path, device: torch.device) -> None:
+    name = f"bench_{device.type}"
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(markdown(found))
+    if "growth" in found:
+        plot(found["growth"], folder / f"{name}_growth.png")
+    print(f"\n{markdown(found)}\n→ {folder / name}.json, .md")
+
+
+def markdown(found: dict[str, Any]) -> str:
+    about = found["machine"]
+    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
+    lines = [
+        "# Speed, side by side",
+        "",
+        f"{about['date']}, {about['device']}, {about['cores']} cores, {about['threads']} threads, load before "
+        f"{about['load_before']}; {versions}. `make bench`: variants take turns, medians; FLOP counted of our network.",
+    ]
+    for title, rows in found.items():
+        if isinstance(rows, dict) and title not in ("machine", "growth"):
+            lines += ["", f"## {title[0].upper()}{title[1:]}", "", *_table(rows)]
+        elif isinstance(rows, float):
+            lines += ["", f"{title}: {rows:.3g}"]
+    if "growth" in found:
+        lines += ["", "## How generating grows: seconds (peak of the process so far, GiB)", ""]
+        for name, points in found["growth"].items():
+            shown = "; ".join(f"{x}: {seconds:.2f} ({peak:.2f})" for x, (seconds, peak) in points.items())
+            lines.append(f"* {name}: {shown}")
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: dict[str, Any]) -> list[str]:
+    product = rows.get("matrix product")
+    named = {name: row for name, row in rows.items() if name != "matrix product"}
+    if not isinstance(next(iter(named.values())), dict):
+        return [f"* {name}: {value:.2f}" for name, value in named.items()]
+    columns = list(next(iter(named.values())))
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
+    lines += [
+        f"| {name} | " + " | ".join(f"{row[column]:.3g}" for column in columns) + " |" for name, row in named.items()
+    ]
+    if product:
+        lines += [
+            "",
+            "Matrix products in the same rounds: " + ", ".join(f"{k} {v:.3g}" for k, v in product.items()) + ".",
+        ]
+    return lines
+
+
+def plot(growths: dict[str, dict[int, tuple[float, float]]], path: Path) -> None:
+    """Seconds over N, T and checkpoints, with the straight line through the first point and nothing."""
+    figure, axes = plt.subplots(1, len(growths), figsize=(9, 2.8), layout="constrained")
+    for axis, (name, points) in zip(axes, growths.items(), strict=True):
+        x = [int(one) for one in points]
+        y = [seconds for seconds, _ in points.values()]
+        axis.plot(x, y, "o-")
+        axis.plot([0, x[-1]], [0, y[0] * x[-1] / x[0]], ":", color="grey")
+        axis.set(xlabel=name, ylabel="seconds" if name == "N" else "", xlim=(0, None), ylim=(0, None))
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

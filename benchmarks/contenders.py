@@ -1,0 +1,212 @@
+"""Who is timed: our plain and fast ways, improved-diffusion's own code, and diffusers' network with its DDIMScheduler.
+
+All have the architecture of one experiment and sample without clipping subtleties: a call of the network a step.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from configs.schema import Experiment
+from diffusion import ddim
+from diffusion.fast import allow_tf32, fast
+from diffusion.open import as_denoiser
+from diffusion.unet import UNet
+from records.layout import seed_folder
+from train.batches import Batches
+from train.data import ImageSet
+from train.signals import Requests
+from train.trainer import Trainer, new_accelerator
+
+CALLS = 2  # of the network in a timed walk: the steps of DDIM are all alike
+Runs = dict[str, Callable[[], object]]
+
+# Precision, and whether it is compiled. TF32 is nothing on a CPU.
+OURS = {"ours fp32": ("fp32", False), "ours tf32": ("tf32", False)}
+OURS |= {"ours bf16": ("bf16", False), "ours bf16 compiled": ("bf16", True)}
+
+
+def network_of(experiment: Experiment, device: torch.device) -> UNet:
+    """The experiment's network with random weights, none of them zero."""
+    torch.manual_seed(0)
+    network = UNet.of(experiment.model, experiment.diffusion)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    return network.requires_grad_(False).eval().to(device)
+
+
+def walks(experiment: Experiment, batch: int, device: torch.device, theirs: Any) -> tuple[Runs, Runs]:
+    """By contender, CALLS steps from noise and CALLS steps of inversion of a batch."""
+    network = network_of(experiment, device)
+    plain = as_denoiser(network, experiment.model, experiment.diffusion, device)
+    x = torch.randn(batch, *plain.shape, device=device)
+    sampling: Runs = {}
+    inversion: Runs = {}
+    if theirs is not None:
+        sampling["improved-diffusion fp32"], inversion["improved-diffusion fp32"] = their_walks(
+            theirs, experiment, network, x
+        )
+    with contextlib.suppress(ImportError):
+        sampling["diffusers fp32"], inversion["diffusers fp32"] = diffusers_walks(experiment, x)
+    for name, (precision, compiled) in OURS.items():
+        if precision == "tf32" and device.type == "cpu":
+            continue
+        denoiser = fast(plain, precision, compiled)  # type: ignore[arg-type]
+        sampling[name] = in_precision(precision, lambda it=denoiser: ddim.last(ddim.sampling(it, x, CALLS)))
+        inversion[name] = in_precision(precision, lambda it=denoiser: ddim.last(ddim.inversion(it, x, CALLS)))
+    return sampling, inversion
+
+
+def in_precision(precision: str, run: Callable[[], object]) -> Callable[[], object]:
+    """TF32 is a switch of the process: it is set before each run, where it makes a difference at all."""
+
+    def switched() -> object:
+        allow_tf32(precision == "tf32")
+        return run()
+
+    return switched
+
+
+def improved_diffusion(path: Path | None) -> Any:
+    """The module improved_diffusion.script_util, from a checkout at `path` or installed; None where it is not."""
+    if path is not None:
+        sys.path.insert(0, str(path))
+    try:
+        return importlib.import_module("improved_diffusion.script_util")
+    except ImportError:
+        if path is not None:
+            raise
+        return None
+
+
+def their_model(theirs: Any, experiment: Experiment, network: UNet, respacing: str) -> tuple[Any, Any]:
+    """Its network, with our weights, and its diffusion."""
+    model, diffusion = experiment.model, experiment.diffusion
+    flags = theirs.model_and_diffusion_defaults() | {
+        "image_size": model.image_size,
+        "num_channels": model.model_channels,
+        "num_res_blocks": model.num_res_blocks,
+        "num_heads": model.num_heads,
+        "dropout": model.dropout,
+        "learn_sigma": diffusion.variance == "learned_range",
+        "diffusion_steps": diffusion.steps,
+        "noise_schedule": diffusion.schedule,
+        "timestep_respacing": respacing,
+    }
+    made, process = theirs.create_model_and_diffusion(**flags)
+    made.load_state_dict(network.state_dict())
+    return made.to(next(network.parameters()).device), process
+
+
+def their_walks(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) -> tuple[Callable, Callable]:
+    model, process = their_model(theirs, experiment, network, f"ddim{CALLS}")
+    model.eval()
+
+    @torch.no_grad()
+    def invert() -> Tensor:
+        x_t = x
+        for step in range(CALLS):
+            t = torch.full((len(x),), step, device=x.device)
+            x_t = process.ddim_reverse_sample(model, x_t, t)["sample"]
+        return x_t
+
+    return lambda: process.ddim_sample_loop(model, tuple(x.shape), noise=x), invert
+
+
+def diffusers_walks(experiment: Experiment, x: Tensor) -> tuple[Callable, Callable]:
+    """Its UNet2DModel of the same widths, blocks and attention, and its schedulers."""
+    import diffusers
+
+    model = experiment.model
+    sides = [model.image_size >> level for level in range(len(model.channel_mult))]
+    attended = ["Attn" if side in model.attention_resolutions else "" for side in sides]
+    network = diffusers.UNet2DModel(
+        sample_size=model.image_size,
+        out_channels=2 * model.in_channels,
+        block_out_channels=tuple(model.level_channels),
+        layers_per_block=model.num_res_blocks,
+        down_block_types=tuple(f"{one}DownBlock2D" for one in attended),
+        up_block_types=tuple(f"{one}UpBlock2D" for one in reversed(attended)),
+        attention_head_dim=model.level_channels[-1] // model.num_heads,
+        resnet_time_scale_shift="scale_shift",
+    )
+    network = network.eval().requires_grad_(False).to(x.device)
+    forward, inverse = diffusers.DDIMScheduler(1000), diffusers.DDIMInverseScheduler(1000)
+
+    @torch.no_grad()
+    def walk(scheduler: Any) -> Tensor:
+        scheduler.set_timesteps(CALLS)
+        x_t = x
+        for t in scheduler.timesteps:
+            eps = network(x_t, t, return_dict=False)[0][:, : model.in_channels]
+            x_t = scheduler.step(eps, t, x_t).prev_sample
+        return x_t
+
+    return lambda: walk(forward), lambda: walk(inverse)
+
+
+class OnRandomImages(Trainer):
+    """Training as it is, on images that need not be prepared."""
+
+    def _batches(self) -> Batches:
+        model, size = self.experiment.model, self.options.batch_size
+        shape = (1024, model.in_channels, model.image_size, model.image_size)
+        images = ImageSet(np.random.default_rng(0).integers(0, 256, shape, np.uint8), np.zeros(1024, np.int64))
+        return Batches(images, size, slice(0, size), self.seed, False, self.device)
+
+
+def training_steps(experiment: Experiment, batch: int, device: torch.device, theirs: Any) -> Runs:
+    """By contender, one step of training on a batch."""
+    runs: Runs = {}
+    if theirs is not None:
+        runs["improved-diffusion fp32"] = their_training(theirs, experiment, batch, device)
+    for name, (precision, compiled) in OURS.items():
+        if precision == "tf32" and device.type == "cpu":
+            continue
+        runs[name] = in_precision(precision, our_training(experiment, batch, precision, compiled))
+    return runs
+
+
+def our_training(experiment: Experiment, batch: int, precision: str, compiled: bool) -> Callable[[], object]:
+    options = dataclasses.replace(
+        experiment.train, batch_size=batch, precision=precision, compile=compiled, steps=10_000
+    )
+    quiet = dataclasses.replace(experiment.wandb, mode="disabled")
+    folder = tempfile.mkdtemp(prefix="noisemap-bench-")
+    mine = dataclasses.replace(experiment, train=options, wandb=quiet, runs=folder)
+    AcceleratorState._reset_state()  # or the first precision of this process would stay
+    trainer = OnRandomImages(mine, seed_folder(mine, 0), new_accelerator(precision), Requests())
+
+    def step() -> Tensor:
+        return trainer._train_step(trainer.batches.on_device(trainer.batches.make(trainer.step)))
+
+    return step
+
+
+def their_training(theirs: Any, experiment: Experiment, batch: int, device: torch.device) -> Callable[[], object]:
+    """Its losses, optimiser and average as its training loop puts them together, without its logs."""
+    update_ema = importlib.import_module("improved_diffusion.nn").update_ema
+    model, process = their_model(theirs, experiment, network_of(experiment, device), "")
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=experiment.train.lr, weight_decay=0.0)
+    average = [parameter.detach().clone() for parameter in model.parameters()]
+    x_0 = torch.rand(batch, 3, experiment.model.image_size, experiment.model.image_size, device=device) * 2 - 1
+
+    def step() -> None:
+        t = torch.randint(process.num_timesteps, (batch,), device=device)
+        optimizer.zero_grad()
+        process.training_losses(model, x_0, t)["loss"].mean().backward()
+        optimizer.step()
+        update_ema(average, list(model.parameters()), rate=experiment.train.ema_rates[0])
+
+    return step

@@ -1,0 +1,98 @@
+"""What a job costs beside generating: start, opening checkpoints, compiling; the loader alone; and how costs grow."""
+
+import dataclasses
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from analyze.generate import sample
+from benchmarks.contenders import OnRandomImages, network_of
+from benchmarks.timing import peak_gib
+from configs.schema import Experiment
+from diffusion.denoiser import Denoiser
+from diffusion.fast import fast
+from diffusion.open import open_checkpoint_folder
+from diffusion.randomness import fixed_noise
+from records import checkpoint
+from records.layout import seed_folder
+from train.signals import Requests
+from train.trainer import new_accelerator
+
+CHECKPOINTS = 3
+
+
+def overhead(experiment: Experiment, device: torch.device) -> dict[str, float]:
+    """Seconds of a Python that imports an analysis, and of opening the first and a further checkpoint, in bf16."""
+    found = {"python and imports": _seconds(lambda: subprocess.run([sys.executable, "-c", "import analyze.analysis"]))}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / str(step) for step in range(CHECKPOINTS)]
+        weights = network_of(experiment, torch.device("cpu")).state_dict()
+        for step, path in enumerate(paths):
+            checkpoint.write(path, step, 0, experiment.model, experiment.diffusion, {"model": weights})
+        opened = [_seconds(lambda path=path: _ready(path, device)) for path in paths]
+    return found | {"first checkpoint": opened[0], "further checkpoint": sum(opened[1:]) / len(opened[1:])}
+
+
+def _ready(path: Path, device: torch.device) -> None:
+    """A checkpoint opened, and its weights where they are computed with."""
+    denoiser = fast(open_checkpoint_folder(path, "model", device), "bf16", False)
+    denoiser.network.shared.take_on(denoiser.network)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def loader(experiment: Experiment, batch: int, device: torch.device, batches: int = 50) -> float:
+    """Images/s of making batches and bringing them to the device, and of nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = dataclasses.replace(experiment.model, model_channels=32, num_res_blocks=1)
+        options = dataclasses.replace(experiment.train, batch_size=batch)
+        mine = dataclasses.replace(experiment, model=small, train=options, runs=folder)
+        mine = dataclasses.replace(mine, wandb=dataclasses.replace(mine.wandb, mode="disabled"))
+        made = OnRandomImages(mine, seed_folder(mine, 0), new_accelerator("fp32"), Requests()).batches
+        made.make(0)
+        return batch * batches / _seconds(lambda: [made.on_device(made.make(step)) for step in range(batches)])
+
+
+def growth(experiment: Experiment, device: torch.device, images: int = 32) -> dict[str, dict[int, tuple[float, float]]]:
+    """Seconds of generating with growing N, T and numbers of checkpoints, and the process's peak [GiB] by then.
+
+    Of a network like the experiment's but 32 channels wide.
+    """
+    model = dataclasses.replace(experiment.model, model_channels=32, num_res_blocks=1)
+    small = dataclasses.replace(experiment, model=model)
+    options = dataclasses.replace(experiment.analyze, batch_size=images, ddim_steps=10)
+
+    def run(count: int, ddim_steps: int, denoisers: list[Denoiser]) -> None:
+        for denoiser in denoisers:
+            noise = fixed_noise(denoiser.shape, count, 0)
+            sample([denoiser], noise, dataclasses.replace(options, ddim_steps=ddim_steps))
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "0"
+        weights = {"model": network_of(small, torch.device("cpu")).state_dict()}
+        checkpoint.write(path, 0, 0, small.model, small.diffusion, weights)
+
+        def opened(count: int) -> list[Denoiser]:
+            return [fast(open_checkpoint_folder(path, "model", device), "bf16", False) for _ in range(count)]
+
+        run(images, 10, opened(1))  # warm
+        return {
+            "N": {n * images: _seen(lambda n=n: run(n * images, 10, opened(1))) for n in (1, 2, 4, 8)},
+            "T": {t: _seen(lambda t=t: run(images, t, opened(1))) for t in (10, 20, 40, 80)},
+            "checkpoints": {c: _seen(lambda c=c: [run(images, 10, opened(1)) for _ in range(c)]) for c in (1, 2, 4, 8)},
+        }
+
+
+def _seen(run: Callable[[], object]) -> tuple[float, float]:
+    return _seconds(run), peak_gib()
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start

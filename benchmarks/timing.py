@@ -1,0 +1,98 @@
+"""Timing side by side: variants take turns, so that whatever else the machine does hits all of them alike."""
+
+import datetime
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from records.provenance import versions
+
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass
+class Timed:
+    """What a variant took: its first call, in which it is compiled, and medians of the others.
+
+    `busy_s` is what processors worked for this process on a CPU, which other processes do not blur, and the same as
+    `seconds` on a GPU, where `peak_gb` is the memory that the calls took at most.
+    """
+
+    first_s: float
+    seconds: float
+    busy_s: float
+    peak_gb: float | None
+
+
+def side_by_side(
+    variants: dict[str, Callable[[], object]], rounds: int, device: torch.device
+) -> tuple[dict[str, Timed], dict[str, float]]:
+    """The times of variants that take turns, and the FLOP per busy second of matrix products in the same rounds."""
+    first = {}
+    for name, run in variants.items():
+        first[name] = _taken(run, device)[0]
+        print(f"  {name}: first call {first[name]:.1f} s", flush=True)
+    products = {name: _matrix_product(name, device) for name in TYPES}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in (*variants, *products)}
+    peaks: dict[str, float] = {}
+    for _ in range(rounds):
+        for name, run in (variants | products).items():
+            taken[name].append(_taken(run, device))
+            if device.type == "cuda":
+                peaks[name] = torch.cuda.max_memory_allocated(device) / 1e9
+    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in taken.items()}
+    timed = {name: Timed(first[name], *medians[name], peaks.get(name)) for name in variants}
+    return timed, {name: 2 * MATRIX_SIDE[device.type] ** 3 / medians[name][1] for name in products}
+
+
+def _taken(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Seconds of a call, and those that were worked for it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    start_s, worked_s = time.perf_counter(), time.process_time()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return (time.perf_counter() - start_s,) * 2
+    return time.perf_counter() - start_s, time.process_time() - worked_s
+
+
+def _matrix_product(precision: str, device: torch.device) -> Callable[[], object]:
+    """A product of square matrices, done once already: how fast the machine is when nothing is in its way."""
+    side = MATRIX_SIDE[device.type]
+    matrix = torch.randn(side, side, device=device, dtype=TYPES[precision])
+    matrix @ matrix
+    return lambda: matrix @ matrix
+
+
+def machine() -> dict[str, object]:
+    """Where and when: what makes numbers comparable."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "device": device,
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "versions": versions(),
+    }
+
+
+def peak_gib() -> float:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    about = dict(line.split(":", 1) for line in lines if ":" in line)
+    name = next((value.strip() for key, value in about.items() if key.strip() == "model name"), platform.machine())
+    return name + (" with AMX" if any("amx_bf16" in value for value in about.values()) else "")

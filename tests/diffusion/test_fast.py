@@ -1,0 +1,114 @@
+"""Fast networks compute what plain ones do, and are shared by the checkpoints of a job."""
+
+import copy
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from configs.errors import UserError
+from configs.schema import Diffusion
+from diffusion import ddim, fast
+from diffusion.denoiser import Denoiser
+from diffusion.pipelines import open_pipeline
+from diffusion.schedule import Schedule
+
+CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler: no g++")
+
+
+def of(network: nn.Module, num_classes: int | None = None) -> Denoiser:
+    return Denoiser(network, Schedule.of(Diffusion()).alphas_cumprod, (3, 8, 8), 0.25, num_classes, CPU)
+
+
+@pytest.fixture(autouse=True)
+def nothing_shared(monkeypatch):
+    monkeypatch.setattr(fast, "_SHARED", {})
+
+
+@pytest.fixture
+def x_t():
+    return torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def other_weights(network: nn.Module) -> nn.Module:
+    changed = copy.deepcopy(network)
+    for parameter in changed.parameters():
+        parameter.data.mul_(0.9)
+    return changed
+
+
+def test_float32_that_is_not_compiled_is_left_as_it_is(randomised):
+    denoiser = of(randomised())
+    assert fast.fast(denoiser, "fp32", False) is denoiser and fast.fast(denoiser, "tf32", False) is denoiser
+
+
+def test_half_precision_is_near_and_not_the_same(trained32):
+    """Of a trained network, whose x_0 by DDIM differs by 1 % at most in the mean."""
+    plain, x_T = trained32.denoiser, trained32["x_T"]
+    images, in_half = (ddim.last(ddim.sampling(one, x_T, 10)) for one in (plain, fast.fast(plain, "bf16", False)))
+    assert 0 < (in_half - images).norm() / images.norm() < 0.01
+
+
+@pytest.mark.parametrize("num_classes", [None, 4])
+def test_networks_of_one_architecture_are_shared_and_keep_their_weights(num_classes, randomised, x_t):
+    """Also when they are called in turns: each puts out what it does alone."""
+    network = randomised(num_classes=num_classes)
+    plain = [of(one, num_classes) for one in (network, other_weights(network))]
+    y = plain[0].labels(0, 5)
+    alone = []
+    for one in plain:
+        fast._SHARED.clear()
+        alone.append(fast.fast(one, "bf16", False).output(x_t, 100, y))
+    fast._SHARED.clear()
+    made = [fast.fast(one, "bf16", False) for one in plain]
+    assert len(fast._SHARED) == 1 and not torch.equal(*alone)
+    for i in (0, 1, 0):
+        assert torch.equal(made[i].output(x_t, 100, y), alone[i])
+
+
+def test_the_denoiser_that_is_made_faster_stays_as_it_was(randomised, x_t):
+    network = randomised()
+    before = of(network).output(x_t, 100)
+    fast.fast(of(network), "bf16", False).output(x_t, 100)
+    assert torch.equal(of(network).output(x_t, 100), before)
+
+
+def test_a_smaller_batch_is_filled_up_and_cut(randomised, x_t, relative_error):
+    seen = []
+    made = fast.fast(of(randomised(num_classes=4), 4), "bf16", False)
+    made.network.shared.called.register_forward_pre_hook(lambda _, given: seen.append((len(given[0]), len(given[2]))))
+    y = made.labels(0, 5)
+    whole, part = made.output(x_t, 7, y), made.output(x_t[:2], 7, y[:2])
+    assert seen == [(5, 5), (5, 5)] and relative_error(part, whole[:2]) < 1e-6
+
+
+def test_a_pipelines_network_runs_in_half_precision(pipelines):
+    plain = open_pipeline(pipelines / "ldm_vq", None, CPU)
+    x_T = torch.randn(2, *plain.shape, generator=torch.Generator().manual_seed(2))
+    output, in_half = plain.output(x_T, 500), fast.fast(plain, "bf16", False).output(x_T, 500)
+    assert in_half.dtype == torch.float32 and 0 < (in_half - output).norm() / output.norm() < 0.02
+
+
+@needs_compiler
+def test_a_second_checkpoint_reuses_what_is_compiled(randomised, x_t, relative_error):
+    """Neither another checkpoint nor a smaller batch compiles anything, and the numbers are those of the plain path."""
+    network = randomised(channel_mult=[1], attention_resolutions=[])
+    fast.check_compiler("cpu")
+    torch._dynamo.utils.counters.clear()
+    for one in (network, other_weights(network)):
+        plain, made = of(one), fast.fast(of(one), "fp32", True)
+        assert relative_error(made.output(x_t, 100), plain.output(x_t, 100)) < 1e-5
+        assert relative_error(made.output(x_t[:2], 3000), plain.output(x_t[:2], 3000)) < 1e-5
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_without_a_compiler_the_sentence_says_what_to_do(monkeypatch, randomised):
+    def broken(*arguments, **options):
+        raise RuntimeError("no g++ here\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    fast.check_compiler.cache_clear()
+    with pytest.raises(UserError, match=r"no g\+\+ here.* compile=false"):
+        fast.fast(of(randomised()), "fp32", True)
