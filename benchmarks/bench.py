@@ -23,7 +23,6 @@ SECTIONS = ("sampling", "training", "measures", "loader", "jobs", "growth")
 # Images at once: by device, of each model.
 WALKED = {"cpu": {"cifar10": 16, "imagenet64": 4}, "cuda": {"cifar10": 256, "imagenet64": 128}}
 TRAINED = {"cpu": {"cifar10": 8, "imagenet64": 2}, "cuda": {"cifar10": 128, "imagenet64": 64}}
-GOAL_OF_MEASURES_S = 60
 
 
 def main() -> None:
@@ -72,11 +71,11 @@ def of_measures(model: str, rounds: int, device: torch.device, theirs: Any) -> d
 
 def loading(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
     experiment = _experiment(model)
-    return {"loader alone [images/s]": jobs.loader(experiment, experiment.train.batch_size, device)}
+    return {"loader alone [images per busy second]": jobs.loader(experiment, experiment.train.batch_size, device)}
 
 
 def of_jobs(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
-    return {f"overhead of a job, {model} [s]": jobs.overhead(_experiment(model), device)}
+    return {f"overhead of a job, {model} [busy seconds]": jobs.overhead(_experiment(model), device)}
 
 
 def growth(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
@@ -138,7 +137,7 @@ def markdown(found: dict[str, Any]) -> str:
         elif isinstance(rows, float):
             lines += ["", f"{title}: {rows:.3g}"]
     if "growth" in found:
-        lines += ["", "## How generating grows: seconds (peak of the process so far, GiB)", ""]
+        lines += ["", "## How generating grows: busy seconds (peak of the process so far, GiB)", ""]
         for name, points in found["growth"].items():
             shown = "; ".join(f"{x}: {seconds:.2f} ({peak:.2f})" for x, (seconds, peak) in points.items())
             lines.append(f"* {name}: {shown}")
@@ -164,14 +163,14 @@ def _table(rows: dict[str, Any]) -> list[str]:
 
 
 def plot(growths: dict[str, dict[int, tuple[float, float]]], path: Path) -> None:
-    """Seconds over N, T and checkpoints, with the straight line through the first point and nothing."""
+    """Busy seconds over N, T and checkpoints, with the straight line through the first point and nothing."""
     figure, axes = plt.subplots(1, len(growths), figsize=(9, 2.8), layout="constrained")
     for axis, (name, points) in zip(axes, growths.items(), strict=True):
         x = [int(one) for one in points]
         y = [seconds for seconds, _ in points.values()]
         axis.plot(x, y, "o-")
         axis.plot([0, x[-1]], [0, y[0] * x[-1] / x[0]], ":", color="grey")
-        axis.set(xlabel=name, ylabel="seconds" if name == "N" else "", xlim=(0, None), ylim=(0, None))
+        axis.set(xlabel=name, ylabel="busy seconds" if name == "N" else "", xlim=(0, None), ylim=(0, None))
     figure.savefig(path, dpi=110)
 
 

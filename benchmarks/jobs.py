@@ -1,6 +1,7 @@
 """What a job costs beside generating: start, opening checkpoints, compiling; the loader alone; and how costs grow."""
 
 import dataclasses
+import resource
 import subprocess
 import sys
 import tempfile
@@ -27,14 +28,15 @@ CHECKPOINTS = 3
 
 
 def overhead(experiment: Experiment, device: torch.device) -> dict[str, float]:
-    """Seconds of a Python that imports an analysis, and of opening the first and a further checkpoint, in bf16."""
-    found = {"python and imports": _seconds(lambda: subprocess.run([sys.executable, "-c", "import analyze.analysis"]))}
+    """Busy seconds of a Python that imports an analysis, and of opening the first and a further checkpoint, in bf16."""
+    start = [sys.executable, "-c", "import analyze.analysis"]
+    found = {"python and imports": _busy(lambda: subprocess.run(start, check=True))}
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / str(step) for step in range(CHECKPOINTS)]
         weights = network_of(experiment, torch.device("cpu")).state_dict()
         for step, path in enumerate(paths):
             checkpoint.write(path, step, 0, experiment.model, experiment.diffusion, {"model": weights})
-        opened = [_seconds(lambda path=path: _ready(path, device)) for path in paths]
+        opened = [_busy(lambda path=path: _ready(path, device)) for path in paths]
     return found | {"first checkpoint": opened[0], "further checkpoint": sum(opened[1:]) / len(opened[1:])}
 
 
@@ -47,7 +49,7 @@ def _ready(path: Path, device: torch.device) -> None:
 
 
 def loader(experiment: Experiment, batch: int, device: torch.device, batches: int = 50) -> float:
-    """Images/s of making batches and bringing them to the device, and of nothing else."""
+    """Images per busy second of making batches and bringing them to the device, and of nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         small = dataclasses.replace(experiment.model, model_channels=32, num_res_blocks=1)
         options = dataclasses.replace(experiment.train, batch_size=batch)
@@ -55,11 +57,11 @@ def loader(experiment: Experiment, batch: int, device: torch.device, batches: in
         mine = dataclasses.replace(mine, wandb=dataclasses.replace(mine.wandb, mode="disabled"))
         made = OnRandomImages(mine, seed_folder(mine, 0), new_accelerator("fp32"), Requests()).batches
         made.make(0)
-        return batch * batches / _seconds(lambda: [made.on_device(made.make(step)) for step in range(batches)])
+        return batch * batches / _busy(lambda: [made.on_device(made.make(step)) for step in range(batches)])
 
 
 def growth(experiment: Experiment, device: torch.device, images: int = 32) -> dict[str, dict[int, tuple[float, float]]]:
-    """Seconds of generating with growing N, T and numbers of checkpoints, and the process's peak [GiB] by then.
+    """Busy seconds of generating with growing N, T and numbers of checkpoints, and the process's peak [GiB] by then.
 
     Of a network like the experiment's but 32 channels wide.
     """
@@ -89,10 +91,16 @@ def growth(experiment: Experiment, device: torch.device, images: int = 32) -> di
 
 
 def _seen(run: Callable[[], object]) -> tuple[float, float]:
-    return _seconds(run), peak_gib()
+    return _busy(run), peak_gib()
 
 
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _busy(run: Callable[[], object]) -> float:
+    """Seconds that processors worked for a call here and in processes that it waited for."""
+    before_s = _worked()
     run()
-    return time.perf_counter() - start
+    return _worked() - before_s
+
+
+def _worked() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime

@@ -38,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ddim-steps", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--out", type=Path, default=HERE / "results", metavar="FOLDER")
     parser.add_argument("--compile", action="store_true", help="both compiled: the same numbers, sooner")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -51,7 +52,7 @@ def main() -> None:
         }
         for other in others:
             lines += ["", f"## {other}, T = {ddim_steps}", "", *table(values["fp32"], values[other], other)]
-    (HERE / "results" / "precision.md").write_text("\n".join(lines) + "\n")
+        (arguments.out / "precision.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
