@@ -13,7 +13,7 @@ def test_the_copy_is_whole_and_made_once(tiny):
     folder = snapshot(experiment)
     made = folder.stat().st_ino
     assert snapshot(experiment) == folder and folder.stat().st_ino == made
-    for name in ("launch/snapshot.py", "analyze/published.json", "analyze/report.html.j2", "configs/digits.yaml"):
+    for name in ("launch/snapshot.py", "analyze/published.json", "analyze/page/page.html.j2", "configs/digits.yaml"):
         assert (folder / name).read_bytes() == (HERE / name).read_bytes()
     assert not list(folder.rglob("__pycache__"))
 
