@@ -8,7 +8,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import wandb
@@ -33,9 +33,8 @@ LONGEST_WAIT_S = 1800.0  # for another job that sends its points
 
 def publish(analysis: SeedAnalysis) -> None:
     """Logs the points of a seed's analysis in the order of steps, unless just these were logged before."""
-    with _alone(analysis):
-        pictures = functools.partial(_pictures_at, analysis)
-        _publish(_run_of(analysis), seed_points(analysis), pictures, lambda run: _conclude(analysis, run))
+    pictures = functools.partial(_pictures_at, analysis)
+    _publish(_run_of(analysis), lambda: seed_points(analysis), pictures, lambda run: _conclude(analysis, run))
 
 
 def publish_beginning(analysis: SeedAnalysis) -> None:
@@ -45,16 +44,13 @@ def publish_beginning(analysis: SeedAnalysis) -> None:
     """
     if resolved_mode(analysis.experiment) != "online":
         return
-    with _alone(analysis):
-        planned = checkpoint_steps(analysis.experiment.train.checkpoints, analysis.experiment.train.steps)
+    planned = checkpoint_steps(analysis.experiment.train.checkpoints, analysis.experiment.train.steps)
+
+    def points() -> list[Point]:
         together = zip(planned, seed_points(analysis), strict=False)
-        points = [point for _, point in itertools.takewhile(lambda pair: pair[0] == pair[1]["step"], together)]
-        _publish(_run_of(analysis), points, functools.partial(_pictures_at, analysis), lambda run: None)
+        return [point for _, point in itertools.takewhile(lambda pair: pair[0] == pair[1]["step"], together)]
 
-
-def _alone(analysis: SeedAnalysis) -> AbstractContextManager[None]:
-    """One process at a time writes the run of a seed's analysis."""
-    return lock.held(analysis.folder / "wandb.lock", lock.this_process("sending to W&B"), LONGEST_WAIT_S)
+    _publish(_run_of(analysis), points, functools.partial(_pictures_at, analysis), lambda run: None)
 
 
 def _pictures_at(analysis: SeedAnalysis, step: int) -> Point:
@@ -66,26 +62,52 @@ def publish_model(study: ModelStudy, analyses: Sequence[ModelAnalysis], made: Se
     by_steps = {one.last_step: one for one in analyses}
     _publish(
         RunOf(study, None, "model", experiment_folder(study), study.name),
-        [point for one in analyses for point in seed_points(one)],
+        lambda: [point for one in analyses for point in seed_points(one)],
         lambda step: _pictures(by_steps[step].tensors(step)),
         lambda run: run.summary.update({f"tables/{table.name}": _as_wandb(table, 0) for table in made}),
     )
 
 
 def _publish(
-    of: RunOf, points: Sequence[Point], pictures: Callable[[int], Point], conclude: Callable[[Any], None]
+    of: RunOf,
+    points: Callable[[], Sequence[Point]],
+    pictures: Callable[[int], Point],
+    conclude: Callable[[Any], None],
 ) -> None:
-    """Logs points in the order of steps, unless just these were logged before.
+    """Logs points in the order of steps, one process at a time, unless just these were logged before."""
+    if _is_news(of, _lines(points())):
+        with lock.held(of.folder / "wandb.lock", lock.this_process("sending to W&B"), LONGEST_WAIT_S):
+            lines = _lines(points())  # there may be more by now
+            if _is_news(of, lines):
+                _send(of, lines, pictures, conclude)
+
+
+def _lines(points: Sequence[Point]) -> list[str]:
+    return [json.dumps(point) for point in points]
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _marker(of: RunOf) -> Path:
+    """Says which points W&B has, and whether online."""
+    return of.folder / "wandb_published"
+
+
+def _is_news(of: RunOf, lines: Sequence[str]) -> bool:
+    mode, marker, digest = resolved_mode(of.experiment), _marker(of), _digest(lines)
+    published = marker.read_text(encoding="utf-8") if marker.exists() else ""
+    return bool(lines) and mode != "disabled" and published not in (f"{mode} {digest}", f"online {digest}")
+
+
+def _send(of: RunOf, lines: list[str], pictures: Callable[[int], Point], conclude: Callable[[Any], None]) -> None:
+    """Logs points, a line each.
 
     A run that lacks only the last ones goes on. One that shows other points than these is superseded: measures were
     changed, or compare with a checkpoint that is not the last any more, and W&B keeps what it was sent.
     """
-    mode, lines = resolved_mode(of.experiment), [json.dumps(point) for point in points]
-    said, marker = of.folder / "wandb.jsonl", of.folder / "wandb_published"
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    published = marker.read_text(encoding="utf-8") if marker.exists() else ""
-    if not lines or mode == "disabled" or published in (f"{mode} {digest}", f"online {digest}"):
-        return
+    said = of.folder / "wandb.jsonl"
     before = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
     if before != lines[: len(before)]:
         supersede(of)
@@ -98,7 +120,7 @@ def _publish(
     finally:
         tracked.leave()
     if not tracked.failure:
-        write_text(marker, f"{'online' if tracked.online else 'offline'} {digest}")
+        write_text(_marker(of), f"{'online' if tracked.online else 'offline'} {_digest(lines)}")
 
 
 def _run_of(analysis: SeedAnalysis) -> RunOf:
