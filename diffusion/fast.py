@@ -97,7 +97,7 @@ _SHARED: dict[tuple, Shared] = {}
 
 
 def _prepared(network: nn.Module, in_half: bool, compiled: bool, device: torch.device) -> Shared:
-    network = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     called = network
     if in_half and isinstance(network, UNet):
         network.halve_torso(torch.bfloat16)

@@ -7,12 +7,15 @@ A state dict of theirs loads here with strict keys, and ours loads there.
 
 import math
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.schema import Diffusion, Model
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
@@ -33,7 +36,7 @@ class GroupNorm(nn.GroupNorm):
         return super().forward(x.float()).to(x.dtype)
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
+def zeroed(layer: Layer) -> Layer:
     """The layer with all its parameters set to zero, so that a residual branch starts as nothing."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
