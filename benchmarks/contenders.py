@@ -1,11 +1,13 @@
 """Who is timed: our plain and fast ways, improved-diffusion's own code, and diffusers' network with its DDIMScheduler.
 
-All have the architecture of one experiment and sample without clipping subtleties: a call of the network a step.
+All have the architecture of one experiment, and call the network once a step.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import importlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -183,6 +185,7 @@ def our_training(experiment: Experiment, batch: int, precision: str, compiled: b
     )
     quiet = dataclasses.replace(experiment.wandb, mode="disabled")
     folder = tempfile.mkdtemp(prefix="noisemap-bench-")
+    atexit.register(shutil.rmtree, folder)
     mine = dataclasses.replace(experiment, train=options, wandb=quiet, runs=folder)
     AcceleratorState._reset_state()  # or the first precision of this process would stay
     trainer = OnRandomImages(mine, seed_folder(mine, 0), new_accelerator(precision), Requests())

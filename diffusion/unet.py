@@ -63,9 +63,11 @@ class Dropout(nn.Module):
         assert keys is not None, "training with dropout needs a key for every image"
         places = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device) * 0x1E3779B1 + self.layer * 0x3C6EF372
         mixed = keys[:, None] ^ places
-        mixed = (mixed ^ ((mixed >> 16) & 0xFFFF)) * -2048144789  # 0x85EBCA6B
-        mixed = (mixed ^ ((mixed >> 13) & 0x7FFFF)) * -1028477387  # 0xC2B2AE35
-        mixed = mixed ^ ((mixed >> 16) & 0xFFFF)
+        mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)
+        mixed *= -2048144789  # 0x85EBCA6B
+        mixed ^= (mixed >> 13).bitwise_and_(0x7FFFF)
+        mixed *= -1028477387  # 0xC2B2AE35
+        mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)
         kept = (mixed >= int(self.share * 2**32) - 2**31).view(x.shape)
         return x * kept / (1 - self.share)
 

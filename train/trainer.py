@@ -96,8 +96,7 @@ class Trainer:
         diffusion = experiment.diffusion
         self.objective = Objective(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
         self.timesteps = TIMESTEPS[self.options.timestep_sampler](diffusion.steps)
-        self.network = self._new_network().to(self.device)
-        self.network.to(memory_format=self._memory_format())  # type: ignore[call-overload]
+        self.network = self._new_network().to(self.device, memory_format=self._memory_format())  # type: ignore[call-overload]
         if self.options.compile:
             check_compiler(self.device.type)
             self.network.compile(dynamic=False)

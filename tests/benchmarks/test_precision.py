@@ -1,0 +1,21 @@
+"""What another precision changes is judged by what it may."""
+
+import pytest
+
+from benchmarks.precision import table
+
+
+@pytest.mark.parametrize(
+    ("quantity", "plain", "other", "judged"),
+    [
+        ("distances/noise_latent_mean", 10.0, 10.04, "yes"),
+        ("distances/noise_latent_mean", 10.0, 10.06, "NO"),
+        ("distances/noise_latent_std", 10.0, 20.0, ""),
+        ("noise_mapping/image_to_noise_mean", 0.9, 0.902, "yes"),
+        ("noise_mapping/image_to_noise_mean", 0.9, 0.904, "NO"),
+        ("correlation/noise_mean", 0.1, 0.2, ""),
+    ],
+)
+def test_what_has_a_bound_is_judged(quantity, plain, other, judged):
+    (*_, row) = table({quantity: plain}, {quantity: other}, "bf16")
+    assert row.endswith(f"| {judged} |")
