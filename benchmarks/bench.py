@@ -40,8 +40,9 @@ def main() -> None:
         for model in arguments.models if section in ("sampling", "training") else arguments.models[:1]:
             print(f"{section} of {model} …", flush=True)
             found |= BENCHES[section](model, arguments.rounds, device, theirs)
-    found["peak of this process [GiB]"] = timing.peak_gib()
-    write(found, arguments.out, device)
+            found["peak of this process [GiB]"] = timing.peak_gib()
+            write(found, arguments.out, device)
+    print(f"\n{markdown(found)}\n→ {arguments.out}/bench_{device.type}.json, .md")
 
 
 def sampling(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
@@ -119,7 +120,6 @@ def write(found: dict[str, Any], folder: Path, device: torch.device) -> None:
     (folder / f"{name}.md").write_text(markdown(found))
     if "growth" in found:
         plot(found["growth"], folder / f"{name}_growth.png")
-    print(f"\n{markdown(found)}\n→ {folder / name}.json, .md")
 
 
 def markdown(found: dict[str, Any]) -> str:
