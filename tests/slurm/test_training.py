@@ -137,7 +137,8 @@ def test_it_goes_on_and_ends_with_the_same_weights(how, interrupted, straight, w
     wait_until(lambda: training.state == "ended")
     assert training.restarts == 1
     assert_same(training, straight(STEPS), STEPS)
-    assert training.folder.log.read_bytes() == straight(STEPS).log.read_bytes()
+    logged = training.folder.log.read_bytes()  # the other one may have gone on, for what a time limit allowed
+    assert last_step(training.folder.log) == STEPS and straight(STEPS).log.read_bytes().startswith(logged)
 
 
 def assert_same(training: Training, other, upto: int) -> None:
