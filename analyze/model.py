@@ -30,7 +30,6 @@ from records.progress import progress
 from records.provenance import versions
 
 PAPER_SWEEP = (10, 50, 100, 500, 1000, 4000)
-OF_OTHERS = ("training_images",)  # what a model that others trained comes without
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ class ModelAnalysis(Analysis):
         return self._tensors
 
     def measured(self, step: int) -> list[Measure]:
-        """What says something of a single model."""
-        return [one for one in super().measured(step) if not one.needs_last and not {*OF_OTHERS} & {*one.inputs}]
+        """What says something of a single model, which comes without its training images."""
+        return [one for one in super().measured(step) if not one.needs_last and "training_images" not in one.inputs]
 
     def evaluations(self) -> int:
         """How many images the network has still to be asked about, each as often as there are DDIM steps."""
@@ -78,10 +77,9 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
     """
     source = open_source(study)
     print("\n  ".join([study.source, *source.about]), flush=True)
-    denoiser = source.opener(torch.device("cpu"))
-    swept = sweep(study, denoiser)
+    swept = sweep(study, source.denoiser)
     opener = _opener(study, source, lambda images: bar.update(images))
-    analyses = [_analysis(study, opener, denoiser, steps) for steps in swept]
+    analyses = [_analysis(study, opener, source.denoiser, steps) for steps in swept]
     with alone(study):
         claim(study, source)
         todo = [one for one in analyses if one.missing()]
@@ -95,7 +93,7 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
 def described(study: ModelStudy) -> str:
     """What the model of a study is, and with which T it would be analysed. Raises UserError as `analyse` does."""
     source = open_source(study)
-    swept = sweep(study, source.opener(torch.device("cpu")))
+    swept = sweep(study, source.denoiser)
     return "\n  ".join([study.source, *source.about, f"T = {', '.join(f'{steps:,}' for steps in swept)} DDIM steps"])
 
 

@@ -21,15 +21,23 @@ def open_checkpoint(checkpoint: Checkpoint, weights: str, device: torch.device) 
 
     Raises DamagedCheckpoint where the weights cannot be read and UserError where they are not this network's.
     """
-    network = UNet.of(checkpoint.model, checkpoint.diffusion)
-    load_strictly(network, checkpoint.weights(weights), checkpoint.path / weights)
-    network.requires_grad_(False).eval().to(device)
-    return as_denoiser(network, checkpoint.model, checkpoint.diffusion, device)
+    source = checkpoint.path / weights
+    return open_weights(checkpoint.weights(weights), source, checkpoint.model, checkpoint.diffusion, device)
 
 
 def open_checkpoint_folder(path: Path, weights: str, device: torch.device) -> Denoiser:
     """As `open_checkpoint`, of the checkpoint in a folder."""
     return open_checkpoint(checkpoint.read(path), weights, device)
+
+
+def open_weights(
+    weights: dict[str, Tensor], source: Path, model: Model, diffusion: Diffusion, device: torch.device
+) -> Denoiser:
+    """The denoiser of weights that were read from `source`. Raises UserError where they are not this network's."""
+    network = UNet.of(model, diffusion)
+    load_strictly(network, weights, source)
+    network.requires_grad_(False).eval().to(device)
+    return as_denoiser(network, model, diffusion, device)
 
 
 def as_denoiser(

@@ -16,10 +16,10 @@ from configs.checks import impossible_model
 from configs.errors import UserError
 from configs.schema import Diffusion, Model, OpenAI
 from diffusion.denoiser import Denoiser
-from diffusion.open import as_denoiser
+from diffusion.open import open_weights
 from diffusion.openai_presets import CHANNEL_MULT, PRESETS, Preset, filled
 from diffusion.unet import UNet
-from records.state_dict import check_fit, load_strictly, read_state_dict
+from records.state_dict import check_fit, read_state_dict
 
 # Defaults of improved-diffusion's scripts. The image size is the one that they derive these channel_mult from.
 ASSUMED: dict[str, Any] = {
@@ -56,10 +56,7 @@ def open_openai(path: Path, given: OpenAI, device: torch.device) -> tuple[Denois
     """The denoiser in a file, ready on a device, and how it is known. Raises UserError where there is none in it."""
     weights = read_state_dict(path)
     described = describe(weights, path, given)
-    network = UNet.of(described.model, described.diffusion)
-    load_strictly(network, weights, path)
-    network.requires_grad_(False).eval().to(device)
-    return as_denoiser(network, described.model, described.diffusion, device), described
+    return open_weights(weights, path, described.model, described.diffusion, device), described
 
 
 def describe(weights: dict[str, Tensor], path: Path, given: OpenAI) -> Described:

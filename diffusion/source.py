@@ -19,7 +19,8 @@ from diffusion.openai_presets import PRESETS
 from diffusion.pipelines import downloaded as pipeline_downloaded
 from diffusion.pipelines import is_pipeline, open_pipeline
 from records import checkpoint
-from records.download import digest_of, downloaded
+from records.download import downloaded
+from records.durable import digest_of
 
 WEIGHTS = (".pt", ".pth", ".safetensors")
 
@@ -28,11 +29,13 @@ WEIGHTS = (".pt", ".pth", ".safetensors")
 class Source:
     """A model on this machine.
 
-    `about` says what it is, a line each; `digest` differs whenever its numbers would; `opener` opens it on a device.
+    `about` says what it is, a line each; `digest` differs whenever its numbers would; `denoiser` is it on the CPU, to
+    be looked at, and `opener` opens it on a device.
     """
 
     about: list[str]
     digest: str
+    denoiser: Denoiser
     opener: Callable[[torch.device], Denoiser]
 
 
@@ -70,18 +73,19 @@ def _checkpoint(path: Path, weights: str) -> Source:
     def opener(device: torch.device) -> Denoiser:
         return open_checkpoint_folder(path, weights, device)
 
-    about += summary(opener(torch.device("cpu")))
-    return Source(about, opened.digests[weights], opener)
+    denoiser = opener(torch.device("cpu"))
+    return Source([*about, *summary(denoiser)], opened.digests[weights], denoiser, opener)
 
 
 def _pipeline(path: Path, latent_scale: float | None) -> Source:
     def opener(device: torch.device) -> Denoiser:
         return open_pipeline(path, latent_scale, device)
 
-    about = ["pipeline of diffusers", *summary(opener(torch.device("cpu")))]
+    denoiser = opener(torch.device("cpu"))
+    about = ["pipeline of diffusers", *summary(denoiser)]
     files = sorted(file for file in path.rglob("*") if file.suffix in (*WEIGHTS, ".bin", ".json"))
     told = "".join(f"{file.relative_to(path)} {digest_of(file, 'sha256')}\n" for file in files)
-    return Source(about, hashlib.sha256(told.encode()).hexdigest(), opener)
+    return Source(about, hashlib.sha256(told.encode()).hexdigest(), denoiser, opener)
 
 
 def _openai(path: Path, study: ModelStudy) -> Source:
@@ -90,7 +94,7 @@ def _openai(path: Path, study: ModelStudy) -> Source:
 
     denoiser, described = open_openai(path, study.openai, torch.device("cpu"))
     about = ["OpenAI's U-Net", *summary(denoiser), *described.lines]
-    return Source(about, digest_of(path, "sha256"), opener)
+    return Source(about, digest_of(path, "sha256"), denoiser, opener)
 
 
 def summary(denoiser: Denoiser) -> list[str]:

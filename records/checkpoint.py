@@ -4,7 +4,6 @@ checkpoints/000002500/  model.safetensors  ema_0.9999.safetensors  checkpoint.js
 """
 
 import dataclasses
-import hashlib
 import json
 import struct
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from configs.errors import UserError, first_line
 from configs.schema import Diffusion, Model
-from records.durable import new_folder, write_json
+from records.durable import digest_of, new_folder, write_json
 from records.provenance import versions
 
 Weights = dict[str, Tensor]
@@ -46,7 +45,7 @@ class Checkpoint:
         if name not in self.digests:
             raise UserError(f'{self.path}: holds no weights "{name}", only {", ".join(self.digests)}')
         try:
-            if digest(file) != self.digests[name]:
+            if digest_of(file) != self.digests[name]:
                 raise DamagedCheckpoint(f"{file} is damaged: its digest is not the one in checkpoint.json")
             return load_file(file)
         except (OSError, SafetensorError, struct.error) as error:
@@ -65,7 +64,7 @@ def write(path: Path, step: int, seed: int, model: Model, diffusion: Diffusion, 
             "seed": seed,
             "model": dataclasses.asdict(model),
             "diffusion": dataclasses.asdict(diffusion),
-            "digests": {name: digest(folder / f"{name}.safetensors") for name in weights},
+            "digests": {name: digest_of(folder / f"{name}.safetensors") for name in weights},
             "versions": versions(),
         }
         write_json(folder / "checkpoint.json", about)
@@ -95,8 +94,3 @@ def _typed(kind: type, values: dict) -> Any:
     if absent := needed - values.keys():  # a default would quietly make another network
         raise KeyError(f"{kind.__name__} lacks {', '.join(sorted(absent))}")
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
-
-
-def digest(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

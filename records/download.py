@@ -1,12 +1,11 @@
 """Files from the network, whole and with the digest that is expected of them."""
 
-import hashlib
 import logging
 import shutil
 from pathlib import Path
 
 from configs.errors import UserError
-from records.durable import PARTIAL, new_file
+from records.durable import PARTIAL, digest_of, new_file
 from records.progress import progress
 
 
@@ -35,11 +34,6 @@ def has_digest(path: Path, digest: str | None) -> bool:
         return True
     algorithm, _, expected = digest.partition(":")
     return digest_of(path, algorithm) == expected
-
-
-def digest_of(path: Path, algorithm: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def clear_leftovers(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files and folders that are either complete or not there, whenever the process or the machine dies."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -60,6 +61,12 @@ def clear_partial(folder: Path) -> None:
     """Removes what processes that died were writing directly below `folder`."""
     for path in folder.glob(f"{PARTIAL}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """The digest of a file, which tells whether it is the one that was written."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import Data, Model
-from records.download import clear_leftovers, digest_of
-from records.durable import new_folder, write_json
+from records.download import clear_leftovers
+from records.durable import digest_of, new_folder, write_json
 from records.layout import data_folder
 from records.lock import Busy, held, this_process
 from records.progress import progress
