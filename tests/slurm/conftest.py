@@ -47,7 +47,8 @@ def started(*how: str) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         try:
-            subprocess.run([HERE / "start.sh", folder, str(three_free_ports()), *how], check=True)
+            said = subprocess.run([HERE / "start.sh", folder, str(three_free_ports()), *how], stderr=subprocess.PIPE)
+            assert said.returncode == 0, said.stderr.decode(errors="replace")
             yield folder
         finally:
             subprocess.run([HERE / "stop.sh", folder], check=True)

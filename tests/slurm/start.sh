@@ -5,10 +5,11 @@ set -euo pipefail
 folder=$1 port=$2 accounting=${3:-}
 here=$(cd "$(dirname "$0")" && pwd)
 export PATH=$PATH:/usr/sbin SLURM_CONF=$folder/slurm.conf
+trap '[ $? -eq 0 ] || tail -n 40 "$folder"/*.log >&2' EXIT
 
-until_true() {
-  for _ in $(seq 200); do eval "$1" > /dev/null 2>&1 && return; sleep 0.1; done
-  echo "error: in 20 s it did not come true that  $1  (logs: $folder/*.log)" >&2
+until_true() { # fresh accounts write 60 tables to the disk, which has other things to do on a machine that was just set up
+  for _ in $(seq 1200); do eval "$1" > /dev/null 2>&1 && return; sleep 0.1; done
+  echo "error: in two minutes it did not come true that  $1" >&2
   exit 1
 }
 
@@ -40,6 +41,7 @@ if [ -n "$accounting" ]; then
     --auth-root-authentication-method=socket > "$folder/mariadb-install.log" 2>&1
   setsid mariadbd --no-defaults --user=mysql --datadir="$folder/accounts" --socket="$folder/mariadb/socket" \
     --pid-file="$folder/mariadb/mariadbd.pid" --skip-networking --innodb-lock-wait-timeout=900 \
+    --innodb-buffer-pool-size=64M --innodb-use-native-aio=0 --innodb-flush-log-at-trx-commit=0 \
     > "$folder/mariadb.log" 2>&1 < /dev/null &
   until_true "mariadb-admin --no-defaults -S $folder/mariadb/socket ping"
   (umask 077; fill slurmdbd.conf > "$folder/slurmdbd.conf")

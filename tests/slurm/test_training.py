@@ -80,12 +80,17 @@ def submitted(tmp_path_factory, asked, loaded):
 def interrupted(submitted, wait_until, process_of) -> Iterator[dict[str, Training]]:
     """A training for each way of interrupting it, after that was done to it; all of them at the same time."""
     trainings = {name: submitted(name, *overrides) for name, overrides in WAYS.items()}
-    for name, training in trainings.items():
-        if name != "time-out":
-            at = random.randint(20, STEPS // 2)
-            wait_until(lambda training=training, at=at: training.step >= at)
-            print(f"{name}: at step {training.step}")
-            interrupt(name, training, process_of)
+    waiting = {name: random.randint(20, STEPS // 2) for name in WAYS if name != "time-out"}
+
+    def all_interrupted() -> bool:
+        """Whichever has come far enough is, before it can have come to its end."""
+        for name in [name for name, at in waiting.items() if trainings[name].step >= at]:
+            print(f"{name}: at step {trainings[name].step}")
+            interrupt(name, trainings[name], process_of)
+            del waiting[name]
+        return not waiting
+
+    wait_until(all_interrupted, pause_s=0.1)
     for training in trainings.values():
         wait_until(lambda training=training: training.restarts)
     yield trainings
