@@ -37,6 +37,7 @@ until_true "munge -S $folder/munge.sock -n"
 
 if [ -n "$accounting" ]; then
   install -d -o mysql "$folder/accounts" "$folder/mariadb"
+  export TMPDIR=$folder/mariadb # a starting MariaDB removes what another one, in the same folder, has begun
   mariadb-install-db --no-defaults --user=mysql --datadir="$folder/accounts" --skip-test-db \
     --auth-root-authentication-method=socket > "$folder/mariadb-install.log" 2>&1
   setsid mariadbd --no-defaults --user=mysql --datadir="$folder/accounts" --socket="$folder/mariadb/socket" \
