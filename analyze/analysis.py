@@ -8,26 +8,31 @@ import dataclasses
 import functools
 import hashlib
 import json
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from omegaconf import OmegaConf
+from torch import Tensor
 
+from analyze.beside import Beside
 from analyze.measures import MEASURES, Measure
 from analyze.measures.unavailable import Unavailable
 from analyze.tensors import ONLY_LAST, Tensors, devices
 from configs.checks import checkpoint_steps
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Analyze, Experiment
 from diffusion.denoiser import Denoiser
-from diffusion.fast import check_compiler, fast
+from diffusion.fast import allow_tf32, check_compiler, fast
 from diffusion.open import open_checkpoint_folder
 from records.durable import write_json, write_text
 from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
 from records.provenance import versions
+
+T = TypeVar("T")
 
 # Options of `analyze` that no generation depends on.
 NOT_IN_GENERATIONS = ("batch_size", "compile", "pictures", "published", "measures")
@@ -79,31 +84,58 @@ class Analysis:
         """The checkpoints whose measures are not all there, the last one first since the others need it."""
         return [step for step in reversed(self.steps) if self._stale_measures(step)]
 
-    def analyse(self, steps: Iterable[int]) -> None:
+    def analyse(self, steps: Iterable[int], after_each: Callable[[], object] = lambda: None) -> None:
         """Generates and measures what is missing of some checkpoints; one that fails is noted and the others go on.
 
-        Raises UserError where networks should be compiled but cannot be.
+        On GPUs a checkpoint is measured while the next one is opened and generated. Raises UserError where networks
+        should be compiled but cannot be.
         """
         if self.options.compile:
             check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))
-        for step in steps:
-            try:
-                self._analyse(step)
-                self.failure_file(step).unlink(missing_ok=True)
-            except UserError as error:
-                write_json(self.failure_file(step), {"step": step, "why": str(error)})
+        with Beside(devices()[0].type == "cuda" and self.options.precision != "tf32") as beside:
+            for step in steps:
+                if (generated := self._attempt(self._generated, step)) is not None:
+                    beside(self._finish, step, generated, after_each)
+                else:
+                    after_each()
 
-    def _analyse(self, step: int) -> None:
-        stale = self._stale_measures(step)
-        if not stale:
-            return
-        here, needed = self.tensors(step), {name for measure in stale for name in measure.inputs}
+    def _attempt(self, work: Callable[..., T], step: int, *arguments: Any) -> T | None:
+        """What some work on a checkpoint returns; None, with a note why, where it fails: the others may be sound."""
+        try:
+            return work(step, *arguments)
+        except UserError as error:
+            why = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            why = f"{type(error).__name__}: {first_line(error)}"
+        write_json(self.failure_file(step), {"step": step, "why": why})
+        return None
+
+    def _finish(self, step: int, generated: dict[str, Tensor], after: Callable[[], object]) -> None:
+        self._attempt(self._measure, step, generated)
+        after()
+
+    def _generated(self, step: int) -> dict[str, Tensor]:
+        """The tensors that the stale measures of a checkpoint ask for, by name."""
+        needed = {name for measure in self._stale_measures(step) for name in measure.inputs}
+        here = self.tensors(step)
         if "last_samples" in needed:
             self._check_last(here)
-        tensors = {name: here[name] for name in sorted(needed)}
-        results = self.results(step) | {measure.name: self._measured(measure, tensors) for measure in stale}
-        write_json(self.results_file(step), {"step": step, "measures": results, "versions": versions()})
+        return {name: here[name] for name in sorted(needed)}
+
+    def _measure(self, step: int, generated: dict[str, Tensor]) -> None:
+        """Makes the stale measures of a checkpoint, on the device that it was generated on."""
+        allow_tf32(False)  # a switch of the process: in TF32, nothing is generated beside this
+        if stale := self._stale_measures(step):
+            tensors = {name: self._in_place(name, tensor) for name, tensor in generated.items()}
+            results = self.results(step) | {measure.name: self._measured(measure, tensors) for measure in stale}
+            write_json(self.results_file(step), {"step": step, "measures": results, "versions": versions()})
+        self.failure_file(step).unlink(missing_ok=True)
+
+    def _in_place(self, name: str, tensor: Tensor) -> Tensor:
+        """A tensor where it is measured; training images are brought there a batch at a time by what needs them."""
+        return tensor if name == "training_images" else tensor.to(devices()[0])
 
     def _check_last(self, here: Tensors) -> None:
         """Makes the last checkpoint's images first, so that nothing is made in vain where they cannot be had."""
@@ -113,7 +145,7 @@ class Analysis:
             about = "" if here.last is None else "the last checkpoint, which it is compared with, fails: "
             raise UserError(f"{about}{error}") from None
 
-    def _measured(self, measure: Measure, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    def _measured(self, measure: Measure, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """A measure's values with what they depend on, or the reason why it cannot be computed here."""
         try:
             found: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from analyze.batch_size import images_at_once
 from configs.errors import UserError
 from configs.schema import Analyze
 from diffusion import ddim
@@ -77,16 +78,17 @@ def _in_batches(
     free: queue.SimpleQueue[Denoiser] = queue.SimpleQueue()
     for denoiser in denoisers:
         free.put(denoiser)
+    size = options.batch_size or images_at_once(denoisers[0], len(inputs), len(denoisers))
 
     def made(start: int) -> Tensor:
         denoiser = free.get()
         try:
-            batch = inputs[start : start + options.batch_size].to(denoiser.device)
+            batch = inputs[start : start + size].to(denoiser.device)
             return run(denoiser, batch, denoiser.labels(start, len(batch), options.labels)).float().cpu()
         finally:
             free.put(denoiser)
 
-    outputs = torch.cat(_all(made, range(0, len(inputs), options.batch_size), len(denoisers)))
+    outputs = torch.cat(_all(made, range(0, len(inputs), size), len(denoisers)))
     if not outputs.isfinite().all():
         raise UserError("the model puts out numbers that are not finite")
     return outputs

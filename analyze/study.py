@@ -22,11 +22,10 @@ def analyse(experiment: Experiment) -> None:
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     if not any(analysis.steps for analysis in analyses):
         raise UserError(f"{experiment_folder(experiment)} holds no checkpoints yet; train first: python -m train …")
-    todo = [(analysis, step) for analysis in analyses for step in analysis.missing()]
-    with progress("analysing", len(todo), "checkpoint", shown=bool(todo)) as bar:
-        for analysis, step in todo:
-            analysis.analyse([step])
-            bar.update()
+    todo = {analysis: analysis.missing() for analysis in analyses if analysis.missing()}
+    with progress("analysing", sum(map(len, todo.values())), "checkpoint", shown=bool(todo)) as bar:
+        for analysis, steps in todo.items():
+            analysis.analyse(steps, bar.update)
 
 
 def collect(experiment: Experiment, failed: UserError | None = None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from torch import Tensor
 
 from benchmarks import contenders, jobs, measures, timing
 from configs.load import load
@@ -40,7 +41,6 @@ def main() -> None:
         for model in arguments.models if section in ("sampling", "training") else arguments.models[:1]:
             print(f"{section} of {model} …", flush=True)
             found |= BENCHES[section](model, arguments.rounds, device, theirs)
-            found["peak of this process [GiB]"] = timing.peak_gib()
             write(found, arguments.out, device)
     print(f"\n{markdown(found)}\n→ {arguments.out}/bench_{device.type}.json, .md")
 
@@ -67,7 +67,7 @@ def training(model: str, rounds: int, device: torch.device, theirs: Any) -> dict
 
 def of_measures(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
     taken = {name: measures.measure_apart(name, measures.SIDES[0]) for name in measures.MEASURED}
-    return {"measures": taken, "all measures [s]": sum(one["seconds"] for one in taken.values())}
+    return {"measures": taken, "all measures [s]": sum(one["time [s]"] for one in taken.values())}
 
 
 def loading(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
@@ -98,8 +98,8 @@ def _experiment(model: str):
 
 
 def _rows(timed: dict[str, timing.Timed], products: dict[str, float], flop: float, images: float) -> dict[str, dict]:
-    """images/s, how many times the first one's that is, FLOP/s, and their share of a matrix product's."""
-    first = next(iter(timed.values()))
+    """images/s, how many times the first one's that is, FLOP/s and their share of a matrix product's, and so on."""
+    first, exact = next(iter(timed.values())), timed["ours fp32"].result
     rows = {}
     for name, one in timed.items():
         rows[name] = {
@@ -109,9 +109,17 @@ def _rows(timed: dict[str, timing.Timed], products: dict[str, float], flop: floa
             "TFLOP/s": flop / one.seconds / 1e12,
             "share of a matrix product": flop / one.busy_s / products["bf16" if "bf16" in name else "fp32"],
             "first call [s]": one.first_s,
-            **({"peak [GB]": one.peak_gb} if one.peak_gb else {}),
+            "memory of a call [GiB]": one.extra_gib,
+            "off ours fp32": None if name in contenders.OTHER_WEIGHTS else _error(one.result, exact),
         }
     return rows | {"matrix product": {f"{name} TFLOP per busy second": rate / 1e12 for name, rate in products.items()}}
+
+
+def _error(found: Tensor | None, exact: Tensor | None) -> float | None:
+    """‖found − exact‖ / ‖exact‖ of what two variants returned in the same call; None where they return nothing."""
+    if found is None or exact is None:
+        return None
+    return ((found.double() - exact.double()).norm() / exact.double().norm()).item()
 
 
 def write(found: dict[str, Any], folder: Path, device: torch.device) -> None:
@@ -137,7 +145,7 @@ def markdown(found: dict[str, Any]) -> str:
         elif isinstance(rows, float):
             lines += ["", f"{title}: {rows:.3g}"]
     if "growth" in found:
-        lines += ["", "## How generating grows: busy seconds (peak of the process so far, GiB)", ""]
+        lines += ["", "## How generating grows: busy seconds (peak of the process meanwhile, GiB)", ""]
         for name, points in found["growth"].items():
             shown = "; ".join(f"{x}: {seconds:.2f} ({peak:.2f})" for x, (seconds, peak) in points.items())
             lines.append(f"* {name}: {shown}")
@@ -152,7 +160,7 @@ def _table(rows: dict[str, Any]) -> list[str]:
     columns = list(next(iter(named.values())))
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
     lines += [
-        f"| {name} | " + " | ".join(f"{row[column]:.3g}" for column in columns) + " |" for name, row in named.items()
+        f"| {name} | " + " | ".join(_shown(row[column]) for column in columns) + " |" for name, row in named.items()
     ]
     if product:
         lines += [
@@ -160,6 +168,10 @@ def _table(rows: dict[str, Any]) -> list[str]:
             "Matrix products in the same rounds: " + ", ".join(f"{k} {v:.3g}" for k, v in product.items()) + ".",
         ]
     return lines
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
 
 
 def plot(growths: dict[str, dict[int, tuple[float, float]]], path: Path) -> None:

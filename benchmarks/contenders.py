@@ -31,7 +31,9 @@ from train.signals import Requests
 from train.trainer import Trainer, new_accelerator
 
 CALLS = 2  # of the network in a timed walk: the steps of DDIM are all alike
-Runs = dict[str, Callable[[], object]]
+OTHER_WEIGHTS = ("diffusers fp32",)  # its keys are others: what it puts out cannot be compared
+Run = Callable[[], Tensor | None]
+Runs = dict[str, Run]
 
 # Precision, and whether it is compiled. TF32 is nothing on a CPU.
 OURS = {"ours fp32": ("fp32", False), "ours tf32": ("tf32", False)}
@@ -69,10 +71,10 @@ def walks(experiment: Experiment, batch: int, device: torch.device, theirs: Any)
     return sampling, inversion
 
 
-def in_precision(precision: str, run: Callable[[], object]) -> Callable[[], object]:
+def in_precision(precision: str, run: Run) -> Run:
     """TF32 is a switch of the process: it is set before each run, where it makes a difference at all."""
 
-    def switched() -> object:
+    def switched() -> Tensor | None:
         allow_tf32(precision == "tf32")
         return run()
 
@@ -110,7 +112,7 @@ def their_model(theirs: Any, experiment: Experiment, network: UNet, respacing: s
     return made.to(next(network.parameters()).device), process
 
 
-def their_walks(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) -> tuple[Callable, Callable]:
+def their_walks(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) -> tuple[Run, Run]:
     model, process = their_model(theirs, experiment, network, f"ddim{CALLS}")
     model.eval()
 
@@ -125,7 +127,7 @@ def their_walks(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) -
     return lambda: process.ddim_sample_loop(model, tuple(x.shape), noise=x), invert
 
 
-def diffusers_walks(experiment: Experiment, x: Tensor) -> tuple[Callable, Callable]:
+def diffusers_walks(experiment: Experiment, x: Tensor) -> tuple[Run, Run]:
     """Its UNet2DModel of the same widths, blocks and attention, and its schedulers."""
     import diffusers
 
@@ -179,7 +181,7 @@ def training_steps(experiment: Experiment, batch: int, device: torch.device, the
     return runs
 
 
-def our_training(experiment: Experiment, batch: int, precision: str, compiled: bool) -> Callable[[], object]:
+def our_training(experiment: Experiment, batch: int, precision: str, compiled: bool) -> Run:
     options = dataclasses.replace(
         experiment.train, batch_size=batch, precision=precision, compile=compiled, steps=10_000
     )
@@ -196,7 +198,7 @@ def our_training(experiment: Experiment, batch: int, precision: str, compiled: b
     return step
 
 
-def their_training(theirs: Any, experiment: Experiment, batch: int, device: torch.device) -> Callable[[], object]:
+def their_training(theirs: Any, experiment: Experiment, batch: int, device: torch.device) -> Run:
     """Its losses, optimiser and average as its training loop puts them together, without its logs."""
     update_ema = importlib.import_module("improved_diffusion.nn").update_ema
     model, process = their_model(theirs, experiment, network_of(experiment, device), "")

@@ -13,7 +13,7 @@ import torch
 
 from analyze.generate import sample
 from benchmarks.contenders import OnRandomImages, network_of
-from benchmarks.timing import peak_gib
+from benchmarks.memory import forget_peak, peak_gib
 from configs.schema import Experiment
 from diffusion.denoiser import Denoiser
 from diffusion.fast import fast
@@ -61,7 +61,7 @@ def loader(experiment: Experiment, batch: int, device: torch.device, batches: in
 
 
 def growth(experiment: Experiment, device: torch.device, images: int = 32) -> dict[str, dict[int, tuple[float, float]]]:
-    """Busy seconds of generating with growing N, T and numbers of checkpoints, and the process's peak [GiB] by then.
+    """Busy seconds of generating with growing N, T and numbers of checkpoints, and the process's peak [GiB] meanwhile.
 
     Of a network like the experiment's but 32 channels wide.
     """
@@ -91,6 +91,7 @@ def growth(experiment: Experiment, device: torch.device, images: int = 32) -> di
 
 
 def _seen(run: Callable[[], object]) -> tuple[float, float]:
+    forget_peak()
     return _busy(run), peak_gib()
 
 

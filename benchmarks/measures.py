@@ -6,7 +6,6 @@ the row "inputs alone".
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from analyze.measures.reconstruction import reconstruction
 from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
 from analyze.measures.triangle import triangle
+from benchmarks.memory import peak_gib
 
 IMAGES = 2048
 SIDES = (32, 64)  # D = 3,072 and 12,288
@@ -100,7 +100,7 @@ def measure(name: str, side: int) -> dict[str, float]:
     start = time.monotonic()
     MEASURED[name](tensors)
     seconds = time.monotonic() - start
-    return {"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    return {"time [s]": seconds, "peak [GiB]": peak_gib()}
 
 
 def measure_apart(name: str, side: int) -> dict[str, float]:
@@ -126,7 +126,8 @@ def main() -> None:
     for name in arguments.names or MEASURED:
         found = [measure_apart(name, side) for side in SIDES]
         print(
-            f"| {name} | " + " | ".join(f"{one['seconds']:.2f} | {one['gib']:.2f}" for one in found) + " |", flush=True
+            f"| {name} | " + " | ".join(f"{one['seconds']:.2f} | {one['peak [GiB]']:.2f}" for one in found) + " |",
+            flush=True,
         )
 
 

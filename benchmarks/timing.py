@@ -3,7 +3,6 @@
 import datetime
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -11,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from benchmarks.memory import extra_gib
 from records.provenance import versions
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -20,43 +21,40 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass
 class Timed:
-    """What a variant took: its first call, in which it is compiled, and medians of the others.
+    """What a variant took and returned: its first call, in which it is compiled, and medians of the others.
 
     `busy_s` is what processors worked for this process on a CPU, which other processes do not blur, and the same as
-    `seconds` on a GPU, where `peak_gb` is the memory that the calls took at most.
+    `seconds` on a GPU; `extra_gib` the memory that the second call took beside what was there before it.
     """
 
     first_s: float
     seconds: float
     busy_s: float
-    peak_gb: float | None
+    extra_gib: float
+    result: Tensor | None
 
 
 def side_by_side(
-    variants: dict[str, Callable[[], object]], rounds: int, device: torch.device
+    variants: dict[str, Callable[[], Tensor | None]], rounds: int, device: torch.device
 ) -> tuple[dict[str, Timed], dict[str, float]]:
     """The times of variants that take turns, and the FLOP per busy second of matrix products in the same rounds."""
-    first = {}
+    first, extra, result = {}, {}, {}
     for name, run in variants.items():
         first[name] = _taken(run, device)[0]
+        result[name], extra[name] = extra_gib(run, device)
         print(f"  {name}: first call {first[name]:.1f} s", flush=True)
     products = {name: _matrix_product(name, device) for name in TYPES}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in (*variants, *products)}
-    peaks: dict[str, float] = {}
     for _ in range(rounds):
         for name, run in (variants | products).items():
             taken[name].append(_taken(run, device))
-            if device.type == "cuda":
-                peaks[name] = torch.cuda.max_memory_allocated(device) / 1e9
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in taken.items()}
-    timed = {name: Timed(first[name], *medians[name], peaks.get(name)) for name in variants}
+    timed = {name: Timed(first[name], *medians[name], extra[name], result[name]) for name in variants}
     return timed, {name: 2 * MATRIX_SIDE[device.type] ** 3 / medians[name][1] for name in products}
 
 
 def _taken(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
     """Seconds of a call, and those that were worked for it."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     start_s, worked_s = time.perf_counter(), time.process_time()
     run()
     if device.type == "cuda":
@@ -84,11 +82,6 @@ def machine() -> dict[str, object]:
         "load_before": round(os.getloadavg()[0], 1),
         "versions": versions(),
     }
-
-
-def peak_gib() -> float:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _processor() -> str:

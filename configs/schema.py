@@ -216,7 +216,11 @@ class Analyze:
         "ema_0.9999", 'which weights: "ema_<rate>" with a rate of train.ema_rates, or "model" for the raw ones'
     )
     noise_seed: int = option(0, "seed of the fixed noise x_T", at_least=0)
-    batch_size: int = option(256, "images generated at once; numbers do not depend on it beyond rounding", at_least=1)
+    batch_size: Optional[int] = option(
+        None,
+        "images generated at once; null: as many as fit; numbers do not depend on it beyond rounding",
+        at_least=1,
+    )
     precision: Literal["fp32", "tf32", "bf16"] = option("fp32", "arithmetic of the network while it generates")
     compile: bool = option(
         False, "compile the network once a job: minutes that pay where much is generated; needs a C++ compiler"

@@ -5,15 +5,14 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from configs.errors import UserError, first_line
+from configs.errors import UserError
 from configs.schema import Experiment
 from records import lock
-from records.durable import write_json, write_text
+from records.durable import write_text
 from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -97,13 +96,7 @@ class Analyse(Work):
         missing = set(analysis.missing())
         todo = [step for step in self.steps if step in missing]
         started_s = time.monotonic()
-        for step in todo:
-            try:
-                analysis.analyse([step])
-            except Exception as error:  # whatever it is, the other checkpoints may be sound
-                traceback.print_exc()
-                why = f"{type(error).__name__}: {first_line(error)}"
-                write_json(analysis.failure_file(step), {"step": step, "why": why})
+        analysis.analyse(todo)
         publish_beginning(analysis)
         if todo and not analysis.failures().keys() & set(todo):
             minutes = (time.monotonic() - started_s) / 60 / len(todo)

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from analyze.analysis import SeedAnalysis, fingerprint
+from analyze.beside import Beside
 from analyze.measures import MEASURES
 from records import checkpoint
 
@@ -140,6 +142,21 @@ def test_a_later_last_checkpoint_makes_stale_what_was_compared_with_it(done, as_
     changed = {name for name in after if after[name] != before[name]}
     # Of so few images SVCCA is 1 whatever they are.
     assert changed | {"svcca"} == {"knn_coverage", "cka", "svcca", "ssim", "early_inverter"}
+
+
+def test_measuring_beside_generating_finds_the_same(done, monkeypatch):
+    """As on a GPU: while one checkpoint is measured the next one is generated."""
+    folder, threads, after = done.run.root / "analysis", set(), []
+    folder.rename(done.run.root / "before")
+    measure = SeedAnalysis._measure
+    monkeypatch.setattr("analyze.analysis.Beside", lambda of_use: Beside(True))
+    monkeypatch.setattr(
+        SeedAnalysis, "_measure", lambda *its: (threads.add(threading.current_thread()), measure(*its))[1]
+    )
+    done.analyse(STEPS, lambda: after.append(len(list(folder.glob("*/0*.json")))))
+    assert done.missing() == [] and after == [1, 2, 3, 4] and threading.main_thread() not in threads
+    for file in (done.run.root / "before").glob("*/0*.json"):
+        assert (folder / file.relative_to(done.run.root / "before")).read_text() == file.read_text()
 
 
 def test_a_damaged_checkpoint_is_noted_and_the_others_go_on(trained):

@@ -1,6 +1,7 @@
 """Fast networks compute what plain ones do, and are shared by the checkpoints of a job."""
 
 import copy
+import dataclasses
 import shutil
 
 import pytest
@@ -73,6 +74,19 @@ def test_the_denoiser_that_is_made_faster_stays_as_it_was(randomised, x_t):
     before = of(network).output(x_t, 100)
     fast.fast(of(network), "bf16", False).output(x_t, 100)
     assert torch.equal(of(network).output(x_t, 100), before)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("walk", [ddim.sampling, ddim.inversion])
+def test_nothing_is_asked_of_the_device_on_the_way(walk, precision, randomised):
+    """A GPU would be waited for. On PyTorch's meta device nothing has a value: whoever asks for one fails."""
+    network = randomised(num_classes=4).to("meta")
+    denoiser = dataclasses.replace(of(network, 4), device=torch.device("meta"))
+    made, x = fast.fast(denoiser, precision, False), torch.zeros(4, 3, 8, 8, device="meta")
+    end = ddim.last(walk(made, x, 10, True, made.labels(0, 4)))
+    assert end.shape == x.shape
+    with pytest.raises(RuntimeError):
+        end.sum().item()
 
 
 def test_a_smaller_batch_is_filled_up_and_cut(randomised, x_t, relative_error):

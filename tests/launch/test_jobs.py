@@ -7,14 +7,14 @@ from launch.plan import checkpoint_minutes
 
 def test_whatever_a_checkpoint_fails_with_the_others_are_analysed(as_if_trained, monkeypatch):
     experiment = as_if_trained("seeds=[0]")
-    analyse, analysis = SeedAnalysis._analyse, SeedAnalysis(experiment, 0)
+    tensors, analysis = SeedAnalysis.tensors, SeedAnalysis(experiment, 0)
 
     def failing(self, step):
         if step == 2:
             raise RuntimeError("CUDA out of memory\nand more")
-        analyse(self, step)
+        return tensors(self, step)
 
-    monkeypatch.setattr(SeedAnalysis, "_analyse", failing)
+    monkeypatch.setattr(SeedAnalysis, "tensors", failing)
     work = Analyse(experiment, 1, 0, (0, 2, 5, 8))
     assert work.progress() == 0 and work() == ""
     assert analysis.missing() == [2] and work.progress() == 3

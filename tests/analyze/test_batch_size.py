@@ -1,0 +1,48 @@
+"""As many images at once as fit."""
+
+import pytest
+import torch
+
+from analyze.batch_size import ON_CPU, images_at_once, largest_batch, on_gpus
+from configs.schema import Diffusion
+from diffusion.denoiser import Denoiser
+from diffusion.schedule import Schedule
+
+
+@pytest.mark.parametrize(
+    ("bytes_at_hand", "bytes_per_image", "allowed", "batch"),
+    [
+        (100, 1, 1000, 64),  # a power of two
+        (100, 1, 50, 50),  # all that there are
+        (100, 1, 100, 100),
+        (127, 2, 512, 32),
+        (1, 100, 512, 1),  # it may fit, and says so if not
+        (1e12, 0, 512, 512),
+    ],
+)
+def test_the_largest_batch_that_there_is_room_for(bytes_at_hand, bytes_per_image, allowed, batch):
+    assert largest_batch(bytes_at_hand, bytes_per_image, allowed) == batch
+
+
+def test_on_a_gpu_its_free_memory_decides(randomised, monkeypatch):
+    """A GPU that is played: a call takes 3 MB an image, 1,000 MB are free and 100 MB kept by PyTorch for later."""
+    network, taken = randomised(num_classes=4), {"now": 50_000_000, "most": 0}
+
+    def calling(x_t, t, y):
+        taken["most"] = taken["now"] + 3_000_000 * len(x_t)
+        return network(x_t, t, y)
+
+    played = {
+        "mem_get_info": lambda device: (1_000_000_000, 2_000_000_000),
+        "memory_reserved": lambda device: taken["now"] + 100_000_000,
+        "memory_allocated": lambda device: taken["now"],
+        "max_memory_allocated": lambda device: taken["most"],
+        "reset_peak_memory_stats": lambda device: None,
+    }
+    for name, answer in played.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    alphas_cumprod = Schedule.of(Diffusion()).alphas_cumprod
+    denoiser = Denoiser(calling, alphas_cumprod, (3, 8, 8), 0.25, 4, torch.device("cpu"))
+    assert images_at_once(denoiser, 2048, 1) == ON_CPU
+    assert on_gpus(denoiser, 2048, 1) == 256  # 0.7 · 1,100 MB / 3 MB = 256.7
+    assert on_gpus(denoiser, 2048, 16) == 128  # each of them a share
