@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 MODELS = ("cifar10", "imagenet64")
 SECTIONS = ("sampling", "training", "measures", "loader", "jobs", "growth")
 # Images at once: by device, of each model.
-WALKED = {"cpu": {"cifar10": 16, "imagenet64": 4}, "cuda": {"cifar10": 256, "imagenet64": 128}}
-TRAINED = {"cpu": {"cifar10": 8, "imagenet64": 2}, "cuda": {"cifar10": 128, "imagenet64": 64}}
+WALKED = {"cpu": {"cifar10": 32, "imagenet64": 8}, "cuda": {"cifar10": 256, "imagenet64": 128}}
+TRAINED = {"cpu": {"cifar10": 16, "imagenet64": 4}, "cuda": {"cifar10": 128, "imagenet64": 64}}
 
 
 def main() -> None:
@@ -48,13 +48,15 @@ def main() -> None:
 def sampling(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
     experiment, batch = _experiment(model), WALKED[device.type][model]
     flop = forward_flop(experiment.model, experiment.diffusion) * batch * contenders.CALLS
-    ways = dict(zip(("sampling", "inversion"), contenders.walks(experiment, batch, device, theirs), strict=True))
-    steps = experiment.analyze.ddim_steps
+    steps, walkers = experiment.analyze.ddim_steps, contenders.walkers(experiment, batch, device, theirs)
+    timed = {
+        way: timing.side_by_side({name: getattr(one, way) for name, one in walkers.items()}, rounds, device)
+        for way in ("sampling", "inversion")
+    }
+    errors = _errors({name: one.eps() for name, one in walkers.items() if one.eps})
     return {
-        f"{way}, {model}, batch {batch}, T = {steps}": _rows(
-            *timing.side_by_side(runs, rounds, device), flop, batch * contenders.CALLS / steps
-        )
-        for way, runs in ways.items()
+        f"{way}, {model}, batch {batch}, T = {steps}": _rows(*found, flop, batch * contenders.CALLS / steps, errors)
+        for way, found in timed.items()
     }
 
 
@@ -62,7 +64,9 @@ def training(model: str, rounds: int, device: torch.device, theirs: Any) -> dict
     experiment, batch = _experiment(model), TRAINED[device.type][model]
     flop = FORWARD_PASSES * forward_flop(experiment.model, experiment.diffusion) * batch
     runs = contenders.training_steps(experiment, batch, device, theirs)
-    return {f"training, {model}, batch {batch}": _rows(*timing.side_by_side(runs, rounds, device), flop, batch)}
+    timed, products = timing.side_by_side(runs, rounds, device)
+    errors = _errors({name: one.result for name, one in timed.items() if one.result is not None})
+    return {f"training, {model}, batch {batch}": _rows(timed, products, flop, batch, errors)}
 
 
 def of_measures(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
@@ -97,10 +101,12 @@ def _experiment(model: str):
     return load(HERE.parent / "configs" / f"{model}.yaml", [])
 
 
-def _rows(timed: dict[str, timing.Timed], products: dict[str, float], flop: float, images: float) -> dict[str, dict]:
+def _rows(
+    timed: dict[str, timing.Timed], products: dict[str, float], flop: float, images: float, errors: dict[str, float]
+) -> dict[str, dict]:
     """images/s, how many times the first one's that is, FLOP/s and their share of a matrix product's, and so on."""
-    first, exact = next(iter(timed.values())), timed["ours fp32"].result
-    rows = {}
+    first = next(iter(timed.values()))
+    rows: dict[str, dict] = {}
     for name, one in timed.items():
         rows[name] = {
             "images/s": images / one.seconds,
@@ -110,16 +116,15 @@ def _rows(timed: dict[str, timing.Timed], products: dict[str, float], flop: floa
             "share of a matrix product": flop / one.busy_s / products["bf16" if "bf16" in name else "fp32"],
             "first call [s]": one.first_s,
             "memory of a call [GiB]": one.extra_gib,
-            "off ours fp32": None if name in contenders.OTHER_WEIGHTS else _error(one.result, exact),
+            "error": errors.get(name),
         }
     return rows | {"matrix product": {f"{name} TFLOP per busy second": rate / 1e12 for name, rate in products.items()}}
 
 
-def _error(found: Tensor | None, exact: Tensor | None) -> float | None:
-    """‖found − exact‖ / ‖exact‖ of what two variants returned in the same call; None where they return nothing."""
-    if found is None or exact is None:
-        return None
-    return ((found.double() - exact.double()).norm() / exact.double().norm()).item()
+def _errors(found: dict[str, Tensor]) -> dict[str, float]:
+    """‖found − exact‖ / ‖exact‖ of what variants put out for the same input, where our float32's is exact."""
+    exact = found["ours fp32"].double()
+    return {name: ((one.double() - exact).norm() / exact.norm()).item() for name, one in found.items()}
 
 
 def write(found: dict[str, Any], folder: Path, device: torch.device) -> None:
@@ -137,7 +142,8 @@ def markdown(found: dict[str, Any]) -> str:
         "# Speed, side by side",
         "",
         f"{about['date']}, {about['device']}, {about['cores']} cores, {about['threads']} threads, load before "
-        f"{about['load_before']}; {versions}. `make bench`: variants take turns, medians; FLOP counted of our network.",
+        f"{about['load_before']}; {versions}. `make bench`: variants take turns, medians; FLOP counted of our network;",
+        "error: of ε against our float32, in training of the gradient's norm.",
     ]
     for title, rows in found.items():
         if isinstance(rows, dict) and title not in ("machine", "growth"):

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from configs.schema import Experiment
 from diffusion import ddim
-from diffusion.fast import allow_tf32, fast
+from diffusion.denoiser import Denoiser
+from diffusion.fast import Precision, allow_tf32, fast
 from diffusion.open import as_denoiser
 from diffusion.unet import UNet
 from records.layout import seed_folder
@@ -31,12 +32,11 @@ from train.signals import Requests
 from train.trainer import Trainer, new_accelerator
 
 CALLS = 2  # of the network in a timed walk: the steps of DDIM are all alike
-OTHER_WEIGHTS = ("diffusers fp32",)  # its keys are others: what it puts out cannot be compared
 Run = Callable[[], Tensor | None]
 Runs = dict[str, Run]
 
 # Precision, and whether it is compiled. TF32 is nothing on a CPU.
-OURS = {"ours fp32": ("fp32", False), "ours tf32": ("tf32", False)}
+OURS: dict[str, tuple[Precision, bool]] = {"ours fp32": ("fp32", False), "ours tf32": ("tf32", False)}
 OURS |= {"ours bf16": ("bf16", False), "ours bf16 compiled": ("bf16", True)}
 
 
@@ -49,26 +49,37 @@ def network_of(experiment: Experiment, device: torch.device) -> UNet:
     return network.requires_grad_(False).eval().to(device)
 
 
-def walks(experiment: Experiment, batch: int, device: torch.device, theirs: Any) -> tuple[Runs, Runs]:
-    """By contender, CALLS steps from noise and CALLS steps of inversion of a batch."""
+@dataclasses.dataclass
+class Walker:
+    """A contender on a fixed batch: one call of its network, CALLS steps from noise, CALLS steps of inversion."""
+
+    eps: Run | None  # None: of other weights than ours, not to be compared
+    sampling: Run
+    inversion: Run
+
+
+def walkers(experiment: Experiment, batch: int, device: torch.device, theirs: Any) -> dict[str, Walker]:
     network = network_of(experiment, device)
     plain = as_denoiser(network, experiment.model, experiment.diffusion, device)
     x = torch.randn(batch, *plain.shape, device=device)
-    sampling: Runs = {}
-    inversion: Runs = {}
+    found: dict[str, Walker] = {}
     if theirs is not None:
-        sampling["improved-diffusion fp32"], inversion["improved-diffusion fp32"] = their_walks(
-            theirs, experiment, network, x
-        )
+        found["improved-diffusion fp32"] = their_walker(theirs, experiment, network, x)
     with contextlib.suppress(ImportError):
-        sampling["diffusers fp32"], inversion["diffusers fp32"] = diffusers_walks(experiment, x)
+        found["diffusers fp32"] = diffusers_walker(experiment, x)
     for name, (precision, compiled) in OURS.items():
-        if precision == "tf32" and device.type == "cpu":
-            continue
-        denoiser = fast(plain, precision, compiled)  # type: ignore[arg-type]
-        sampling[name] = in_precision(precision, lambda it=denoiser: ddim.last(ddim.sampling(it, x, CALLS)))
-        inversion[name] = in_precision(precision, lambda it=denoiser: ddim.last(ddim.inversion(it, x, CALLS)))
-    return sampling, inversion
+        if precision != "tf32" or device.type == "cuda":
+            found[name] = our_walker(fast(plain, precision, compiled), precision, x)
+    return found
+
+
+def our_walker(denoiser: Denoiser, precision: Precision, x: Tensor) -> Walker:
+    step = len(denoiser.alphas_cumprod) // CALLS
+    return Walker(
+        in_precision(precision, torch.no_grad()(lambda: denoiser.output(x, step))),
+        in_precision(precision, lambda: ddim.last(ddim.sampling(denoiser, x, CALLS))),
+        in_precision(precision, lambda: ddim.last(ddim.inversion(denoiser, x, CALLS))),
+    )
 
 
 def in_precision(precision: str, run: Run) -> Run:
@@ -112,9 +123,14 @@ def their_model(theirs: Any, experiment: Experiment, network: UNet, respacing: s
     return made.to(next(network.parameters()).device), process
 
 
-def their_walks(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) -> tuple[Run, Run]:
+def their_walker(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) -> Walker:
     model, process = their_model(theirs, experiment, network, f"ddim{CALLS}")
     model.eval()
+    t = torch.full((len(x),), 1000 / CALLS, device=x.device)
+
+    @torch.no_grad()
+    def eps() -> Tensor:
+        return model(x, t)[:, : x.shape[1]]
 
     @torch.no_grad()
     def invert() -> Tensor:
@@ -124,10 +140,10 @@ def their_walks(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) -
             x_t = process.ddim_reverse_sample(model, x_t, t)["sample"]
         return x_t
 
-    return lambda: process.ddim_sample_loop(model, tuple(x.shape), noise=x), invert
+    return Walker(eps, lambda: process.ddim_sample_loop(model, tuple(x.shape), noise=x), invert)
 
 
-def diffusers_walks(experiment: Experiment, x: Tensor) -> tuple[Run, Run]:
+def diffusers_walker(experiment: Experiment, x: Tensor) -> Walker:
     """Its UNet2DModel of the same widths, blocks and attention, and its schedulers."""
     import diffusers
 
@@ -156,7 +172,7 @@ def diffusers_walks(experiment: Experiment, x: Tensor) -> tuple[Run, Run]:
             x_t = scheduler.step(eps, t, x_t).prev_sample
         return x_t
 
-    return lambda: walk(forward), lambda: walk(inverse)
+    return Walker(None, lambda: walk(forward), lambda: walk(inverse))
 
 
 class OnRandomImages(Trainer):

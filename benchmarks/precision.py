@@ -45,7 +45,7 @@ def main() -> None:
     others: list[Precision] = ["bf16", "tf32"] if device.type == "cuda" else ["bf16"]
     lines = [*HEAD, f"N = {arguments.images}, {device.type}, torch {torch.__version__}."]
     for ddim_steps in arguments.ddim_steps:
-        options = Analyze(samples=arguments.images, ddim_steps=ddim_steps, batch_size=64)
+        options = Analyze(samples=arguments.images, ddim_steps=ddim_steps)
         values = {
             precision: dict(quantities(fast(trained(device), precision, arguments.compile), options))
             for precision in ("fp32", *others)

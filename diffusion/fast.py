@@ -25,6 +25,8 @@ def fast(denoiser: Denoiser, precision: Precision, compiled: bool) -> Denoiser:
     allow_tf32(precision == "tf32")
     if precision != "bf16" and not compiled:
         return denoiser
+    if precision == "bf16":
+        note_if_slow(denoiser.device)
     network = denoiser.network
     assert isinstance(network, nn.Module), "only a module can be made faster"
     key = (str(network), str(network.config), denoiser.device, precision == "bf16", compiled)
@@ -40,6 +42,20 @@ def allow_tf32(allowed: bool) -> None:
     """
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+@functools.cache
+def note_if_slow(device: torch.device) -> None:
+    """Says once that a device computes in bfloat16 by way of float32, where it does."""
+    if not _computes_in_bf16(device):
+        print(f"note: bf16 is slow on this {device.type}, which lacks it: see analyze.precision", flush=True)
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return not known or any(there for name, there in known.items() if "bf16" in name)
 
 
 @functools.cache

@@ -48,6 +48,10 @@ class Schedule:
     def of(cls, config: Diffusion) -> "Schedule":
         return cls(BETAS[config.schedule](config.steps))
 
+    def to(self, device: torch.device) -> "Schedule":
+        """The same on a device, so that training copies no table there in every step."""
+        return Schedule(self.betas.to(device))
+
     @property
     def steps(self) -> int:
         return len(self.betas)
@@ -58,7 +62,7 @@ class Schedule:
 
     @cached_property
     def alphas_cumprod_prev(self) -> Tensor:
-        return torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod[:-1]])
+        return torch.cat([self.betas.new_ones(1), self.alphas_cumprod[:-1]])
 
     @cached_property
     def posterior_variance(self) -> Tensor:

@@ -94,7 +94,8 @@ class Trainer:
         self.folder, self.accelerator, self.device = folder, accelerator, accelerator.device
         self.requests, self.is_main = requests, accelerator.is_main_process
         diffusion = experiment.diffusion
-        self.objective = Objective(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
+        schedule = Schedule.of(diffusion).to(self.device)
+        self.objective = Objective(schedule, diffusion.variance, diffusion.rescale_timesteps)
         self.timesteps = TIMESTEPS[self.options.timestep_sampler](diffusion.steps)
         self.network = self._new_network().to(self.device, memory_format=self._memory_format())  # type: ignore[call-overload]
         if self.options.compile:

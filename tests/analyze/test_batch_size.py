@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from analyze.batch_size import ON_CPU, images_at_once, largest_batch, on_gpus
+from analyze.batch_size import images_at_once, largest_batch, on_gpus
 from configs.schema import Diffusion
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
@@ -43,6 +43,6 @@ def test_on_a_gpu_its_free_memory_decides(randomised, monkeypatch):
         monkeypatch.setattr(torch.cuda, name, answer)
     alphas_cumprod = Schedule.of(Diffusion()).alphas_cumprod
     denoiser = Denoiser(calling, alphas_cumprod, (3, 8, 8), 0.25, 4, torch.device("cpu"))
-    assert images_at_once(denoiser, 2048, 1) == ON_CPU
+    assert images_at_once(denoiser, 2048, 1) == 512  # no GPU: as many pixels as 32 images of CIFAR-10 have
     assert on_gpus(denoiser, 2048, 1) == 256  # 0.7 · 1,100 MB / 3 MB = 256.7
     assert on_gpus(denoiser, 2048, 16) == 128  # each of them a share

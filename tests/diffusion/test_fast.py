@@ -76,6 +76,16 @@ def test_the_denoiser_that_is_made_faster_stays_as_it_was(randomised, x_t):
     assert torch.equal(of(network).output(x_t, 100), before)
 
 
+@pytest.mark.parametrize(("able", "says"), [({"avx2": True, "amx_bf16": False}, True), ({"avx512_bf16": True}, False)])
+def test_where_half_precision_is_slow_it_is_said_once(able, says, randomised, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    fast.note_if_slow.cache_clear()
+    for _ in range(2):
+        fast.fast(of(randomised()), "bf16", False)
+    assert capsys.readouterr().out.count("bf16 is slow on this cpu") == says
+    fast.note_if_slow.cache_clear()
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("walk", [ddim.sampling, ddim.inversion])
 def test_nothing_is_asked_of_the_device_on_the_way(walk, precision, randomised):
