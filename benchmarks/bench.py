@@ -136,14 +136,12 @@ def write(found: dict[str, Any], folder: Path, device: torch.device) -> None:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    about = found["machine"]
-    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
     lines = [
         "# Speed, side by side",
         "",
-        f"{about['date']}, {about['device']}, {about['cores']} cores, {about['threads']} threads, load before "
-        f"{about['load_before']}; {versions}. `make bench`: variants take turns, medians; FLOP counted of our network;",
-        "error: of ε against our float32, in training of the gradient's norm.",
+        f"{timing.described(found['machine'])}.",
+        "`make bench`: variants take turns, medians; FLOP counted of our network; the error is that of ε against our",
+        "float32, in training that of the gradient's norm.",
     ]
     for title, rows in found.items():
         if isinstance(rows, dict) and title not in ("machine", "growth"):

@@ -1,4 +1,4 @@
-"""python -m benchmarks.precision [--ddim-steps T …] [--images N]: what bf16 changes in the paper's Tables 1 to 3.
+"""python -m benchmarks.precision [--ddim-steps T …] [--images N …]: what bf16 changes in the paper's Tables 1 to 3.
 
 Of the trained network in tests/reference: images and latents from the same noise in float32 and in bf16, and every
 value of the measures that those tables hold, side by side. Writes benchmarks/results/precision.md.
@@ -21,6 +21,7 @@ from analyze.measures.distances import distances
 from analyze.measures.noise_mapping import noise_mapping
 from analyze.measures.reconstruction import reconstruction
 from analyze.measures.triangle import triangle
+from benchmarks import timing
 from configs.schema import Analyze, Diffusion, Model
 from diffusion.denoiser import Denoiser
 from diffusion.fast import Precision, fast
@@ -36,22 +37,25 @@ LARGEST_ACCURACY = 0.003
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ddim-steps", type=int, nargs="+", default=[10, 100])
-    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--ddim-steps", type=int, nargs="+", default=[10, 100, 1000], metavar="T")
+    parser.add_argument("--images", type=int, nargs="+", default=[2048, 256, 32], metavar="N", help="for each T")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="FOLDER")
     parser.add_argument("--compile", action="store_true", help="both compiled: the same numbers, sooner")
     arguments = parser.parse_args()
+    if len(arguments.images) != len(arguments.ddim_steps):
+        parser.error("--images takes as many numbers as --ddim-steps")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     others: list[Precision] = ["bf16", "tf32"] if device.type == "cuda" else ["bf16"]
-    lines = [*HEAD, f"N = {arguments.images}, {device.type}, torch {torch.__version__}."]
-    for ddim_steps in arguments.ddim_steps:
-        options = Analyze(samples=arguments.images, ddim_steps=ddim_steps)
+    lines = [*HEAD, f"{timing.described(timing.machine())}. `python -m benchmarks.precision`"]
+    for ddim_steps, images in zip(arguments.ddim_steps, arguments.images, strict=True):
+        options = Analyze(samples=images, ddim_steps=ddim_steps)
         values = {
             precision: dict(quantities(fast(trained(device), precision, arguments.compile), options))
             for precision in ("fp32", *others)
         }
         for other in others:
-            lines += ["", f"## {other}, T = {ddim_steps}", "", *table(values["fp32"], values[other], other)]
+            title = f"## {other}, T = {ddim_steps:,}, N = {images:,}"
+            lines += ["", title, "", *table(values["fp32"], values[other], other)]
         (arguments.out / "precision.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
@@ -61,7 +65,6 @@ HEAD = [
     "",
     "The same noises, float32 and another precision, on what improved-diffusion's script trained for 500 steps",
     "(tests/reference/trained32). Allowed: 0.5 % of each distance and angle, 0.3 points of each accuracy.",
-    "`python -m benchmarks.precision`",
     "",
 ]
 

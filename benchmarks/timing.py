@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ def _matrix_product(precision: str, device: torch.device) -> Callable[[], object
     return lambda: matrix @ matrix
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     """Where and when: what makes numbers comparable."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
@@ -82,6 +83,15 @@ def machine() -> dict[str, object]:
         "load_before": round(os.getloadavg()[0], 1),
         "versions": versions(),
     }
+
+
+def described(about: dict[str, Any]) -> str:
+    """What `machine` found, in a line."""
+    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
+    return (
+        f"{about['date']}, {about['device']}, {about['cores']} cores, {about['threads']} threads, load before "
+        f"{about['load_before']}; {versions}"
+    )
 
 
 def _processor() -> str:

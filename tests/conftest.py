@@ -180,6 +180,7 @@ TINY = [
     "analyze.samples=8",
     "analyze.ddim_steps=4",
     "analyze.batch_size=8",
+    "analyze.precision=fp32",
     "analyze.pictures=3",
     "analyze.measures.knn_k=3",
     "analyze.measures.mapping_images=4",

@@ -21,7 +21,14 @@ from records import lock
 from records.layout import seed_folder
 from records.tracking import offline_runs
 
-SMALL = ["sweep=[2]", "analyze.ddim_steps=4", "analyze.samples=6", "analyze.measures.knn_k=2", "analyze.pictures=3"]
+SMALL = [
+    "analyze.precision=fp32",
+    "sweep=[2]",
+    "analyze.ddim_steps=4",
+    "analyze.samples=6",
+    "analyze.measures.knn_k=2",
+    "analyze.pictures=3",
+]
 
 
 @pytest.fixture
