@@ -10,6 +10,7 @@ import hashlib
 import json
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,8 +129,10 @@ class Analysis:
         """Makes the stale measures of a checkpoint, on the device that it was generated on."""
         allow_tf32(False)  # a switch of the process: in TF32, nothing is generated beside this
         if stale := self._stale_measures(step):
-            tensors = {name: self._in_place(name, tensor) for name, tensor in generated.items()}
-            results = self.results(step) | {measure.name: self._measured(measure, tensors) for measure in stale}
+            with _queue_of_its_own():
+                tensors = {name: self._in_place(name, tensor) for name, tensor in generated.items()}
+                found = {measure.name: self._measured(measure, tensors) for measure in stale}
+            results = self.results(step) | found
             write_json(self.results_file(step), {"step": step, "measures": results, "versions": versions()})
         self.failure_file(step).unlink(missing_ok=True)
 
@@ -177,6 +180,12 @@ class Analysis:
         files = [self.failure_file(step) for step in self.steps]
         notes = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
         return {note["step"]: note["why"] for note in notes}
+
+
+def _queue_of_its_own() -> AbstractContextManager:
+    """A stream of the GPU for measures: who reads one of their numbers does not wait for what is being generated."""
+    device = devices()[0]
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from benchmarks.precision import table
         ("noise_mapping/image_to_noise_mean", 0.9, 0.902, "yes"),
         ("noise_mapping/image_to_noise_mean", 0.9, 0.904, "NO"),
         ("correlation/noise_mean", 0.1, 0.2, ""),
+        ("triangle/image_of_mean", 20.0, 20.2, "NO"),
+        ("triangle/image_most_probable", 20.0, 21.0, ""),
     ],
 )
 def test_what_has_a_bound_is_judged(quantity, plain, other, judged):
