@@ -68,7 +68,7 @@ HEAD = [
     "",
     "The same noises, float32 and another precision, on what improved-diffusion's script trained for 500 steps",
     "(tests/reference/trained32). Allowed: 0.5 % of each distance and angle, 0.3 points of each accuracy. The most",
-    "probable triangle (Figure 2) is a mode over whole degrees; beside it stands how much it varies with the images drawn.",
+    "probable triangle (Figure 2) is a mode over whole degrees: how much it varies with the images drawn is below it.",
     "",
 ]
 
