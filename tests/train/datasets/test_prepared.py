@@ -98,11 +98,14 @@ def test_ctrl_c_midway_leaves_nothing(many, command, root, names):
 def test_a_second_process_waits_for_the_first(many, command, root):
     first = command(f"data.source={many}")
     wait_until_midway(first, root)
+    first.send_signal(signal.SIGSTOP)  # or it may have ended before the other one has begun
     second = command(f"data.source={many}")
+    waiting = second.stderr.readline()
+    first.send_signal(signal.SIGCONT)
     (told, errors_1), (told_too, errors_2) = first.communicate(timeout=60), second.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), errors_1 + errors_2
     assert told == told_too == f"{root}/folder_16: {MANY:,} images of 16×16 pixels, 3 channels, 1 classes\n"
-    assert f"waiting for another process (preparing {root}/folder_16, process {first.pid} " in errors_2
+    assert f"waiting for another process (preparing {root}/folder_16, process {first.pid} " in waiting
     assert "preparing" in errors_1 and "images/s" not in errors_2
 
 
