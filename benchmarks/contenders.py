@@ -198,20 +198,23 @@ def training_steps(experiment: Experiment, batch: int, device: torch.device, the
 
 
 def our_training(experiment: Experiment, batch: int, precision: str, compiled: bool) -> Run:
-    options = dataclasses.replace(
-        experiment.train, batch_size=batch, precision=precision, compile=compiled, steps=10_000
-    )
-    quiet = dataclasses.replace(experiment.wandb, mode="disabled")
-    folder = tempfile.mkdtemp(prefix="noisemap-bench-")
-    atexit.register(shutil.rmtree, folder)
-    mine = dataclasses.replace(experiment, train=options, wandb=quiet, runs=folder)
-    AcceleratorState._reset_state()  # or the first precision of this process would stay
-    trainer = OnRandomImages(mine, seed_folder(mine, 0), new_accelerator(precision), Requests())
+    trainer = new_trainer(experiment, batch_size=batch, precision=precision, compile=compiled, steps=10_000)
 
     def step() -> Tensor:
         return trainer._train_step(trainer.batches.on_device(trainer.batches.make(trainer.step)))
 
     return step
+
+
+def new_trainer(experiment: Experiment, **options: Any) -> OnRandomImages:
+    """A trainer of an experiment with other options of `train`, in a folder that goes when this process ends."""
+    folder = tempfile.mkdtemp(prefix="noisemap-bench-")
+    atexit.register(shutil.rmtree, folder)
+    quiet = dataclasses.replace(experiment.wandb, mode="disabled")
+    train = dataclasses.replace(experiment.train, **options)
+    mine = dataclasses.replace(experiment, train=train, wandb=quiet, runs=folder)
+    AcceleratorState._reset_state()  # or the first precision of this process would stay
+    return OnRandomImages(mine, seed_folder(mine, 0), new_accelerator(train.precision), Requests())
 
 
 def their_training(theirs: Any, experiment: Experiment, batch: int, device: torch.device) -> Run:

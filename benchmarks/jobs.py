@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from analyze.generate import sample
-from benchmarks.contenders import OnRandomImages, network_of
+from benchmarks.contenders import network_of, new_trainer
 from benchmarks.memory import forget_peak, peak_gib
 from configs.schema import Experiment
 from diffusion.denoiser import Denoiser
@@ -20,9 +20,6 @@ from diffusion.fast import fast
 from diffusion.open import open_checkpoint_folder
 from diffusion.randomness import fixed_noise
 from records import checkpoint
-from records.layout import seed_folder
-from train.signals import Requests
-from train.trainer import new_accelerator
 
 CHECKPOINTS = 3
 
@@ -50,14 +47,10 @@ def _ready(path: Path, device: torch.device) -> None:
 
 def loader(experiment: Experiment, batch: int, device: torch.device, batches: int = 50) -> float:
     """Images per busy second of making batches and bringing them to the device, and of nothing else."""
-    with tempfile.TemporaryDirectory() as folder:
-        small = dataclasses.replace(experiment.model, model_channels=32, num_res_blocks=1)
-        options = dataclasses.replace(experiment.train, batch_size=batch)
-        mine = dataclasses.replace(experiment, model=small, train=options, runs=folder)
-        mine = dataclasses.replace(mine, wandb=dataclasses.replace(mine.wandb, mode="disabled"))
-        made = OnRandomImages(mine, seed_folder(mine, 0), new_accelerator("fp32"), Requests()).batches
-        made.make(0)
-        return batch * batches / _busy(lambda: [made.on_device(made.make(step)) for step in range(batches)])
+    small = dataclasses.replace(experiment.model, model_channels=32, num_res_blocks=1)
+    made = new_trainer(dataclasses.replace(experiment, model=small), batch_size=batch, precision="fp32").batches
+    made.make(0)
+    return batch * batches / _busy(lambda: [made.on_device(made.make(step)) for step in range(batches)])
 
 
 def growth(experiment: Experiment, device: torch.device, images: int = 32) -> dict[str, dict[int, tuple[float, float]]]:

@@ -22,15 +22,18 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass
 class Timed:
-    """What a variant took and returned: its first call, in which it is compiled, and medians of the others.
+    """What a variant took and returned: its first call, in which it is compiled, and medians over the rounds.
 
     `busy_s` is what processors worked for this process on a CPU, which other processes do not blur, and the same as
-    `seconds` on a GPU; `extra_gib` the memory that the second call took beside what was there before it.
+    `seconds` on a GPU. `times_the_first` and `times_the_first_busy` are how many times as fast as the first variant it
+    was in the same round, and `extra_gib` is the memory that its second call took beside what was there before it.
     """
 
     first_s: float
     seconds: float
     busy_s: float
+    times_the_first: float
+    times_the_first_busy: float
     extra_gib: float
     result: Tensor | None
 
@@ -49,9 +52,21 @@ def side_by_side(
     for _ in range(rounds):
         for name, run in (variants | products).items():
             taken[name].append(_taken(run, device))
-    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in taken.items()}
-    timed = {name: Timed(first[name], *medians[name], extra[name], result[name]) for name in variants}
-    return timed, {name: 2 * MATRIX_SIDE[device.type] ** 3 / medians[name][1] for name in products}
+    baseline = taken[next(iter(variants))]
+    timed = {
+        name: Timed(first[name], *_medians(taken[name]), *_ratios(baseline, taken[name]), extra[name], result[name])
+        for name in variants
+    }
+    return timed, {name: 2 * MATRIX_SIDE[device.type] ** 3 / _medians(taken[name])[1] for name in products}
+
+
+def _medians(rows: list[tuple[float, float]]) -> list[float]:
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
+def _ratios(baseline: list[tuple[float, float]], rows: list[tuple[float, float]]) -> list[float]:
+    """Medians of what the baseline took divided by what a variant took right after it."""
+    return _medians([(a / x, b / y) for (a, b), (x, y) in zip(baseline, rows, strict=True)])
 
 
 def _taken(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
