@@ -21,9 +21,9 @@ def images_at_once(denoiser: Denoiser, images: int, devices: int) -> int:
 
 def on_gpus(denoiser: Denoiser, images: int, devices: int) -> int:
     """As many as there is room for, as many as fill a GPU, or each GPU's share of all images: the least of these."""
-    allowed = PIXELS_ON_GPU // math.prod(denoiser.shape[1:])
+    filling = max(1, PIXELS_ON_GPU // math.prod(denoiser.shape[1:]))
     bytes_at_hand = SHARE_OF_FREE_MEMORY * _free_bytes(denoiser.device)
-    return largest_batch(bytes_at_hand, _bytes_per_image(denoiser), min(allowed, math.ceil(images / devices)))
+    return largest_batch(bytes_at_hand, _bytes_per_image(denoiser), min(filling, math.ceil(images / devices)))
 
 
 def largest_batch(bytes_at_hand: float, bytes_per_image: float, allowed: int) -> int:
