@@ -34,9 +34,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often each variant is timed")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="FOLDER")
     arguments = parser.parse_args()
+    theirs = arguments.improved_diffusion
+    if theirs is not None and not (theirs / "improved_diffusion").is_dir():
+        parser.error(f"{theirs} is no checkout of improved-diffusion: it holds no folder improved_diffusion")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found: dict[str, Any] = {"machine": timing.machine()}
-    theirs = contenders.improved_diffusion(arguments.improved_diffusion)
+    theirs = contenders.improved_diffusion(theirs)
     for section in arguments.only:
         for model in arguments.models if section in ("sampling", "training") else arguments.models[:1]:
             print(f"{section} of {model} …", flush=True)

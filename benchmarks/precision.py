@@ -47,6 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if len(arguments.images) != len(arguments.ddim_steps):
         parser.error("--images takes as many numbers as --ddim-steps")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     others: list[Precision] = ["bf16", "tf32"] if device.type == "cuda" else ["bf16"]
     lines = [*HEAD, f"{timing.described(timing.machine())}. `python -m benchmarks.precision`"]
