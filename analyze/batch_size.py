@@ -11,6 +11,8 @@ PIXELS_ON_GPU = 2**20  # a call of so many is long beside its launches
 SHARE_OF_FREE_MEMORY = 0.7
 PROBED = 8  # images
 
+_FITTING: dict[tuple[torch.device, tuple[int, int, int]], int] = {}
+
 
 def images_at_once(denoiser: Denoiser, images: int, devices: int) -> int:
     """The batch size for so many images on so many devices that are all like this denoiser's."""
@@ -20,10 +22,16 @@ def images_at_once(denoiser: Denoiser, images: int, devices: int) -> int:
 
 
 def on_gpus(denoiser: Denoiser, images: int, devices: int) -> int:
-    """As many as there is room for, as many as fill a GPU, or each GPU's share of all images: the least of these."""
-    filling = max(1, PIXELS_ON_GPU // math.prod(denoiser.shape[1:]))
-    bytes_at_hand = SHARE_OF_FREE_MEMORY * _free_bytes(denoiser.device)
-    return largest_batch(bytes_at_hand, _bytes_per_image(denoiser), min(filling, math.ceil(images / devices)))
+    """As many as there is room for, as many as fill a GPU, or each GPU's share of all images: the least of these.
+
+    Looked at once: a process generates with one architecture, and a shared network keeps its largest batch.
+    """
+    key = denoiser.device, denoiser.shape
+    if key not in _FITTING:
+        filling = max(1, PIXELS_ON_GPU // math.prod(denoiser.shape[1:]))
+        bytes_at_hand = SHARE_OF_FREE_MEMORY * _free_bytes(denoiser.device)
+        _FITTING[key] = largest_batch(bytes_at_hand, _bytes_per_image(denoiser), filling)
+    return min(_FITTING[key], math.ceil(images / devices))
 
 
 def largest_batch(bytes_at_hand: float, bytes_per_image: float, allowed: int) -> int:

@@ -5,6 +5,7 @@ import torch
 
 from analyze.batch_size import images_at_once, largest_batch, on_gpus
 from configs.schema import Diffusion
+from diffusion import fast
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
 
@@ -24,14 +25,10 @@ def test_the_largest_batch_that_there_is_room_for(bytes_at_hand, bytes_per_image
     assert largest_batch(bytes_at_hand, bytes_per_image, allowed) == batch
 
 
-def test_on_a_gpu_its_free_memory_decides(randomised, monkeypatch):
-    """A GPU that is played: a call takes 3 MB an image, 1,000 MB are free and 100 MB kept by PyTorch for later."""
-    network, taken = randomised(num_classes=4), {"now": 50_000_000, "most": 0}
-
-    def calling(x_t, t, y):
-        taken["most"] = taken["now"] + 3_000_000 * len(x_t)
-        return network(x_t, t, y)
-
+@pytest.fixture
+def played_gpu(monkeypatch):
+    """A GPU of which 1,000 MB are free and 100 MB kept by PyTorch; a function: a network that takes 3 MB an image."""
+    taken = {"now": 50_000_000, "most": 0}
     played = {
         "mem_get_info": lambda device: (1_000_000_000, 2_000_000_000),
         "memory_reserved": lambda device: taken["now"] + 100_000_000,
@@ -41,8 +38,36 @@ def test_on_a_gpu_its_free_memory_decides(randomised, monkeypatch):
     }
     for name, answer in played.items():
         monkeypatch.setattr(torch.cuda, name, answer)
-    alphas_cumprod = Schedule.of(Diffusion()).alphas_cumprod
-    denoiser = Denoiser(calling, alphas_cumprod, (3, 8, 8), 0.25, 4, torch.device("cpu"))
+    monkeypatch.setattr("analyze.batch_size._FITTING", {}, raising=False)
+
+    def taking(network):
+        def calling(x_t, t, y):
+            taken["most"] = taken["now"] + 3_000_000 * len(x_t)
+            return network(x_t, t, y)
+
+        return calling
+
+    return taking
+
+
+def of(network) -> Denoiser:
+    return Denoiser(network, Schedule.of(Diffusion()).alphas_cumprod, (3, 8, 8), 0.25, 4, torch.device("cpu"))
+
+
+def test_on_a_gpu_its_free_memory_decides(randomised, played_gpu):
+    denoiser = of(played_gpu(randomised(num_classes=4)))
     assert images_at_once(denoiser, 2048, 1) == 512  # no GPU: as many pixels as 32 images of CIFAR-10 have
     assert on_gpus(denoiser, 2048, 1) == 256  # 0.7 · 1,100 MB / 3 MB = 256.7
     assert on_gpus(denoiser, 2048, 16) == 128  # each of them a share
+
+
+def test_a_network_that_fills_its_batches_up_is_not_taken_for_larger(randomised, played_gpu, monkeypatch):
+    """A shared one, of the default precision, is called with its largest batch so far whatever it is given."""
+    monkeypatch.setattr(fast, "_SHARED", {})
+    for _ in range(2):  # two checkpoints
+        denoiser = fast.fast(of(randomised(num_classes=4)), "bf16", False)
+        shared = denoiser.network.shared
+        shared.called = played_gpu(shared.called)
+        assert on_gpus(denoiser, 2048, 1) == 256
+        denoiser.output(torch.zeros(256, 3, 8, 8), 0, denoiser.labels(0, 256))
+        assert on_gpus(denoiser, 2048, 1) == 256
