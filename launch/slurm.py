@@ -178,12 +178,12 @@ def under_way(experiment: Experiment) -> tuple[UnderWay, dict[str, str]]:
     """
     found = in_queue(experiment).values()
     for _, task, _ in found:
-        if task.name.startswith("train") and task.steps != [experiment.train.steps]:
+        if task.trains and task.steps != [experiment.train.steps]:
             raise UserError(
                 f"seed {task.seed} is being trained to {task.steps[0]:,} steps by job {task.id}; wait for it, or end "
                 "it with  python -m launch cancel"
             )
-    same = [(note, task) for note, task, _ in found if note.way == way_of(experiment) or "train" in task.name]
+    same = [(note, task) for note, task, _ in found if note.way == way_of(experiment) or task.trains]
     steps = {(task.seed or 0, step) for _, task in same if "analyse" in task.name for step in task.steps}
     names = frozenset(task.name for _, task in same)
     return UnderWay(names, frozenset(steps)), {task.name: task.id for _, task, _ in found}

@@ -93,7 +93,7 @@ def _said(state: State) -> str:
 
 
 def _trained(experiment: Experiment, task: Task, state: State) -> str:
-    if state.word != "running" or not task.name.startswith("train"):
+    if state.word != "running" or not task.trains:
         return ""
     return f", step {tracking.last_step(seed_folder(experiment, task.seed or 0).log):,} of {task.steps[0]:,}"
 
@@ -124,6 +124,6 @@ def _log_of(notes: list[Submission], seed: int, step: int) -> Path | None:
         note.log(task)
         for note in notes
         for task in note.tasks
-        if task.name.startswith("analyse") and task.seed == seed and step in task.steps
+        if not task.trains and task.seed == seed and step in task.steps
     ]
     return next((log for log in reversed(had) if log.exists()), None)

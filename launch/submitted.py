@@ -24,6 +24,10 @@ class Task:
     seed: int | None
     steps: list[int]
 
+    @property
+    def trains(self) -> bool:
+        return self.name.startswith("train")
+
 
 @dataclass(frozen=True)
 class Submission:
