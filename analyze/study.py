@@ -22,7 +22,7 @@ def analyse(experiment: Experiment) -> None:
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     if not any(analysis.steps for analysis in analyses):
         raise UserError(f"{experiment_folder(experiment)} holds no checkpoints yet; train first: python -m train …")
-    todo = [(analysis, analysis.missing()) for analysis in analyses if analysis.missing()]
+    todo = [(analysis, steps) for analysis in analyses if (steps := analysis.missing())]
     with progress("analysing", sum(len(steps) for _, steps in todo), "checkpoint", shown=bool(todo)) as bar:
         for analysis, steps in todo:
             analysis.analyse(steps, bar.update)

@@ -67,10 +67,14 @@ def walkers(experiment: Experiment, batch: int, device: torch.device, theirs: An
         found["improved-diffusion fp32"] = their_walker(theirs, experiment, network, x)
     with contextlib.suppress(ImportError):
         found["diffusers fp32"] = diffusers_walker(experiment, x)
-    for name, (precision, compiled) in OURS.items():
-        if precision != "tf32" or device.type == "cuda":
-            found[name] = our_walker(fast(plain, precision, compiled), precision, x)
+    for name, (precision, compiled) in ours(device).items():
+        found[name] = our_walker(fast(plain, precision, compiled), precision, x)
     return found
+
+
+def ours(device: torch.device) -> dict[str, tuple[Precision, bool]]:
+    """Our ways that there are on a device."""
+    return {name: way for name, way in OURS.items() if way[0] != "tf32" or device.type == "cuda"}
 
 
 def our_walker(denoiser: Denoiser, precision: Precision, x: Tensor) -> Walker:
@@ -190,9 +194,7 @@ def training_steps(experiment: Experiment, batch: int, device: torch.device, the
     runs: Runs = {}
     if theirs is not None:
         runs["improved-diffusion fp32"] = their_training(theirs, experiment, batch, device)
-    for name, (precision, compiled) in OURS.items():
-        if precision == "tf32" and device.type == "cpu":
-            continue
+    for name, (precision, compiled) in ours(device).items():
         runs[name] = in_precision(precision, our_training(experiment, batch, precision, compiled))
     return runs
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from analyze.analysis import SeedAnalysis
 from configs.schema import Experiment
 from launch.jobs import Analyse
-from launch.plan import Job, plan, slice_size, threads_per_job
+from launch.plan import Job, plan, slice_size, slices, threads_per_job
 from launch.progress import analysis_bar, training_bar
 from launch.slurm import SlurmRun, in_queue
 from launch.status import status
@@ -47,7 +47,6 @@ def early_jobs(experiment: Experiment, seed: int) -> Iterator[Job]:
     threads, size = threads_per_job(experiment), slice_size(experiment, len(new))
     first = Job(f"early seed {seed} step {newest}", Analyse(experiment, threads, seed, (newest,)))
     yield first
-    for start in range(0, len(others), size):
-        steps = tuple(others[start : start + size])
+    for steps in slices(others, size):
         name = f"early seed {seed} steps {steps[0]}–{steps[-1]}"
         yield Job(name, Analyse(experiment, threads, seed, steps), (first.name,))

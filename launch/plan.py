@@ -66,9 +66,7 @@ def _seed_plan(experiment: Experiment, seed: int, under_way: UnderWay) -> Iterat
         if needs[0] not in under_way.names:
             yield Job(needs[0], Analyse(experiment, threads, seed, (last,)), before)
     others = [step for step in todo if step != last and (seed, step) not in under_way.steps]
-    size = slice_size(experiment, len(others))
-    for start in range(0, len(others), size):
-        steps = tuple(others[start : start + size])
+    for steps in slices(others, slice_size(experiment, len(others))):
         yield Job(slice_name(seed, steps), Analyse(experiment, threads, seed, steps), needs)
 
 
@@ -78,6 +76,12 @@ def steps_to_analyse(experiment: Experiment, seed: int) -> list[int]:
     there, missing = set(analysis.steps), set(analysis.missing())
     planned = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
     return [step for step in planned if step not in there or step in missing]
+
+
+def slices(steps: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """The steps of each analysis job: `size` of them, in the last one what is left."""
+    for start in range(0, len(steps), size):
+        yield tuple(steps[start : start + size])
 
 
 def slice_size(experiment: Experiment, checkpoints: int) -> int:
