@@ -194,7 +194,7 @@ def _wandb_run(of: RunOf, identity: str, mode: Mode, tags: list[str] | None = No
     experiment = of.experiment
     directory = experiment_folder(experiment)
     directory.mkdir(parents=True, exist_ok=True)
-    wandb.setup(wandb.Settings(silent=True))
+    _set_up()
     return wandb.init(
         id=identity,
         name=of.name,
@@ -210,6 +210,16 @@ def _wandb_run(of: RunOf, identity: str, mode: Mode, tags: list[str] | None = No
         config={**asdict(experiment), "seed": of.seed, "versions": versions(), "environment": environment()},
         settings=wandb.Settings(silent=True, show_warnings=False, console="off", init_timeout=LONGEST_INIT_S),
     )
+
+
+def _set_up() -> Any:
+    """W&B in this process, with a service of its own.
+
+    A service that the environment names is that of whoever started this process. It may be on another machine, or
+    take a run that a killed process had open there for one that is still being written.
+    """
+    os.environ.pop("WANDB_SERVICE", None)
+    return wandb.setup(wandb.Settings(silent=True))
 
 
 def resolved_mode(experiment: Experiment | ModelStudy) -> Mode:
@@ -233,7 +243,7 @@ def logged_in() -> bool:
     """Whether W&B would take this user for someone, without asking."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    server = os.environ.get("WANDB_BASE_URL") or wandb.setup(wandb.Settings(silent=True)).settings.base_url
+    server = os.environ.get("WANDB_BASE_URL") or _set_up().settings.base_url
     hosts = {urlsplit(server).netloc}
     if server == wandb.Settings().base_url:
         hosts.add("api.wandb.ai")  # where clients before 0.31 were logged in, whose keys are still taken

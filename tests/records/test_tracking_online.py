@@ -1,8 +1,10 @@
 """W&B runs as its client sends them to a server, a stand-in that notes all it is sent, and whatever goes wrong."""
 
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import wandb
@@ -110,6 +112,37 @@ tracked.leave()
     wandb_server.stop()
     _, complained = process.communicate("\n", timeout=60)
     assert process.returncode == 0 and of.remedy in complained
+
+
+def complaints_of_another_process(of: RunOf, folder: Path, **environment: str) -> str:
+    """What a process says on standard error that shows a point in an offline run."""
+    code = """
+import pickle, sys
+from records import tracking
+tracked = tracking.open_run(pickle.load(open(sys.argv[1], "rb")))
+tracked.log({"step": 0, "loss": 1.0})
+tracked.finish()
+"""
+    of.experiment.wandb.mode = "offline"
+    (folder / "of").write_bytes(pickle.dumps(of))
+    command = [sys.executable, "-c", code, str(folder / "of")]
+    options = {"capture_output": True, "text": True, "timeout": 60, "check": True}
+    return subprocess.run(command, env={**os.environ, **environment}, **options).stderr
+
+
+def test_a_killed_process_leaves_nothing_open_in_the_service_of_the_one_that_started_it(of, tmp_path):
+    """As a launcher's that is logged in: its killed job held the run there, and W&B refused it to the next job."""
+    of.experiment.wandb.mode = "offline"
+    held = open_run(of)
+    said = complaints_of_another_process(of, tmp_path, WANDB_SERVICE=os.environ["WANDB_SERVICE"])
+    held.leave()
+    assert not said and len(offline(of)) == 1
+
+
+def test_a_service_of_another_machine_is_not_asked_for(of, tmp_path):
+    """As SLURM's jobs inherit it, with the rest of the environment."""
+    said = complaints_of_another_process(of, tmp_path, WANDB_SERVICE="3-1-unix-/absent/socket")
+    assert not said and len(offline(of)) == 1
 
 
 def test_while_a_server_that_has_the_run_is_gone_no_second_one_is_begun(wandb_server, of, monkeypatch, capsys):
