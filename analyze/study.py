@@ -36,7 +36,7 @@ def collect(experiment: Experiment, failed: UserError | None = None) -> None:
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     figures, written, report = write_figures(experiment), write_tables(experiment), write_report(experiment)
     for analysis in analyses:
-        wandb.publish(analysis)
+        wandb.publish_analysis(analysis)
     print("\n" + "\n".join(findings(experiment, curves(analyses))))
     print(f"\nReport:  {report}")
     print(f"Figures: {report.parent / 'figures'} ({len(figures)} files)")

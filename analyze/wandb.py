@@ -3,13 +3,9 @@
 import csv
 import dataclasses
 import functools
-import hashlib
 import io
 import itertools
-import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import wandb
 
@@ -21,20 +17,17 @@ from analyze.tables import tables
 from analyze.tensors import Tensors
 from configs.checks import checkpoint_steps
 from configs.schema import ModelStudy
-from records import lock
-from records.durable import write_text
 from records.layout import experiment_folder
 from records.lineage import checkpoints_artifact
 from records.pictures import LATENT_RANGE, strip
-from records.tracking import Point, RunOf, open_run, resolved_mode, supersede
+from records.publish import publish
+from records.tracking import Point, RunOf, resolved_mode
 
-LONGEST_WAIT_S = 1800.0  # for another job that sends its points
 
-
-def publish(analysis: SeedAnalysis) -> None:
+def publish_analysis(analysis: SeedAnalysis) -> None:
     """Logs the points of a seed's analysis in the order of steps, unless just these were logged before."""
     pictures = functools.partial(_pictures_at, analysis)
-    _publish(_run_of(analysis), lambda: seed_points(analysis), pictures, lambda run: _conclude(analysis, run))
+    publish(_run_of(analysis), lambda: seed_points(analysis), pictures, lambda run: _conclude(analysis, run))
 
 
 def publish_beginning(analysis: SeedAnalysis) -> None:
@@ -50,7 +43,7 @@ def publish_beginning(analysis: SeedAnalysis) -> None:
         together = zip(planned, seed_points(analysis), strict=False)
         return [point for _, point in itertools.takewhile(lambda pair: pair[0] == pair[1]["step"], together)]
 
-    _publish(_run_of(analysis), points, functools.partial(_pictures_at, analysis), lambda run: None)
+    publish(_run_of(analysis), points, functools.partial(_pictures_at, analysis), lambda run: None)
 
 
 def _pictures_at(analysis: SeedAnalysis, step: int) -> Point:
@@ -60,67 +53,12 @@ def _pictures_at(analysis: SeedAnalysis, step: int) -> Point:
 def publish_model(study: ModelStudy, analyses: Sequence[ModelAnalysis], made: Sequence[Table]) -> None:
     """Logs the points of a model, one for each T, which stands in the place of the training step, and its tables."""
     by_steps = {one.last_step: one for one in analyses}
-    _publish(
+    publish(
         RunOf(study, None, "model", experiment_folder(study), study.name),
         lambda: [point for one in analyses for point in seed_points(one)],
         lambda step: _pictures(by_steps[step].tensors(step)),
         lambda run: run.summary.update({f"tables/{table.name}": _as_wandb(table, 0) for table in made}),
     )
-
-
-def _publish(
-    of: RunOf,
-    points: Callable[[], Sequence[Point]],
-    pictures: Callable[[int], Point],
-    conclude: Callable[[Any], None],
-) -> None:
-    """Logs points in the order of steps, one process at a time, unless just these were logged before."""
-    if _is_news(of, _lines(points())):
-        with lock.held(of.folder / "wandb.lock", lock.this_process("sending to W&B"), LONGEST_WAIT_S):
-            lines = _lines(points())  # there may be more by now
-            if _is_news(of, lines):
-                _send(of, lines, pictures, conclude)
-
-
-def _lines(points: Sequence[Point]) -> list[str]:
-    return [json.dumps(point) for point in points]
-
-
-def _digest(lines: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _marker(of: RunOf) -> Path:
-    """Says which points W&B has, and whether online."""
-    return of.folder / "wandb_published"
-
-
-def _is_news(of: RunOf, lines: Sequence[str]) -> bool:
-    mode, marker, digest = resolved_mode(of.experiment), _marker(of), _digest(lines)
-    published = marker.read_text(encoding="utf-8") if marker.exists() else ""
-    return bool(lines) and mode != "disabled" and published not in (f"{mode} {digest}", f"online {digest}")
-
-
-def _send(of: RunOf, lines: list[str], pictures: Callable[[int], Point], conclude: Callable[[Any], None]) -> None:
-    """Logs points, a line each.
-
-    A run that lacks only the last ones goes on. One that shows other points than these is superseded: measures were
-    changed, or compare with a checkpoint that is not the last any more, and W&B keeps what it was sent.
-    """
-    said = of.folder / "wandb.jsonl"
-    before = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
-    if before != lines[: len(before)]:
-        supersede(of)
-    write_text(said, "".join(f"{line}\n" for line in lines))
-    tracked = open_run(of)
-    try:
-        for point in map(json.loads, lines):
-            tracked.log(point, functools.partial(pictures, point["step"]))
-        tracked.finish(conclude)
-    finally:
-        tracked.leave()
-    if not tracked.failure:
-        write_text(_marker(of), f"{'online' if tracked.online else 'offline'} {_digest(lines)}")
 
 
 def _run_of(analysis: SeedAnalysis) -> RunOf:

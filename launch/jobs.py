@@ -14,6 +14,7 @@ from configs.schema import Experiment
 from records import lock
 from records.durable import write_text
 from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
+from train.claim import is_trained
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -111,13 +112,19 @@ class Analyse(Work):
 
 @dataclass(frozen=True)
 class Collect(Work):
-    """Report and W&B from all that is measured."""
+    """Report and W&B from all that is trained and measured; `failed` is what went wrong before."""
+
+    failed: UserError | None = None
 
     def run(self) -> None:
         from analyze.study import collect
+        from train.log import publish_training
 
         with lock.held(experiment_folder(self.experiment) / "collect.lock", lock.this_process("collecting"), 3600):
-            collect(self.experiment)
+            for seed in self.experiment.seeds:
+                if is_trained(seed_folder(self.experiment, seed), self.experiment.train.steps):
+                    publish_training(self.experiment, seed)
+            collect(self.experiment, self.failed)
 
 
 @dataclass(frozen=True)

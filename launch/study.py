@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from analyze.study import collect
 from configs.errors import UserError
 from configs.schema import Experiment
 from launch.jobs import Collect, Launcher
@@ -49,7 +48,7 @@ def run_jobs(experiment: Experiment, launcher: Launcher) -> None:
         run_here(jobs) if experiment.cluster.kind == "debug" else run_local(experiment, jobs, launcher)
     except UserError as error:
         failed = error
-    collect(experiment, failed)
+    Collect(experiment, threads=0, failed=failed).run()
 
 
 def hand_over(experiment: Experiment) -> bool:

@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
@@ -44,9 +44,9 @@ class Tracked:
 
     run: Any = None
     last_step: int = -1
-    online: bool = False
+    mode: Mode = "disabled"
     remedy: str = ""  # what sends what this run lacks
-    failure: str = field(default="", init=False)
+    failure: str = ""
 
     def log(self, point: Point, media: Callable[[], Point] = dict) -> None:
         """Shows a point, unless the run has its step already. Points come in ascending steps; media are made last."""
@@ -106,8 +106,8 @@ class RunOf:
 
     @property
     def remedy(self) -> str:
-        whose = "" if self.seed is None else f" of seed {self.seed}"
-        return f"; the next  {COMMANDS[self.job_type]} …{whose} sends what is missing"
+        others = "" if self.seed is None else f" of seed {self.seed}, or  python -m launch …,"
+        return f"; the next  {COMMANDS[self.job_type]} …{others} sends what is missing"
 
     @property
     def name(self) -> str:
@@ -145,18 +145,19 @@ def open_run(of: RunOf) -> Tracked:
             _check_login()
             return _init(of, mode)
         except Exception as error:  # whatever W&B fails with, the work goes on
-            why = f"warning: W&B cannot be reached ({_shortly(error)})"
+            why = f"W&B cannot be reached ({_shortly(error)})"
         with suppress(Exception):
             wandb.teardown()  # or its service takes the run for one that is open
         if of.was_online():
-            print(f"{why}; nothing is logged to it now{of.remedy}", file=sys.stderr)
-            return Tracked()
-        print(f"{why}; this run is logged offline", file=sys.stderr)
+            print(f"warning: {why}; nothing is logged to it now{of.remedy}", file=sys.stderr)
+            return Tracked(failure=why)
+        print(f"warning: {why}; this run is logged offline", file=sys.stderr)
     try:
         return _init(of, "offline")
     except Exception as error:
-        print(f"warning: W&B fails offline too ({_shortly(error)}); the work goes on without it", file=sys.stderr)
-        return Tracked()
+        why = f"W&B fails offline too ({_shortly(error)})"
+        print(f"warning: {why}; the work goes on without it{of.remedy}", file=sys.stderr)
+        return Tracked(failure=why)
 
 
 def supersede(of: RunOf) -> None:
@@ -164,7 +165,7 @@ def supersede(of: RunOf) -> None:
     identity = of.identity()
     if resolved_mode(of.experiment) == "online" and of.was_online():
         try:
-            Tracked(_wandb_run(of, identity, "online", tags=[SUPERSEDED]), online=True).finish()
+            Tracked(_wandb_run(of, identity, "online", tags=[SUPERSEDED]), mode="online").finish()
         except Exception as error:
             print(f"warning: W&B cannot be reached ({_shortly(error)}); {identity} is out of date", file=sys.stderr)
     remove_offline_runs(experiment_folder(of.experiment), identity)
@@ -183,11 +184,11 @@ def _init(of: RunOf, mode: Mode) -> Tracked:
     run.define_metric(STEP, hidden=True)
     run.define_metric("*", step_metric=STEP)
     if mode == "offline":
-        return Tracked(run, remedy=of.remedy)
+        return Tracked(run, mode="offline", remedy=of.remedy)
     write_text(of.online_file, identity)
     # What an offline run would add to this one when it is uploaded comes from the files now.
     remove_offline_runs(experiment_folder(of.experiment), identity)
-    return Tracked(run, last_step=run.starting_step - 1, online=True, remedy=of.remedy)
+    return Tracked(run, last_step=run.starting_step - 1, mode="online", remedy=of.remedy)
 
 
 def _wandb_run(of: RunOf, identity: str, mode: Mode, tags: list[str] | None = None) -> Any:

@@ -6,17 +6,18 @@ holds what depends on the machine. W&B shows both.
 
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import wandb
 
 from configs.schema import Experiment
-from records import tracking
 from records.durable import write_text
-from records.layout import SeedFolder
+from records.layout import SeedFolder, seed_folder
 from records.lineage import checkpoints_artifact
-from records.tracking import Point, RunOf, Tracked, read_points
+from records.publish import note_published, open_unpublished, publish
+from records.tracking import Point, RunOf, read_points
 
 
 class TrainingLog:
@@ -29,25 +30,16 @@ class TrainingLog:
         for file in self.files:
             kept = [point for point in read_points(file) if point["step"] <= step]
             write_text(file, "".join(json.dumps(point) + "\n" for point in kept))
-        of = RunOf(experiment, experiment.seed, "train", folder.root, experiment.name)
-        self.tracked = self._with_history(tracking.open_run(of))
-
-    def _with_history(self, tracked: Tracked) -> Tracked:
-        log, speed = (read_points(file) for file in self.files)
-        speeds = {point["step"]: point for point in speed}
-        for point in log:
-            tracked.log(speeds.get(point["step"], {}) | point, partial(self._samples, point["step"]))
-        return tracked
+        self.of = _run_of(experiment, folder)
+        self.tracked = open_unpublished(self.of)
+        for point in _points(folder):
+            self.tracked.log(point, partial(_samples, folder, point["step"]))
 
     def write(self, point: Point, speed: Point) -> None:
         """A line in each file and a point in W&B, with the grid of samples where that step has one."""
         for file, line in zip(self.files, (point, {"step": point["step"], **speed}), strict=True):
             _append(file, line)
-        self.tracked.log(point | speed, partial(self._samples, point["step"]))
-
-    def _samples(self, step: int) -> Point:
-        file = self.folder.sample_grid(step)
-        return {"samples": wandb.Image(str(file))} if file.exists() else {}
+        self.tracked.log(speed | point, partial(_samples, self.folder, point["step"]))
 
     def sync(self) -> None:
         """Returns when all that was written is on the disk."""
@@ -56,11 +48,38 @@ class TrainingLog:
                 os.fsync(opened.fileno())
 
     def finish(self) -> None:
-        self.tracked.finish(lambda run: run.log_artifact(checkpoints_artifact(self.experiment, self.folder)))
+        self.tracked.finish(partial(_conclude, self.experiment, self.folder))
+        note_published(self.of, self.tracked, _points(self.folder))
 
     def leave(self) -> None:
         """After an interruption, or any other end that is not the last step."""
         self.tracked.leave()
+
+
+def publish_training(experiment: Experiment, seed: int) -> None:
+    """Sends W&B what it lacks of a seed that is trained: where it failed meanwhile, or the run was logged offline."""
+    folder = seed_folder(experiment, seed)
+    of = _run_of(replace(experiment, seed=seed), folder)
+    publish(of, lambda: _points(folder), partial(_samples, folder), partial(_conclude, experiment, folder))
+
+
+def _run_of(experiment: Experiment, folder: SeedFolder) -> RunOf:
+    return RunOf(experiment, experiment.seed, "train", folder.root, experiment.name)
+
+
+def _points(folder: SeedFolder) -> list[Point]:
+    """The points of a run, each with the speed that it was made at."""
+    speeds = {point["step"]: point for point in read_points(folder.speed)}
+    return [speeds.get(point["step"], {}) | point for point in read_points(folder.log)]
+
+
+def _samples(folder: SeedFolder, step: int) -> Point:
+    file = folder.sample_grid(step)
+    return {"samples": wandb.Image(str(file))} if file.exists() else {}
+
+
+def _conclude(experiment: Experiment, folder: SeedFolder, run: wandb.Run) -> None:
+    run.log_artifact(checkpoints_artifact(experiment, folder))
 
 
 def _append(file: Path, line: Point) -> None:

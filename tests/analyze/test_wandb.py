@@ -9,7 +9,7 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import seed_points
 from analyze.table_formats import Value, to_csv
 from analyze.tables import tables
-from analyze.wandb import publish, publish_beginning
+from analyze.wandb import publish_analysis, publish_beginning
 from records.layout import experiment_folder
 from records.lineage import checkpoints_artifact
 from records.tracking import SUPERSEDED, offline_runs
@@ -46,7 +46,7 @@ def change(analysis: SeedAnalysis, step: int) -> None:
 
 
 def test_every_checkpoint_is_a_point_with_pictures_at_its_step(wandb_server, analysis, repository):
-    publish(analysis)
+    publish_analysis(analysis)
     run = wandb_server.runs[identity(analysis)]
     text = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert [key for key in run.summary if key[0] != "_" and f"`{key}`" not in text] == []
@@ -70,7 +70,7 @@ def test_points_appear_as_jobs_finish_in_any_order(wandb_server, analysis):
         file.write_text(text)
         publish_beginning(analysis)
     assert shown(wandb_server, analysis) == as_sent(points)
-    publish(analysis)
+    publish_analysis(analysis)
     assert shown(wandb_server, analysis) == as_sent(points) and len(wandb_server.runs) == 1
 
 
@@ -82,7 +82,7 @@ def test_offline_the_points_wait_for_the_whole(analysed):
 
 def test_the_tables_stand_beside_the_published_values(wandb_server, analysis, monkeypatch):
     monkeypatch.setattr("analyze.tables.published_values", lambda *_: {"noise": Value(0.25, 0.125)})
-    publish(analysis)
+    publish_analysis(analysis)
     run = wandb_server.runs[identity(analysis)]
     expected = tables(dataclasses.replace(analysis.experiment, seeds=[0]))
     assert len(expected) == 3
@@ -97,7 +97,7 @@ def test_the_tables_stand_beside_the_published_values(wandb_server, analysis, mo
 
 def test_training_makes_the_checkpoints_that_the_analysis_uses(wandb_server, analysis):
     """W&B knows them for one by their digest, and none of them is uploaded."""
-    publish(analysis)
+    publish_analysis(analysis)
     artifact = checkpoints_artifact(analysis.experiment, analysis.run)
     (sent,) = [one for one in wandb_server.artifacts.values() if one.kind == "checkpoints"]
     assert (sent.name, sent.digest) == (artifact.name, artifact.digest)
@@ -108,37 +108,37 @@ def test_training_makes_the_checkpoints_that_the_analysis_uses(wandb_server, ana
 
 
 def test_what_is_published_is_not_sent_again(wandb_server, analysis):
-    publish(analysis)
+    publish_analysis(analysis)
     asked = len(wandb_server.requests)
-    publish(analysis)
+    publish_analysis(analysis)
     assert len(wandb_server.requests) == asked
 
 
 def test_further_checkpoints_go_on_with_the_run(wandb_server, analysis):
     last = analysis.steps[-1]
     aside = analysis.results_file(last).rename(analysis.folder / "aside")
-    publish(analysis)
+    publish_analysis(analysis)
     assert [point["step"] for point in shown(wandb_server, analysis)] == analysis.steps[:-1]
     aside.rename(analysis.results_file(last))
-    publish(analysis)
+    publish_analysis(analysis)
     assert shown(wandb_server, analysis) == as_sent(seed_points(analysis)) and len(wandb_server.runs) == 1
 
 
 def test_numbers_that_have_changed_make_a_new_run_and_mark_the_old_one(wandb_server, analysis):
-    publish(analysis)
+    publish_analysis(analysis)
     first = identity(analysis)
     change(analysis, analysis.steps[1])
-    publish(analysis)
+    publish_analysis(analysis)
     assert identity(analysis) != first and shown(wandb_server, analysis) == as_sent(seed_points(analysis))
     assert wandb_server.runs[first].about["tags"] == [SUPERSEDED]
 
 
 def test_two_ways_of_analysing_are_two_runs_of_two_groups(wandb_server, analysis):
-    publish(analysis)
+    publish_analysis(analysis)
     options = dataclasses.replace(analysis.options, ddim_steps=2)
     other = dataclasses.replace(analysis, experiment=dataclasses.replace(analysis.experiment, analyze=options))
     other.analyse(other.missing())
-    publish(other)
+    publish_analysis(other)
     groups = {run.about["groupName"] for run in wandb_server.runs.values()}
     assert groups == {f"digits {analysis.folder.name}", f"digits {other.folder.name}"}
     assert shown(wandb_server, other) == as_sent(seed_points(other))
@@ -146,15 +146,15 @@ def test_two_ways_of_analysing_are_two_runs_of_two_groups(wandb_server, analysis
 
 def test_offline_there_is_one_run_of_the_numbers_as_they_are(analysed):
     analysis = SeedAnalysis(analysed("wandb.mode=offline"), 0)
-    publish(analysis)
+    publish_analysis(analysis)
     change(analysis, analysis.steps[1])
-    publish(analysis)
+    publish_analysis(analysis)
     assert len(offline_runs(experiment_folder(analysis.experiment))) == 1
 
 
 def test_what_was_published_offline_or_not_at_all_is_sent_once_it_can_be(wandb_server, analysis):
     for mode in ("disabled", "offline", "online"):
         analysis.experiment.wandb.mode = mode
-        publish(analysis)
+        publish_analysis(analysis)
     assert shown(wandb_server, analysis) == as_sent(seed_points(analysis))
     assert not offline_runs(experiment_folder(analysis.experiment))

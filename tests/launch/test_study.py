@@ -201,6 +201,20 @@ def assert_shows(records: list[dict], points: list[dict]) -> None:
     assert [record["type"] for record in records].count("exit") == 1
 
 
+def test_a_wandb_run_that_failed_is_made_by_the_next_launch(study, launched, command_line, tmp_path):
+    """Of training too, which is not done again for it."""
+    shutil.copytree(Path(study.experiment.runs).parent, tmp_path, dirs_exist_ok=True)
+    lacking = Study(command_line(tmp_path, *OPTIONS), "")
+    trained = seed_folder(lacking.experiment, 10)
+    (trained.root / "wandb_published").unlink()
+    shutil.rmtree(experiment_folder(lacking.experiment) / "wandb")
+    status, _, complained = launched(lacking.arguments)
+    assert status == 0, complained
+    runs = wandb_runs(lacking)
+    assert runs.keys() == {"digits seed 10 train"}
+    assert_shows(runs["digits seed 10 train"], read_points(trained.log))
+
+
 def test_a_damaged_checkpoint_is_told_and_the_report_is_made(study, launched, command_line, tmp_path):
     """After its measures were lost, so that it is needed again."""
     folder = Path(study.experiment.runs).parent

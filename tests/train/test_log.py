@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
-from records import checkpoint
+from records import checkpoint, tracking
 from records.layout import experiment_folder, seed_folder
 from records.lineage import checkpoints_artifact
 from records.tracking import offline_runs, read_points
+from train.claim import is_trained
+from train.log import publish_training
 from train.trainer import train
 
 
@@ -49,13 +51,56 @@ def test_a_change_of_any_weight_is_another_artifact(as_if_trained):
     assert checkpoints_artifact(experiment, folder).digest != before
 
 
-def test_an_offline_run_that_is_made_again_has_its_samples(tiny):
+@pytest.fixture
+def shown():
+    """A function: the points of an experiment's only offline run, as W&B's own viewer reads them."""
+
+    def points(experiment) -> list[dict]:
+        (run,) = offline_runs(experiment_folder(experiment))
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        records = [json.loads(line) for line in said.splitlines()]
+        return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+    return points
+
+
+def test_an_offline_run_that_is_made_again_has_its_samples(tiny, shown):
     experiment = tiny("wandb.mode=offline", "train.sample_every=4")
     train(experiment)
     train(experiment)  # there is nothing left to train, and the run is made again from what is kept
-    (run,) = offline_runs(experiment_folder(experiment))
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    records = [json.loads(line) for line in said.splitlines()]
-    items = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert [any(key.startswith("samples") for key in item) for item in shown(experiment)] == [False, True, False, True]
+
+
+def test_what_wandb_refused_is_sent_later(tiny, shown, monkeypatch, capsys):
+    """Once, and with all that the run has; a run that W&B has is left as it is."""
+    experiment = tiny("wandb.mode=offline", "train.sample_every=4")
+
+    def refuse(*_) -> None:
+        raise ConnectionError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "_wandb_run", refuse)
+        train(experiment)
+    folder = seed_folder(experiment, 0)
+    assert "W&B fails offline too (no)" in capsys.readouterr().err
+    assert is_trained(folder, 8) and not offline_runs(experiment_folder(experiment))
+    publish_training(experiment, 0)
+    items, (run,) = shown(experiment), offline_runs(experiment_folder(experiment))
+    assert [item | point for item, point in zip(items, merged(folder), strict=True)] == items
     assert [any(key.startswith("samples") for key in item) for item in items] == [False, True, False, True]
+    publish_training(experiment, 0)
+    assert offline_runs(experiment_folder(experiment)) == [run]
+
+
+def test_a_training_that_was_logged_offline_is_sent_when_there_is_a_server(wandb_server, tiny):
+    experiment = tiny("wandb.mode=offline")
+    train(experiment)
+    experiment.wandb.mode = "online"
+    publish_training(experiment, 0)
+    (run,) = wandb_server.runs.values()
+    assert [item["step"] for item in run.history] == [2, 4, 6, 8] and len(wandb_server.artifacts) == 1
+    assert not offline_runs(experiment_folder(experiment))
+    asked = len(wandb_server.requests)
+    publish_training(experiment, 0)
+    assert len(wandb_server.requests) == asked
