@@ -7,6 +7,7 @@ from launch.jobs import Analyse
 from launch.plan import Job, checkpoint_minutes, plan
 from launch.slurm import arrays, job_name, parameters, setup
 from launch.study import with_collecting
+from records.human import human_time
 from records.layout import code_folder
 
 
@@ -19,8 +20,8 @@ def describe(experiment: Experiment) -> str:
         lines = list(_of_slurm(experiment, with_collecting(experiment, jobs, ())))
     else:
         lines = [f"  {job.name}{_needs(job)}" for job in jobs]
-    minutes = f"about {checkpoint_minutes(experiment):.2g} minutes for the analysis of a checkpoint"
-    return "\n".join([f"plan: {len(jobs)} jobs, {minutes}", *lines])
+    each = human_time(60 * checkpoint_minutes(experiment))
+    return "\n".join([f"plan: {len(jobs)} jobs, about {each} for the analysis of a checkpoint", *lines])
 
 
 def _of_slurm(experiment: Experiment, jobs: list[Job]) -> Iterator[str]:
@@ -38,4 +39,5 @@ def _needs(job: Job) -> str:
 
 
 def _shown(asked: dict) -> str:
-    return ", ".join(f"{key}={value}" for key, value in asked.items())
+    units = {"time": " minutes"}
+    return ", ".join(f"{key}={value}{units.get(key, '')}" for key, value in asked.items())

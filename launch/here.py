@@ -13,15 +13,17 @@ import torch
 from configs.command import experiment_command
 from configs.errors import UserError, run_command
 from configs.schema import Experiment
+from records.human import human_time
 
 REDUCED = "model.model_channels=32 model.num_res_blocks=1 train.batch_size=32 train.steps=5000 train.lr=2e-4"
 CPU_ALLOWED = "cpu=yes"
+PURPOSE = f"Trains on this machine with all its GPUs; with {CPU_ALLOWED} also where there is none."
 
 
 def main(arguments: list[str]) -> None:
     on_cpu = CPU_ALLOWED in arguments
     arguments = [argument for argument in arguments if argument != CPU_ALLOWED]
-    experiment = experiment_command("python -m launch.here", "Trains on this machine with all its GPUs.", arguments)
+    experiment = experiment_command("python -m launch.here", PURPOSE, arguments)
     gpus = torch.cuda.device_count()
     if gpus == 0 and not on_cpu:
         raise UserError(without_gpu(experiment))
@@ -30,9 +32,9 @@ def main(arguments: list[str]) -> None:
 
 
 def without_gpu(experiment: Experiment) -> str:
-    days = experiment.train.steps * step_seconds(experiment) / 86_400
+    duration = human_time(experiment.train.steps * step_seconds(experiment))
     return (
-        f"this machine has no GPU, and {experiment.train.steps:,} steps would take about {human_days(days)} on its "
+        f"this machine has no GPU, and {experiment.train.steps:,} steps would take about {duration} on its "
         f"{os.cpu_count()} cores; a reduced setting for a look: make train-cifar ARGS='{CPU_ALLOWED} {REDUCED} "
         f"name={experiment.name}_reduced', or go on as asked with {CPU_ALLOWED}"
     )
@@ -56,12 +58,6 @@ def step_seconds(experiment: Experiment, images: int = 8) -> float:
         loss.mean().backward()
         seconds = time.monotonic() - started_s
     return seconds * experiment.train.batch_size / images
-
-
-def human_days(days: float) -> str:
-    if days > 365:
-        return f"{days / 365:.1f} years"
-    return f"{days:.1f} days" if days > 2 else f"{days * 24:.1f} hours"
 
 
 run_command(main)

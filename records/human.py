@@ -2,13 +2,15 @@
 
 
 def human_time(seconds: float) -> str:
-    """4.2 s, 45 s, 12 min, 3 h 20 min, 5 d 4 h."""
+    """4.2 s, 45 s, 12 min, 3 h 20 min, 5 d 4 h, 5.8 years."""
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if minutes < 60:
         return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes < 24 * 60 else f"{hours // 24} d {hours % 24} h"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{hours // 24} d {hours % 24} h" if hours < 365 * 24 else f"{hours / (365 * 24):.1f} years"
 
 
 def human_size(size_bytes: float) -> str:

@@ -33,6 +33,7 @@ LONGEST_FINISH_S = 120.0
 LONGEST_LEAVE_S = 10.0
 COMMANDS = {"train": "python -m train", "analysis": "python -m analyze", "model": "python -m analyze model"}
 SUPERSEDED = "superseded"  # the tag of a run whose points are no longer true
+LOG_IN = "give the command  wandb login, or set WANDB_API_KEY"
 STEP = "step"  # the training step: the x axis of every curve
 Mode = Literal["online", "offline", "disabled"]
 Point = dict[str, Any]  # {"step": 50, "loss": 0.1, …}; values that are not numbers are W&B media
@@ -173,7 +174,8 @@ def supersede(of: RunOf) -> None:
 
 
 def _shortly(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    said = " ".join(str(error).split())
+    return f"error 401: it does not know the key; {LOG_IN}" if "error 401" in said else said[:200]
 
 
 def _init(of: RunOf, mode: Mode) -> Tracked:
@@ -237,7 +239,7 @@ def resolved_mode(experiment: Experiment | ModelStudy) -> Mode:
 def _check_login() -> None:
     """Raises PermissionError where nobody is logged in: W&B would ask on the terminal and wait for an answer."""
     if not logged_in():
-        raise PermissionError("no login: give the command  wandb login, or set WANDB_API_KEY")
+        raise PermissionError(f"no login: {LOG_IN}")
 
 
 def logged_in() -> bool:

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import threading
+from base64 import b64encode
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -253,6 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
         self.site.answering.wait()
+        if self.headers.get("authorization") != f"Basic {b64encode(f'api:{KEY}'.encode()).decode()}":
+            self.send_error(401)
+            return
         answer = json.dumps(self.site.answer(self.path, body)).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")

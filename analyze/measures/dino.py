@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from analyze.measures.kept import kept
 from analyze.measures.unavailable import Unavailable
 
 SIDE, CROP = 256, 224  # pixels
@@ -36,16 +37,19 @@ def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str) -> Dino:
     model = _model(dino_model, samples.device)
     if isinstance(model, str):
         raise Unavailable(model)
-    total = 0.0
-    for now, last in zip(samples.split(IMAGES_AT_ONCE), last_samples.split(IMAGES_AT_ONCE), strict=True):
-        total += F.cosine_similarity(_features(model, now), _features(model, last), dim=1).sum().item()
-    return Dino(total / len(samples))
+    return Dino(
+        F.cosine_similarity(_features(samples, model), _features_kept(last_samples, model), dim=1).mean().item()
+    )
 
 
 @torch.inference_mode()
-def _features(model: Any, images: Tensor) -> Tensor:
-    """CLS features [n, features] in float64 of images [n, C, H, W]."""
-    return model(pixel_values=prepared(images)).last_hidden_state[:, 0].double()
+def _features(images: Tensor, model: Any) -> Tensor:
+    """CLS features [N, features] in float64 of images [N, C, H, W]."""
+    parts = [model(pixel_values=prepared(part)).last_hidden_state[:, 0] for part in images.split(IMAGES_AT_ONCE)]
+    return torch.cat(parts).double()
+
+
+_features_kept = kept(_features)
 
 
 def prepared(images: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """How close the images are to the training set, as a network sees both: Fréchet Inception distance."""
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from analyze.measures.kept import kept
 from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
 
@@ -30,7 +30,7 @@ def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) ->
     """
     if not len(training_images):
         raise Unavailable("FID needs the training images, which are not prepared on this machine")
-    metric = _seen_training(str(fid_network), _Same(training_images), samples.device)
+    metric = _seen_training(training_images, str(fid_network), samples.device)
     if isinstance(metric, str):
         raise Unavailable(metric)
     metric.reset()  # the generated images; what the training set looks like is kept
@@ -39,30 +39,17 @@ def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) ->
     return Fid(metric.compute().item())
 
 
-class _Same:
-    """A tensor that a cache can hold on to: the same one is the same key."""
-
-    def __init__(self, tensor: Tensor):
-        self.tensor = tensor
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.tensor.data_ptr() == self.tensor.data_ptr()
-
-    def __hash__(self) -> int:
-        return self.tensor.data_ptr()
-
-
-@functools.lru_cache(maxsize=1)
-def _seen_training(network: str, images: _Same, device: torch.device) -> Any:
-    """The metric after it has seen the training images, once a process; or why the network cannot be had."""
+@kept
+def _seen_training(images: Tensor, network: str, device: torch.device) -> Any:
+    """The metric after it has seen the training images; or why the network cannot be had."""
     try:
         features = torch.jit.load(network, map_location=device).eval()
-        size = (3, *images.tensor.shape[2:])
+        size = (3, *images.shape[2:])
         metric = FrechetInceptionDistance(features, reset_real_features=False, input_img_size=size).to(device)
     except Exception as error:  # whatever the file or what is in it raise
         return f"the network of FID, analyze.measures.fid_network={network}, cannot be used ({first_line(error)})"
     metric.set_dtype(torch.float64)
-    for batch in images.tensor.split(IMAGES_AT_ONCE):
+    for batch in images.split(IMAGES_AT_ONCE):
         metric.update(_colours(batch.to(device)), real=True)
     return metric
 

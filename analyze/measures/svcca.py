@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from analyze.measures.kept import kept
 from analyze.measures.standardised import standardised
 
 DIRECTIONS = 10
@@ -29,7 +30,7 @@ def svcca(samples: Tensor, last_samples: Tensor) -> Svcca:
     (`torch.svd_lowrank` with as many columns as directions wanted), which misses most of the smaller ones and gives
     another value each time.
     """
-    cosines = torch.linalg.svdvals(_main_directions(samples).T @ _main_directions(last_samples))
+    cosines = torch.linalg.svdvals(_main_directions(samples).T @ _main_directions_kept(last_samples))
     return Svcca(cosines.clamp(max=1).mean().item() if len(cosines) else 0.0)
 
 
@@ -39,6 +40,9 @@ def _main_directions(images: Tensor) -> Tensor:
     smallest = values[-1] * len(images) * torch.finfo(values.dtype).eps  # below, an eigenvalue is rounding
     rank = int((values > smallest).sum())
     return vectors[:, len(images) - min(DIRECTIONS, len(images) - 1, rank) :]
+
+
+_main_directions_kept = kept(_main_directions)
 
 
 def _gram(images: Tensor) -> Tensor:

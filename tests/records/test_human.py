@@ -22,6 +22,8 @@ def test_sizes(size, said):
         (12_000, "3 h 20 min"),
         (86_399, "1 d 0 h"),
         (446_400, "5 d 4 h"),
+        (86_400 * 364.99, "1.0 years"),
+        (86_400 * 2117, "5.8 years"),
     ],
 )
 def test_times(seconds, said):

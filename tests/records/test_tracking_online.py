@@ -183,6 +183,20 @@ def test_a_login_that_is_missing_is_one_sentence_and_the_next_start_with_one_sen
     assert shown(wandb_server, of.identity()) == POINTS and not offline(of)
 
 
+def test_a_key_that_the_server_refuses_is_one_sentence_and_the_next_start_with_a_good_one_sends_all(
+    wandb_server, of, monkeypatch, capfd
+):
+    monkeypatch.setattr(tracking, "LONGEST_INIT_S", 5.0)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * len(KEY))
+    logged(of, POINTS[:2])
+    (said,) = capfd.readouterr().err.splitlines()
+    assert "does not know the key" in said and "wandb login" in said
+    assert len(offline(of)) == 1 and not wandb_server.runs
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    logged(of, POINTS)
+    assert shown(wandb_server, of.identity()) == POINTS and not offline(of)
+
+
 def test_an_offline_run_that_was_uploaded_is_never_uploaded_again(wandb_server, of):
     """It stays as it is, and what is resumed is a run of its own."""
     of.experiment.wandb.mode = "offline"

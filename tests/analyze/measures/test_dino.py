@@ -137,6 +137,17 @@ def test_latent_images_are_refused():
         dino(torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 8, 8), dino_model="anything")
 
 
+def test_the_last_images_are_looked_at_once(tiny, drawn, monkeypatch):
+    """However many checkpoints are compared with them, each of which reads them anew."""
+    looked = []
+    look = module.prepared
+    monkeypatch.setattr(module, "prepared", lambda images: looked.append(len(images)) or look(images))
+    last = drawn(3).clamp(-1, 1)
+    for _ in range(4):
+        dino(drawn(2).clamp(-1, 1)[[0, 1, 1]], last.clone(), dino_model=str(tiny))
+    assert len(looked) == 4 + 1
+
+
 def test_the_network_is_loaded_once(tiny, drawn, monkeypatch):
     loads = []
     load = module._load
