@@ -1,10 +1,12 @@
 """python -m benchmarks.measures [measure …]: time and memory of every measure, as a Markdown table.
 
-Each one runs in a process of its own, so that its peak of memory is its own: that of Python, torch and the inputs is
-the row "inputs alone".
+Each one runs in a process of its own, on a GPU where there is one, so that its peak of memory is its own: that of
+Python, torch and the inputs is the row "inputs alone". The first checkpoint of a job pays for what is computed once,
+of the last checkpoint's images, and for whatever a GPU begins with.
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -30,24 +32,31 @@ from analyze.measures.reconstruction import reconstruction
 from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
 from analyze.measures.triangle import triangle
-from benchmarks.memory import peak_gib
+from benchmarks.memory import most_gib
 
 IMAGES = 2048
 SIDES = (32, 64)  # D = 3,072 and 12,288
-DINO_IMAGES = 64  # a pass of a whole vision transformer for each of them
+DINO_IMAGES = IMAGES if torch.cuda.is_available() else 64  # a pass of a whole vision transformer for each of them
 TIMES, TRAJECTORIES = 20, 256  # of the interpolation map
+
+FIRST, FURTHER, PEAK = "first [s]", "further [s]", "peak [GiB]"
 
 Inputs = dict[str, Tensor]
 
 
 def dino_of_random_weights(x: Inputs) -> object:
+    return dino(x["samples"][:DINO_IMAGES], x["last_samples"][:DINO_IMAGES], dino_model=random_weights().name)
+
+
+@functools.cache
+def random_weights() -> tempfile.TemporaryDirectory:
     """A network as large as facebook/dino-vits16."""
     import transformers
 
+    folder = tempfile.TemporaryDirectory()
     config = transformers.ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536)
-    with tempfile.TemporaryDirectory() as folder:
-        transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-        return dino(x["samples"][:DINO_IMAGES], x["last_samples"][:DINO_IMAGES], dino_model=folder)
+    transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder.name)
+    return folder
 
 
 def map_of_a_trajectory(x: Inputs) -> object:
@@ -63,7 +72,7 @@ MEASURED: dict[str, Callable[[Inputs], object]] = {
     "cka": lambda x: cka(x["samples"], x["last_samples"]),
     "svcca": lambda x: svcca(x["samples"], x["last_samples"]),
     "ssim": lambda x: ssim(x["samples"], x["last_samples"]),
-    f"dino of {DINO_IMAGES} images": dino_of_random_weights,
+    f"dino of {DINO_IMAGES:,} images": dino_of_random_weights,
     "triangle": lambda x: triangle(x["noise"], x["samples"], x["latents"]),
     "distances": lambda x: distances(x["noise"], x["samples"], x["latents"]),
     "early_inverter": lambda x: early_inverter(x["noise"], x["last_samples"], x["latents"]),
@@ -95,12 +104,19 @@ def inputs(side: int) -> Inputs:
 
 
 def measure(name: str, side: int) -> dict[str, float]:
-    """Seconds and the process's peak of memory, in this process."""
-    tensors = inputs(side)
-    start = time.monotonic()
+    """Seconds for a job's first checkpoint and for a further one, and the peak of memory, in this process."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tensors = {key: tensor.to(device) for key, tensor in inputs(side).items()}
+    first_s, further_s = (_seconds(name, tensors) for _ in range(2))
+    return {FIRST: first_s, FURTHER: further_s, PEAK: most_gib(device)}
+
+
+def _seconds(name: str, tensors: Inputs) -> float:
+    start_s = time.monotonic()
     MEASURED[name](tensors)
-    seconds = time.monotonic() - start
-    return {"time [s]": seconds, "peak [GiB]": peak_gib()}
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic() - start_s
 
 
 def measure_apart(name: str, side: int) -> dict[str, float]:
@@ -121,14 +137,11 @@ def main() -> None:
         print(json.dumps(measure(arguments.names[0], arguments.here)))
         return
     print(f"N = {IMAGES:,}, {torch.get_num_threads()} thread(s), torch {torch.__version__}\n")
-    heads = [f"D = {3 * side**2:,}: {unit}" for side in SIDES for unit in ("time [s]", "peak [GiB]")]
+    heads = [f"D = {3 * side**2:,}: {unit}" for side in SIDES for unit in (FIRST, FURTHER, PEAK)]
     print("| measure | " + " | ".join(heads) + " |\n|---|" + "--:|" * len(heads))
     for name in arguments.names or MEASURED:
         found = [measure_apart(name, side) for side in SIDES]
-        print(
-            f"| {name} | " + " | ".join(f"{one['seconds']:.2f} | {one['peak [GiB]']:.2f}" for one in found) + " |",
-            flush=True,
-        )
+        print(f"| {name} | " + " | ".join(f"{x:.2f}" for one in found for x in one.values()) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def most_gib(device: torch.device) -> float:
+    """The most memory that this process has had: of a GPU, what its tensors took there."""
+    return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else peak_gib()
+
+
 def forget_peak() -> None:
     """Lets `peak_gib` count from now on, after what is free was given back; does nothing where that is impossible."""
     gc.collect()
