@@ -1,5 +1,11 @@
 """What runs inside jobs: a checkpoint that fails leaves the others alone, and restarts are counted."""
 
+import signal
+import subprocess
+import sys
+
+import pytest
+
 from analyze.analysis import SeedAnalysis
 from launch.jobs import Analyse, Notes
 from launch.plan import checkpoint_minutes
@@ -30,6 +36,26 @@ def test_the_time_of_a_checkpoint_is_measured(as_if_trained):
     assert checkpoint_minutes(experiment) != estimated
     experiment.cluster.checkpoint_minutes = 3
     assert checkpoint_minutes(experiment) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_ends_a_job_whatever_catches_everything(number, repository):
+    """An exception from a signal once became a damaged checkpoint in the library that it came up in."""
+    code = """
+import time
+from launch.jobs import end_at_signals
+end_at_signals()
+print("ready", flush=True)
+for _ in range(2):
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.wait(timeout=20) == 128 + number
 
 
 def test_restarts_are_forgotten_when_the_work_gets_further(tmp_path):
