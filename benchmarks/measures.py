@@ -53,6 +53,7 @@ def random_weights() -> tempfile.TemporaryDirectory:
     """A network as large as facebook/dino-vits16."""
     import transformers
 
+    transformers.logging.disable_progress_bar()
     folder = tempfile.TemporaryDirectory()
     config = transformers.ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536)
     transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder.name)

@@ -29,5 +29,5 @@ def check_same(folder: SeedFolder, experiment: Experiment) -> None:
 
 
 def is_trained(folder: SeedFolder, steps: int) -> bool:
-    """Whether training has got to its last step and said so to W&B."""
+    """Whether training has got to its last step, and nothing of it is left to do but what W&B may lack."""
     return folder.checkpoint(steps).exists() and folder.trained(steps).exists()

@@ -13,7 +13,7 @@ T = TypeVar("T")
 def kept(function: Callable[..., T]) -> Callable[..., T]:
     """The function of a tensor and of other, hashable arguments, which keeps its last result and the tensor.
 
-    It is for the last checkpoint's images, with which every other one is compared.
+    It is for what every checkpoint is compared with: the last one's images, the training set.
     """
 
     @functools.lru_cache(maxsize=1)
@@ -28,7 +28,7 @@ def kept(function: Callable[..., T]) -> Callable[..., T]:
 
 
 class _Same:
-    """A tensor as the key of a cache: equal to whatever holds the same values at the same place."""
+    """A tensor as the key of a cache: equal to another that holds the same values on the same device."""
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
