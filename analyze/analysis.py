@@ -30,7 +30,7 @@ from diffusion.denoiser import Denoiser
 from diffusion.fast import allow_tf32, check_compiler, fast
 from diffusion.open import open_checkpoint_folder
 from records.durable import write_json, write_text
-from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
+from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.provenance import versions
 
 T = TypeVar("T")
@@ -49,6 +49,18 @@ def fingerprint(options: Analyze) -> str:
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
     clip = "noclip" if options.clip_denoised is False else "clip"
     return f"{options.weights}-T{options.ddim_steps}-N{options.samples}-{clip}{precision}-{digest}"
+
+
+def nothing_analysed(experiment: Experiment) -> str:
+    """A sentence for where nothing was analysed in the way that an experiment asks for."""
+    folder = experiment_folder(experiment)
+    others = sorted({way.parent.name for way in folder.glob("seed_*/analysis/*/analysis.yaml")})
+    if not others:
+        return f"{folder}: nothing is analysed yet; run python -m analyze first"
+    return (
+        f"{folder}: nothing is analysed as {fingerprint(experiment.analyze)}, but as {', '.join(others)}; "
+        "give the options of analyze that it was analysed with"
+    )
 
 
 class Analysis:

@@ -50,7 +50,7 @@ def _flat(results: dict) -> dict[str, float]:
         f"{measure}/{key}": value
         for measure, result in results.items()
         for key, value in result.get("values", {}).items()
-        if isinstance(value, float)
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
 
 

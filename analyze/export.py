@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from analyze.analysis import SeedAnalysis
+from analyze.analysis import SeedAnalysis, nothing_analysed
 from analyze.curves import seed_points
 from configs.errors import UserError
 from configs.schema import Experiment
 from records.durable import new_file
-from records.layout import experiment_folder, report_folder
+from records.layout import report_folder
 
 
 class Row(NamedTuple):
@@ -38,7 +38,7 @@ def export(experiment: Experiment, file: Path | None = None) -> tuple[Path, int]
         raise UserError(f"{file}: its ending says the format, {' or '.join(FORMATS)}")
     made = list(rows(experiment))
     if not made:
-        raise UserError(f"{experiment_folder(experiment)}: nothing is analysed yet; run  python -m analyze  first")
+        raise UserError(nothing_analysed(experiment))
     data = FORMATS[file.suffix](made)
     try:
         with new_file(file) as aside:

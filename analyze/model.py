@@ -85,7 +85,7 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
         todo = [one for one in analyses if one.missing()]
         with progress("generating", sum(one.evaluations() for one in todo), "image·step", shown=bool(todo)) as bar:
             for one in todo:
-                bar.set_description(f"T = {one.options.ddim_steps:,}")
+                bar.set_description_str(f"T = {one.options.ddim_steps:,}")
                 one.analyse(one.steps)
     return source, analyses
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve
-from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE
+from analyze.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, figures_of_others
 from analyze.findings import findings
 from analyze.page.blocks import (
     Drawings,
@@ -119,7 +119,8 @@ def training_section(analyses: Iterable[SeedAnalysis]) -> Section:
 
 def curves_section(study: Study, analyses: Sequence[SeedAnalysis]) -> Section:
     reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(analyses)]
-    drawn = plots((*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES), study.curves).plots
+    specs = (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *figures_of_others(study.curves))
+    drawn = plots(specs, study.curves).plots
     trained = plots([TRAINING_FIGURE], training_curves(analyses)).plots
     return Section(
         "curves",

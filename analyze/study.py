@@ -5,7 +5,7 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import curves
 from analyze.findings import findings
 from analyze.paper import write_figures
-from analyze.report import missing, write_report
+from analyze.report import missing, unavailable, write_report
 from analyze.tables import write_tables
 from configs.errors import UserError
 from configs.schema import Experiment
@@ -38,6 +38,8 @@ def collect(experiment: Experiment, failed: UserError | None = None) -> None:
     for analysis in analyses:
         wandb.publish_analysis(analysis)
     print("\n" + "\n".join(findings(experiment, curves(analyses))))
+    for reason in unavailable(analyses):
+        print(f"Not measured: {reason}.")
     print(f"\nReport:  {report}")
     print(f"Figures: {report.parent / 'figures'} ({len(figures)} files)")
     print(f"Tables:  {report.parent / 'tables'} ({len(written)} files)")

@@ -16,6 +16,7 @@ from safetensors.torch import save as serialised
 from torch import Tensor
 
 from analyze.generate import decoded, invert, sample, trajectory
+from configs.errors import UserError
 from configs.schema import Analyze
 from diffusion.denoiser import Denoiser
 from diffusion.randomness import fixed_noise
@@ -26,6 +27,7 @@ TRAINING_IMAGES = 50_000  # that generated ones are compared with
 TRAJECTORY_IMAGES = 256  # of which x_t is kept
 PICTURED = 1_000  # codes that are decoded
 NO_IMAGES = torch.empty(0, 1, 1, 1, dtype=torch.uint8)
+NOT_MADE = ("noise", "training_images", "last_samples")  # of a single checkpoint
 ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # what is made of the last checkpoint alone
 
 
@@ -56,6 +58,9 @@ class Tensors:
             return (self.last or self)["samples"]
         if name == "last_latents" and self.last is None:
             return self["latents"]
+        if name not in MAKERS:
+            known = ", ".join(sorted({*MAKERS, *NOT_MADE}))
+            raise UserError(f"a measure asks for {name}, which no checkpoint has; there are {known}")
         return self._kept(name)
 
     def _kept(self, name: str) -> Tensor:

@@ -37,12 +37,25 @@ def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | 
 
 def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> ModelStudy:
     """The study that a YAML file describes, or that of the model at `source` itself. Raises UserError like `load`."""
+    content = OmegaConf.create()
     if source.endswith((".yaml", ".yml")):
         if "seeds" in (content := _read(Path(source))) or "train" in content:
             raise UserError(f"{source} is of an experiment; analyse it with  python -m analyze {source}")
-        return _loaded(ModelStudy, Path(source), {"name": Path(source).stem}, overrides)
-    name = re.sub(r"[^\w.-]", "_", Path(source).stem if Path(source).is_file() else Path(source).name)
-    return _loaded(ModelStudy, None, {"name": name, "source": source}, overrides)
+        study = _loaded(ModelStudy, Path(source), {"name": Path(source).stem}, overrides)
+    else:
+        study = _loaded(ModelStudy, None, {"name": _name_of(Path(source)), "source": source}, overrides)
+    said = OmegaConf.merge(content, _overrides(overrides))
+    if study.sweep and OmegaConf.select(said, "analyze.ddim_steps") is None:
+        study.analyze.ddim_steps = max(study.sweep)
+    return study
+
+
+def _name_of(source: Path) -> str:
+    """What the study of a model is called: as its file or folder, of a checkpoint of ours as experiment_seed_0_step."""
+    parts = source.parts[-4:]
+    if len(parts) == 4 and parts[2] == "checkpoints":
+        return "_".join((parts[0], parts[1], parts[3]))
+    return re.sub(r"[^\w.-]", "_", source.stem if source.is_file() else source.name)
 
 
 def load_resolved(path: Path) -> Experiment:
@@ -65,7 +78,10 @@ def _loaded(
         profile = Path(cluster) if cluster.endswith(".yaml") else PROFILES / f"{cluster}.yaml"
         config = _merge(kind, config, OmegaConf.create({"cluster": _read(profile)}), str(profile))
     config = _merge(kind, config, _overrides(overrides), "command line")
-    return _checked(config, str(path or "command line"))
+    from_where = [str(path)] if path else []
+    if overrides or not path:
+        from_where.append("command line")
+    return _checked(config, " and ".join(from_where))
 
 
 def to_yaml(root: Experiment | ModelStudy) -> str:
@@ -77,6 +93,8 @@ def _read(path: Path) -> DictConfig:
         content = OmegaConf.load(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {_available(path)}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give the YAML file of an experiment") from None
     except (yaml.YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, DictConfig):

@@ -331,7 +331,8 @@ class ModelStudy:
     sweep: list[int] = option(
         [],
         "numbers T of DDIM steps, each way; empty: of the paper's 10, 50, 100, 500, 1000 and 4000 those that the model "
-        "has; analyze.ddim_steps, which figures and pictures are of, is always one of them",
+        "has; analyze.ddim_steps, which figures and pictures are of, is always one of them, and if not given the "
+        "largest",
         at_least=2,
     )
     latent_scale: Optional[float] = option(

@@ -1,9 +1,11 @@
 """The local cluster: submitit's local executor, in the foreground."""
 
 import os
+import signal
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +63,8 @@ class LocalRun:
             visible_gpus=[slot % gpus] if gpus else [],
         )
         os.environ["OMP_NUM_THREADS"] = str(job.work.threads)  # read by the job's libraries when they are loaded
-        self.running[job.name] = executor.submit(job.work, self.launcher), slot
+        with _deaf_to_ctrl_c():
+            self.running[job.name] = executor.submit(job.work, self.launcher), slot
 
     def _collect_ended(self) -> None:
         for name, (process, _) in list(self.running.items()):
@@ -72,6 +75,16 @@ class LocalRun:
                     self.failures[name] = failure
                 else:
                     self.done.add(name)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What is started meanwhile never hears of Ctrl-C in their terminal: it ends with the launcher, and quietly."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def outcome(job: submitit.Job) -> str:

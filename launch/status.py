@@ -7,7 +7,7 @@ from pathlib import Path
 
 from submitit.core.utils import pickle_load
 
-from analyze.analysis import SeedAnalysis
+from analyze.analysis import SeedAnalysis, fingerprint
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Experiment
@@ -16,7 +16,7 @@ from launch.queue import Entry
 from launch.slurm import in_queue
 from launch.submitted import Submission, Task
 from records import tracking
-from records.layout import seed_folder
+from records.layout import experiment_folder, seed_folder
 
 WIDTHS = (34, 10)
 
@@ -31,6 +31,8 @@ class State:
 
 def status(experiment: Experiment) -> str:
     """The tables as text. Raises UserError nowhere: what SLURM does not say is told from files alone."""
+    if not experiment_folder(experiment).exists():
+        return f"nothing of it was launched or trained yet: there is no folder {experiment_folder(experiment)}"
     notes = list(submitted.read(experiment))
     lines, states = [], {}
     if notes:
@@ -114,6 +116,9 @@ def _checkpoint_lines(experiment: Experiment, notes: list[Submission]) -> Iterat
         for step, why in failures.items():
             log = _log_of(notes, seed, step)
             failed.append(f"seed {seed}, step {step}: {why}{f' (log: {log})' if log else ''}")
+    ways = {way.parent.name for way in experiment_folder(experiment).glob("seed_*/analysis/*/analysis.yaml")}
+    if others := sorted(ways - {fingerprint(experiment.analyze)}):
+        yield f"(analysed as {fingerprint(experiment.analyze)}; there is also {', '.join(others)})"
     if failed:
         yield from ["", "failed checkpoints", *(f"  {line}" for line in failed)]
 

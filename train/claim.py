@@ -6,7 +6,7 @@ from configs.errors import UserError
 from configs.load import differences, load_resolved, to_yaml
 from configs.schema import Experiment
 from records.durable import clear_partial, write_text
-from records.layout import SeedFolder
+from records.layout import SeedFolder, saved_steps
 
 
 def claim(folder: SeedFolder, experiment: Experiment) -> None:
@@ -17,8 +17,11 @@ def claim(folder: SeedFolder, experiment: Experiment) -> None:
 
 
 def check_same(folder: SeedFolder, experiment: Experiment) -> None:
-    """Raises UserError where a run folder was made with a configuration that this one cannot go on from."""
-    if folder.config.exists():
+    """Raises UserError where a run folder was made with a configuration that this one cannot go on from.
+
+    A folder in which nothing was trained, since its data could not be had, is anyone's.
+    """
+    if folder.config.exists() and (saved_steps(folder.checkpoints) or saved_steps(folder.state)):
         made_with = load_resolved(folder.config)
         changed = differences(made_with, dataclasses.replace(experiment, seed=made_with.seed))
         if changed:

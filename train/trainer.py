@@ -111,6 +111,11 @@ class Trainer:
         self.step = 0
         self.bad_step = torch.tensor(NOT_YET, device=self.device)  # the first one whose loss was not finite
         self._resume()
+        if self.step > self.options.steps:
+            raise UserError(
+                f"{folder.root} is trained to step {self.step:,} already, beyond train.steps={self.options.steps:,}; "
+                "give the experiment another name=…"
+            )
         self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
 
     def _new_network(self) -> UNet:

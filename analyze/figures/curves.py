@@ -29,6 +29,8 @@ from analyze.figures.style import (
 HEIGHT = 2.6  # inches
 LONG = 34  # letters of a label, the marks of mathematics among them, that no other has room beside
 FEW = 30  # points that have a marker each
+APART = 1.5  # ratio of two steps whose labels do not touch
+PER_CENT, MOST_PER_CENT = 100, 101  # a share, and where an axis of shares ends
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,19 @@ DISTANCES = CurveFigure(
     },
     "Mean L2 distances over all pixels between noise, image and inverted latent.",
 )
-ANALYSIS_FIGURES = (NOISE_MAPPING, NEIGHBOURHOODS, ALIGNMENT, ANGLES, DISTANCES)
+CORRELATION = CurveFigure(
+    "correlation",
+    "Correlation of pixels",
+    "|correlation|",
+    {
+        "correlation/noise": f"noise {NOISE}",
+        "correlation/samples": f"image {IMAGE}",
+        "correlation/latents": f"latent {LATENT}",
+        "correlation/floor": "fresh noise",
+    },
+    "Mean of the ten largest absolute correlations of two pixels over the images; in fresh noise, what chance shows.",
+)
+ANALYSIS_FIGURES = (NOISE_MAPPING, NEIGHBOURHOODS, ALIGNMENT, ANGLES, DISTANCES, CORRELATION)
 
 
 def _of_early_inverter(spec: CurveFigure) -> CurveFigure:
@@ -111,6 +125,21 @@ TRAINING_FIGURE = CurveFigure(
     "Mean since the point before. The loss holds the variational bound as well, which trains the variance.",
     logarithmic=True,
 )
+
+
+def figures_of_others(curves: Mapping[str, Curve]) -> list[CurveFigure]:
+    """A figure for each measure that no figure above shows, of its first numbers, where it has several checkpoints."""
+    shown = {name.partition("/")[0] for spec in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES) for name in spec.curves}
+    others: dict[str, dict[str, str]] = {}
+    for name, curve in curves.items():
+        measure, _, value = name.partition("/")
+        if measure not in shown and len(curve.steps) > 1 and len(others.setdefault(measure, {})) < len(COLOURS):
+            others[measure][name] = value
+    return [
+        CurveFigure(measure, measure.replace("_", " "), "value", labels, f"What the measure {measure} returns.")
+        for measure, labels in others.items()
+        if labels
+    ]
 
 
 @styled
@@ -145,6 +174,10 @@ def _draw_panel(panel: Figure | SubFigure, spec: CurveFigure, curves: Mapping[st
     axes.set(title=spec.title, ylabel=spec.y_label, xlabel="training step")
     if spec.logarithmic:
         axes.set_yscale("log")
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
+    if spec.scale == PER_CENT:
+        axes.set_ylim(top=min(axes.get_ylim()[1], MOST_PER_CENT))
     axes.grid()
     labels = axes.get_legend_handles_labels()[1]
     columns = 1 if max(map(len, labels)) > LONG else 2 if sum(map(len, labels)) > 24 else len(labels)
@@ -167,8 +200,17 @@ def _logarithmic_steps(axes: Axes, steps: list[int]) -> None:
     first, last = min(after_zero, default=1), max(after_zero, default=1)
     axes.set_xscale("symlog", linthresh=first, linscale=0.5)
     decades = [10**power for power in range(8) if first <= 10**power <= last / 2]
-    axes.set_xticks([0, *decades, last])
+    axes.set_xticks([0, *(decades if len(decades) > 1 else _apart([first, *decades, *after_zero], last)), last])
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _apart(steps: list[int], last: int) -> list[int]:
+    """Steps whose labels have room beside each other and the last one's on a short logarithmic axis."""
+    kept: list[int] = []
+    for step in sorted(set(steps)):
+        if step * APART <= last and (not kept or step >= kept[-1] * APART):
+            kept.append(step)
+    return kept
 
 
 @styled

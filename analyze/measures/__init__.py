@@ -26,11 +26,15 @@ from analyze.measures.reconstruction import reconstruction
 from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
 from analyze.measures.triangle import triangle
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Measures
 
 # Tensors that hold something of each of the same images, and so have the same shape.
 ONE_SHAPE = frozenset({"noise", "samples", "latents", "last_samples", "last_latents", "reconstructions"})
+
+
+class MeasureFailed(Exception):
+    """Which measure failed, and with what."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,20 @@ class Measure:
         return any(name.startswith("last_") for name in self.inputs)
 
     def values(self, tensors: dict[str, Tensor], chosen: Measures) -> dict[str, Any]:
-        """The measure's numbers by name. Raises UserError where images that belong together differ in shape."""
+        """The measure's numbers by name.
+
+        Raises UserError where images that belong together differ in shape, and naming the measure where it fails.
+        """
         shapes = {name: tuple(tensors[name].shape) for name in self.inputs if name in ONE_SHAPE}
         if len(set(shapes.values())) > 1:
             told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
             raise UserError(f"{self.name} compares images of one shape [N, C, H, W]; here are {told}")
-        result = self.function(*(tensors[name] for name in self.inputs), **self.options(chosen))
+        try:
+            result = self.function(*(tensors[name] for name in self.inputs), **self.options(chosen))
+        except UserError:
+            raise
+        except Exception as error:
+            raise MeasureFailed(f"{self.name} fails: {type(error).__name__}: {first_line(error)}") from error
         return dataclasses.asdict(result)
 
     def _parameters(self) -> list[tuple[str, Any]]:

@@ -11,7 +11,7 @@ import torch
 
 from analyze.analysis import SeedAnalysis, fingerprint
 from analyze.beside import Beside
-from analyze.measures import MEASURES
+from analyze.measures import MEASURES, Measure
 from records import checkpoint
 
 STEPS = [0, 2, 5, 8]
@@ -29,6 +29,15 @@ def trained(as_if_trained) -> SeedAnalysis:
 def done(analysed) -> SeedAnalysis:
     """The analysis of a seed, all of which is done."""
     return SeedAnalysis(analysed("seeds=[0]"), 0)
+
+
+def test_a_measure_that_fails_is_named(trained, monkeypatch):
+    def brightness(samples):
+        raise ZeroDivisionError("no light")
+
+    monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(brightness)])
+    trained.analyse([8])
+    assert trained.failures() == {8: "MeasureFailed: brightness fails: ZeroDivisionError: no light"}
 
 
 def changed(analysis: SeedAnalysis, **options) -> SeedAnalysis:

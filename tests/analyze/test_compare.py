@@ -57,7 +57,7 @@ def test_what_cannot_be_compared_is_refused(study, tiny, tmp_path):
         write_comparison([study])
     with pytest.raises(UserError, match=r"digits is asked for twice; write behind it what is to differ"):
         write_comparison([study, study])
-    with pytest.raises(UserError, match=r"other: nothing is analysed yet in .*/runs/other; run  python -m analyze"):
+    with pytest.raises(UserError, match=r"other: .*/runs/other: nothing is analysed yet; run python -m analyze"):
         write_comparison([study, tiny("name=other")])
     assert list(tmp_path.iterdir()) == []
 

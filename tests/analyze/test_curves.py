@@ -22,7 +22,10 @@ def analyses(as_if_trained):
     made = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     for one in made:
         for step, value in RESULTS[one.seed].items():
-            write_json(one.results_file(step), {"measures": {"some": {"values": {"value": value, "twice": 2 * value}}}})
+            write_json(
+                one.results_file(step),
+                {"measures": {"some": {"values": {"value": value, "twice": 2 * value, "map": [1.0], "whether": True}}}},
+            )
     return made
 
 
@@ -31,6 +34,11 @@ def test_points_of_a_seed_are_flat_and_ascending(analyses):
         {"step": 0, "some/value": 4.0, "some/twice": 8.0},
         {"step": 2, "some/value": 8.0, "some/twice": 16.0},
     ]
+
+
+def test_whole_numbers_are_numbers(analyses):
+    write_json(analyses[0].results_file(0), {"measures": {"some": {"values": {"count": 3}}}})
+    assert seed_points(analyses[0])[0] == {"step": 0, "some/count": 3}
 
 
 def test_mean_and_deviation_are_over_the_seeds_that_are_there(analyses):

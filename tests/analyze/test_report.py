@@ -21,6 +21,7 @@ PLOTS = [
     "Alignment with the final images",
     "Angles of the triangle",
     "Distances",
+    "Correlation of pixels",
     "Angles of the triangle, last images",
     "Distances, last images",
     "Training loss",

@@ -5,6 +5,7 @@ import torch
 
 from analyze.analysis import SeedAnalysis
 from analyze.tensors import Tensors
+from configs.errors import UserError
 from diffusion.randomness import fixed_noise
 
 
@@ -21,6 +22,11 @@ def kept(analysis: SeedAnalysis) -> set[str]:
 def test_noise_is_the_fixed_one(seed_analysis):
     tensors, options = seed_analysis.tensors(2), seed_analysis.options
     assert torch.equal(tensors["noise"], fixed_noise((1, 8, 8), options.samples, options.noise_seed))
+
+
+def test_what_no_checkpoint_has_is_refused_with_what_there_is(seed_analysis):
+    with pytest.raises(UserError, match=r"asks for sample, .* there are .*noise, .*samples, .*training_images"):
+        seed_analysis.tensors(2)["sample"]
 
 
 def test_what_is_asked_for_is_made_and_kept_and_nothing_else(seed_analysis):

@@ -25,6 +25,18 @@ def file(tmp_path):
     return write
 
 
+@pytest.mark.parametrize(
+    ("overrides", "ddim_steps"),
+    [(["sweep=[5,20,10]"], 20), (["sweep=[5,20,10]", "analyze.ddim_steps=10"], 10), ([], 100)],
+)
+def test_figures_are_of_the_largest_of_a_given_sweep_unless_said_otherwise(overrides, ddim_steps):
+    assert load_model_study("google/ddpm-cifar10-32", overrides).analyze.ddim_steps == ddim_steps
+
+
+def test_the_study_of_a_checkpoint_of_ours_is_named_after_its_experiment():
+    assert load_model_study("runs/mine/seed_10/checkpoints/000000060").name == "mine_seed_10_000000060"
+
+
 def test_precedence_is_defaults_then_yaml_then_command_line(file):
     experiment = load(file("train: {steps: 10, lr: 2e-3}\nanalyze: {samples: 100}"), ["train.steps=20", "seed=3"])
     assert experiment.train.steps == 20 and experiment.seed == 3
@@ -168,7 +180,7 @@ def test_a_missing_file_names_those_that_are_there(file):
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="cannot be read as YAML"):
+    with pytest.raises(UserError, match="is a folder; give the YAML file"):
         load(tmp_path)
 
 

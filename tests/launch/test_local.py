@@ -132,6 +132,7 @@ LAUNCHES = """
 import os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
+from configs.errors import run_command
 from configs.schema import Cluster
 from launch.jobs import Launcher
 from launch.local import LocalRun
@@ -150,10 +151,13 @@ class Sleep:
         numbers.with_suffix(".new").rename(numbers)
         time.sleep(600)
 
-folder = Path(sys.argv[1])
-launcher = Launcher(folder / "launch.lock", lock.this_process("launch"))
-with lock.held(launcher.lock, launcher.holder, 0):
-    LocalRun(Cluster(), folder / "jobs", launcher).run([Job("sleep", Sleep(folder))], [])
+def launch(arguments):
+    folder = Path(arguments[0])
+    launcher = Launcher(folder / "launch.lock", lock.this_process("launch"))
+    with lock.held(launcher.lock, launcher.holder, 0):
+        LocalRun(Cluster(), folder / "jobs", launcher).run([Job("sleep", Sleep(folder))], [])
+
+run_command(launch)
 """
 
 
@@ -167,6 +171,19 @@ def test_a_job_ends_when_its_launcher_is_killed(tmp_path, repository, wait_until
     finally:
         launcher.kill()
         launcher.wait()
+    wait_until(lambda: not any(alive(number) for number in numbers), timeout_s=30)
+
+
+def test_ctrl_c_is_answered_in_one_sentence_and_ends_all(tmp_path, repository, wait_until):
+    """A terminal sends it to the launcher and to all that it started."""
+    command = [sys.executable, "-c", LAUNCHES, str(tmp_path)]
+    pipe = {"stderr": subprocess.PIPE, "text": True}
+    launcher = subprocess.Popen(command, cwd=repository, start_new_session=True, **pipe)
+    wait_until((tmp_path / "numbers").exists)
+    numbers = [int(number) for number in (tmp_path / "numbers").read_text().split()]
+    os.killpg(launcher.pid, signal.SIGINT)
+    _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode == 130 and said == "\ninterrupted; the same command goes on from here\n"
     wait_until(lambda: not any(alive(number) for number in numbers), timeout_s=30)
 
 

@@ -57,6 +57,22 @@ def test_the_steps_of_the_schedule_are_kept_and_no_others(trained):
     }
 
 
+def test_a_folder_in_which_nothing_was_trained_is_free_for_another_configuration(tiny):
+    """As after a start that failed on its data."""
+    with pytest.raises(UserError, match="/absent does not exist"):
+        train(tiny("data.name=folder", "data.source=/absent"))
+    experiment = tiny("model.model_channels=6")
+    train(experiment)
+    assert is_trained(folder(experiment), 8)
+
+
+def test_a_training_is_not_shortened(trained, tiny):
+    before = checkpoints(trained)
+    with pytest.raises(UserError, match=r"trained to step 8 already, beyond train\.steps=6; .*another name"):
+        train(tiny("train.steps=6"))
+    assert checkpoints(trained) == before
+
+
 def test_the_average_starts_at_the_weights_and_follows_them(tiny):
     experiment = tiny("train.checkpoints.at=[0,1,2,3,4,5,6,7]")
     train(experiment)

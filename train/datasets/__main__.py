@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> None:
     check_digests(path)
     about = read_about(path)
     count, channels, height, width = about["images"]
-    print(f"{path}: {count:,} images of {height}×{width} pixels, {channels} channels, {about['classes']} classes")
+    print(f"{path}: {count:,} images of {height}×{width} pixels; channels: {channels}; classes: {about['classes']}")
 
 
 run_command(main)

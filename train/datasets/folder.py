@@ -13,7 +13,7 @@ from train.datasets.processes import results_in_order
 from train.datasets.resize import read_images
 from train.datasets.sources import file_names
 
-KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
+KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
 FILES_AT_ONCE = 64
 NAMED = 5  # damaged images that a message names
 

@@ -13,8 +13,10 @@ from analyze.figures.curves import (
     NOISE_MAPPING,
     draw,
     draw_panels,
+    figures_of_others,
     to_svg,
 )
+from analyze.figures.style import COLOURS
 
 VALUES = {0: [0.25, 0.75], 10: [0.5, 0.5], 1000: [0.75, 1.0]}
 
@@ -59,6 +61,28 @@ def test_step_zero_and_the_last_step_have_places_on_a_logarithmic_axis(curves):
     assert list(axes.get_xticks()) == [0, 10, 100, 1000]
     low, high = axes.get_xlim()
     assert low < 0 and high > 1000
+
+
+def test_a_short_axis_has_places_for_its_checkpoints(texts):
+    curve = Curve("cka/biased", {step: [0.5] for step in (0, 10, 25, 30, 50, 55, 60)})
+    (axes,) = draw(ALIGNMENT, {curve.name: curve}).axes
+    assert list(axes.get_xticks()) == [0, 10, 25, 60]
+
+
+def test_shares_end_at_a_hundred_per_cent_and_close_values_are_written_out(texts):
+    curves = {name: Curve(name, {0: [1.0], 10: [1.0]}) for name in NOISE_MAPPING.curves}
+    assert draw(NOISE_MAPPING, curves).axes[0].get_ylim()[1] <= 101
+    close = Curve("cka/biased", {0: [0.99999], 10: [0.999991]})
+    assert not [text for text in texts(draw(ALIGNMENT, {close.name: close})) if "e−" in text or "+" in text]
+
+
+def test_a_measure_that_no_figure_shows_has_one_of_its_own(curves):
+    """With numbers of more than one checkpoint; as many as there are colours."""
+    others = {f"brightness/{i}": Curve(f"brightness/{i}", VALUES) for i in range(9)}
+    once = {"last/value": Curve("last/value", {1000: [0.5]})}
+    (made,) = figures_of_others(curves | others | once)
+    assert made.name == "brightness" and list(made.curves) == list(others)[: len(COLOURS)]
+    assert len(draw(made, others).axes[0].lines) == len(COLOURS)
 
 
 @pytest.mark.parametrize("values", [{0: [0.5]}, {7: [0.5]}, {step: [0.5] for step in range(0, 700_000, 5_000)}])

@@ -104,7 +104,7 @@ def test_a_second_process_waits_for_the_first(many, command, root):
     first.send_signal(signal.SIGCONT)
     (told, errors_1), (told_too, errors_2) = first.communicate(timeout=60), second.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), errors_1 + errors_2
-    assert told == told_too == f"{root}/folder_16: {MANY:,} images of 16×16 pixels, 3 channels, 1 classes\n"
+    assert told == told_too == f"{root}/folder_16: {MANY:,} images of 16×16 pixels; channels: 3; classes: 1\n"
     assert f"waiting for another process (preparing {root}/folder_16, process {first.pid} " in waiting
     assert "preparing" in errors_1 and "images/s" not in errors_2
 
