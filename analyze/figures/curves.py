@@ -30,7 +30,7 @@ HEIGHT = 2.6  # inches
 LONG = 34  # letters of a label, the marks of mathematics among them, that no other has room beside
 FEW = 30  # points that have a marker each
 APART = 1.5  # ratio of two steps whose labels do not touch
-PER_CENT, MOST_PER_CENT = 100, 101  # a share, and where an axis of shares ends
+PER_CENT, MOST_PER_CENT = 100, 100.5  # a share, and where an axis of shares ends
 
 
 @dataclass(frozen=True)
