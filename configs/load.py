@@ -127,8 +127,9 @@ def _merge(kind: type, config: Any, changes: DictConfig, source: str) -> Any:
         return OmegaConf.merge(config, changes)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         key = getattr(error, "full_key", None) or ""
-        named = f"{key}: " if key else ""
-        raise UserError(f"{source}: {named}{first_line(error)}{_allowed(known.get(key))}") from None
+        named, why = f"{key}: " if key else "", first_line(error)
+        blank = "; YAML wants a blank after the colon" if re.search(r"Key '\w+:\S+' not in", why) else ""
+        raise UserError(f"{source}: {named}{why}{blank}{_allowed(known.get(key))}") from None
 
 
 def _misplaced(changes: DictConfig, known: dict[str, dataclasses.Field]) -> Iterator[str]:

@@ -21,7 +21,7 @@ def check_same(folder: SeedFolder, experiment: Experiment) -> None:
 
     A folder in which nothing was trained, since its data could not be had, is anyone's.
     """
-    if folder.config.exists() and (saved_steps(folder.checkpoints) or saved_steps(folder.state)):
+    if folder.config.exists() and _is_begun(folder):
         made_with = load_resolved(folder.config)
         changed = differences(made_with, dataclasses.replace(experiment, seed=made_with.seed))
         if changed:
@@ -29,6 +29,11 @@ def check_same(folder: SeedFolder, experiment: Experiment) -> None:
                 f"{folder.root} was made with another configuration ({'; '.join(changed)}); "
                 "give the experiment another name=… or remove the folder"
             )
+
+
+def _is_begun(folder: SeedFolder) -> bool:
+    said = folder.log.exists() and folder.log.stat().st_size > 0
+    return bool(said or saved_steps(folder.checkpoints) or saved_steps(folder.state))
 
 
 def is_trained(folder: SeedFolder, steps: int) -> bool:

@@ -55,6 +55,11 @@ def test_lists_are_replaced_not_extended(file):
     assert experiment.seeds == [5] and experiment.train.checkpoints.strides == [Stride(7)]
 
 
+def test_a_blank_that_yaml_wants_is_named(file):
+    with pytest.raises(UserError, match="every:7.* YAML wants a blank after the colon"):
+        load(file("seeds: [1]"), ["train.checkpoints.strides=[{every:7}]"])
+
+
 def test_every_configuration_of_the_project_loads(repository):
     found = sorted((repository / "configs").glob("*.yaml"))
     studies = [path for path in found if path.read_text(encoding="utf-8").count("\nsource:")]

@@ -62,6 +62,10 @@ def test_a_folder_in_which_nothing_was_trained_is_free_for_another_configuration
     with pytest.raises(UserError, match="/absent does not exist"):
         train(tiny("data.name=folder", "data.source=/absent"))
     experiment = tiny("model.model_channels=6")
+    folder(experiment).log.write_text('{"step": 2}\n')  # of a training that was killed before it kept anything
+    with pytest.raises(UserError, match="made with another configuration"):
+        train(experiment)
+    folder(experiment).log.unlink()
     train(experiment)
     assert is_trained(folder(experiment), 8)
 
