@@ -56,7 +56,7 @@ def test_lists_are_replaced_not_extended(file):
 
 
 def test_a_blank_that_yaml_wants_is_named(file):
-    with pytest.raises(UserError, match="every:7.* YAML wants a blank after the colon"):
+    with pytest.raises(UserError, match=r"every:7.* YAML wants a blank after the colon"):
         load(file("seeds: [1]"), ["train.checkpoints.strides=[{every:7}]"])
 
 
