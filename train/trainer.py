@@ -111,10 +111,10 @@ class Trainer:
         self.step = 0
         self.bad_step = torch.tensor(NOT_YET, device=self.device)  # the first one whose loss was not finite
         self._resume()
-        if self.step > self.options.steps:
+        if self.step > self.options.steps and not folder.checkpoint(self.options.steps).exists():
             raise UserError(
-                f"{folder.root} is trained to step {self.step:,} already, beyond train.steps={self.options.steps:,}; "
-                "give the experiment another name=…"
+                f"{folder.root} is trained to step {self.step:,} already and has no checkpoint at "
+                f"train.steps={self.options.steps:,}; give the experiment another name=…"
             )
         self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
 
@@ -331,4 +331,7 @@ class Trainer:
             self.log.leave()
 
     def _bar(self):
-        return progress(f"training seed {self.seed}", self.options.steps, "step", self.step, shown=self.is_main)
+        ended = self.step >= self.options.steps
+        if ended and self.is_main:
+            print(f"{self.folder.root} is trained to step {self.step:,} already", flush=True)
+        return progress(f"training seed {self.seed}", self.options.steps, "step", self.step, self.is_main and not ended)

@@ -71,10 +71,13 @@ def test_a_folder_in_which_nothing_was_trained_is_free_for_another_configuration
 
 
 def test_a_training_is_not_shortened(trained, tiny):
+    """But where it has the checkpoint that a shorter one would end with, that one is done."""
     before = checkpoints(trained)
-    with pytest.raises(UserError, match=r"trained to step 8 already, beyond train\.steps=6; .*another name"):
+    with pytest.raises(UserError, match=r"trained to step 8 already and has no checkpoint at train\.steps=6; .*name"):
         train(tiny("train.steps=6"))
-    assert checkpoints(trained) == before
+    assert not is_trained(folder(trained), 5)
+    train(tiny("train.steps=5", "train.checkpoints.at=[0,2,5]"))
+    assert is_trained(folder(trained), 5) and checkpoints(trained) == before
 
 
 def test_the_average_starts_at_the_weights_and_follows_them(tiny):
