@@ -52,10 +52,10 @@ def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> Model
 
 def _name_of(source: Path) -> str:
     """What the study of a model is called: as its file or folder, of a checkpoint of ours as experiment_seed_0_step."""
-    parts = source.parts[-4:]
+    parts, name = source.parts[-4:], source.stem if source.is_file() else source.name
     if len(parts) == 4 and parts[2] == "checkpoints":
-        return "_".join((parts[0], parts[1], parts[3]))
-    return re.sub(r"[^\w.-]", "_", source.stem if source.is_file() else source.name)
+        name = "_".join((parts[0], parts[1], parts[3]))
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def load_resolved(path: Path) -> Experiment:

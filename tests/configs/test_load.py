@@ -35,6 +35,7 @@ def test_figures_are_of_the_largest_of_a_given_sweep_unless_said_otherwise(overr
 
 def test_the_study_of_a_checkpoint_of_ours_is_named_after_its_experiment():
     assert load_model_study("runs/mine/seed_10/checkpoints/000000060").name == "mine_seed_10_000000060"
+    assert load_model_study("/seed_10/checkpoints/000000060").name == "__seed_10_000000060"
 
 
 def test_precedence_is_defaults_then_yaml_then_command_line(file):
