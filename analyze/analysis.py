@@ -51,10 +51,15 @@ def fingerprint(options: Analyze) -> str:
     return f"{options.weights}-T{options.ddim_steps}-N{options.samples}-{clip}{precision}-{digest}"
 
 
+def other_ways(experiment: Experiment) -> list[str]:
+    """The ways in which an experiment was analysed, but for the one that it asks for."""
+    ways = {way.parent.name for way in experiment_folder(experiment).glob("seed_*/analysis/*/analysis.yaml")}
+    return sorted(ways - {fingerprint(experiment.analyze)})
+
+
 def nothing_analysed(experiment: Experiment) -> str:
     """A sentence for where nothing was analysed in the way that an experiment asks for."""
-    folder = experiment_folder(experiment)
-    others = sorted({way.parent.name for way in folder.glob("seed_*/analysis/*/analysis.yaml")})
+    folder, others = experiment_folder(experiment), other_ways(experiment)
     if not others:
         return f"{folder}: nothing is analysed yet; run python -m analyze first"
     return (

@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
 from analyze.measures.triangle import triangle
 from benchmarks.memory import most_gib
+from benchmarks.timing import seconds_of
 
 IMAGES = 2048
 SIDES = (32, 64)  # D = 3,072 and 12,288
@@ -108,16 +108,8 @@ def measure(name: str, side: int) -> dict[str, float]:
     """Seconds for a job's first checkpoint and for a further one, and the peak of memory, in this process."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tensors = {key: tensor.to(device) for key, tensor in inputs(side).items()}
-    first_s, further_s = (_seconds(name, tensors) for _ in range(2))
+    first_s, further_s = (seconds_of(lambda: MEASURED[name](tensors), device)[0] for _ in range(2))
     return {FIRST: first_s, FURTHER: further_s, PEAK: most_gib(device)}
-
-
-def _seconds(name: str, tensors: Inputs) -> float:
-    start_s = time.monotonic()
-    MEASURED[name](tensors)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.monotonic() - start_s
 
 
 def measure_apart(name: str, side: int) -> dict[str, float]:

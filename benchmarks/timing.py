@@ -44,14 +44,14 @@ def side_by_side(
     """The times of variants that take turns, and the FLOP per busy second of matrix products in the same rounds."""
     first, extra, result = {}, {}, {}
     for name, run in variants.items():
-        first[name] = _taken(run, device)[0]
+        first[name] = seconds_of(run, device)[0]
         result[name], extra[name] = extra_gib(run, device)
         print(f"  {name}: first call {first[name]:.1f} s", flush=True)
     products = {name: _matrix_product(name, device) for name in TYPES}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in (*variants, *products)}
     for _ in range(rounds):
         for name, run in (variants | products).items():
-            taken[name].append(_taken(run, device))
+            taken[name].append(seconds_of(run, device))
     baseline = taken[next(iter(variants))]
     timed = {
         name: Timed(first[name], *_medians(taken[name]), *_ratios(baseline, taken[name]), extra[name], result[name])
@@ -69,7 +69,7 @@ def _ratios(baseline: list[tuple[float, float]], rows: list[tuple[float, float]]
     return _medians([(a / x, b / y) for (a, b), (x, y) in zip(baseline, rows, strict=True)])
 
 
-def _taken(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
+def seconds_of(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
     """Seconds of a call, and those that were worked for it."""
     start_s, worked_s = time.perf_counter(), time.process_time()
     run()

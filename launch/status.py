@@ -7,7 +7,7 @@ from pathlib import Path
 
 from submitit.core.utils import pickle_load
 
-from analyze.analysis import SeedAnalysis, fingerprint
+from analyze.analysis import SeedAnalysis, fingerprint, other_ways
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Experiment
@@ -116,8 +116,7 @@ def _checkpoint_lines(experiment: Experiment, notes: list[Submission]) -> Iterat
         for step, why in failures.items():
             log = _log_of(notes, seed, step)
             failed.append(f"seed {seed}, step {step}: {why}{f' (log: {log})' if log else ''}")
-    ways = {way.parent.name for way in experiment_folder(experiment).glob("seed_*/analysis/*/analysis.yaml")}
-    if others := sorted(ways - {fingerprint(experiment.analyze)}):
+    if others := other_ways(experiment):
         yield f"(analysed as {fingerprint(experiment.analyze)}; there is also {', '.join(others)})"
     if failed:
         yield from ["", "failed checkpoints", *(f"  {line}" for line in failed)]

@@ -138,7 +138,6 @@ def figures_of_others(curves: Mapping[str, Curve]) -> list[CurveFigure]:
     return [
         CurveFigure(measure, measure.replace("_", " "), "value", labels, f"What the measure {measure} returns.")
         for measure, labels in others.items()
-        if labels
     ]
 
 
@@ -200,7 +199,7 @@ def _logarithmic_steps(axes: Axes, steps: list[int]) -> None:
     first, last = min(after_zero, default=1), max(after_zero, default=1)
     axes.set_xscale("symlog", linthresh=first, linscale=0.5)
     decades = [10**power for power in range(8) if first <= 10**power <= last / 2]
-    axes.set_xticks([0, *(decades if len(decades) > 1 else _apart([first, *decades, *after_zero], last)), last])
+    axes.set_xticks([0, *(decades if len(decades) > 1 else _apart([*decades, *after_zero], last)), last])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
