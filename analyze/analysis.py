@@ -19,17 +19,17 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from analyze.beside import Beside
+from analyze.background import BackgroundWorker
+from analyze.generations import ONLY_LAST, Tensors, devices
 from analyze.measures import MEASURES, Measure
 from analyze.measures.unavailable import Unavailable
-from analyze.tensors import ONLY_LAST, Tensors, devices
 from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line
 from configs.schema import Analyze, Experiment
 from diffusion.denoiser import Denoiser
-from diffusion.fast import allow_tf32, check_compiler, fast
-from diffusion.open import open_checkpoint_folder
-from records.durable import write_json, write_text
+from models.compiled import allow_tf32, check_compiler, optimize_inference
+from models.open import open_checkpoint_folder
+from records.atomic import write_json, write_text
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.provenance import versions
 
@@ -51,7 +51,7 @@ def fingerprint(options: Analyze) -> str:
     return f"{options.weights}-T{options.ddim_steps}-N{options.samples}-{clip}{precision}-{digest}"
 
 
-def other_ways(experiment: Experiment) -> list[str]:
+def other_fingerprints(experiment: Experiment) -> list[str]:
     """The ways in which an experiment was analysed, but for the one that it asks for."""
     ways = {way.parent.name for way in experiment_folder(experiment).glob("seed_*/analysis/*/analysis.yaml")}
     return sorted(ways - {fingerprint(experiment.analyze)})
@@ -59,7 +59,7 @@ def other_ways(experiment: Experiment) -> list[str]:
 
 def nothing_analysed(experiment: Experiment) -> str:
     """A sentence for where nothing was analysed in the way that an experiment asks for."""
-    folder, others = experiment_folder(experiment), other_ways(experiment)
+    folder, others = experiment_folder(experiment), other_fingerprints(experiment)
     if not others:
         return f"{folder}: nothing is analysed yet; run python -m analyze first"
     return (
@@ -111,7 +111,7 @@ class Analysis:
         if self.options.compile:
             check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))
-        with Beside(devices()[0].type == "cuda" and self.options.precision != "tf32") as beside:
+        with BackgroundWorker(devices()[0].type == "cuda" and self.options.precision != "tf32") as beside:
             for step in steps:
                 if (generated := self._attempt(self._generated, step)) is not None:
                     beside(self._finish, step, generated, after_each)
@@ -236,8 +236,8 @@ class SeedAnalysis(Analysis):
         return Tensors(self.folder / "generations", step, self.options, self._opener(step), training, last)
 
     def _opener(self, step: int) -> Callable[[torch.device], Denoiser]:
-        def opener(device: torch.device) -> Denoiser:
+        def load_denoiser(device: torch.device) -> Denoiser:
             opened = open_checkpoint_folder(self.run.checkpoint(step), self.options.weights, device)
-            return fast(opened, self.options.precision, self.options.compile)
+            return optimize_inference(opened, self.options.precision, self.options.compile)
 
-        return opener
+        return load_denoiser

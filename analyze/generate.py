@@ -13,8 +13,8 @@ from torch import Tensor
 from analyze.batch_size import images_at_once
 from configs.errors import UserError
 from configs.schema import Analyze
-from diffusion import ddim
 from diffusion.denoiser import Denoiser
+from diffusion.solvers import ddim
 
 TRAJECTORY_POINTS = 25  # times at which x_t is kept, the noise and the image among them
 

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 
 from analyze.analysis import Analysis, fingerprint
+from analyze.generations import TRAJECTORY_IMAGES, Tensors
 from analyze.measures import Measure
-from analyze.tensors import TRAJECTORY_IMAGES, Tensors
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
-from diffusion.fast import fast
-from diffusion.source import Source, check_ddim_steps, counting, open_source
+from models.compiled import optimize_inference
+from models.source import Source, check_ddim_steps, counting, open_source
 from records import lock
-from records.durable import write_json
+from records.atomic import write_json
 from records.layout import experiment_folder
 from records.progress import progress
 from records.provenance import versions
@@ -38,7 +38,7 @@ class ModelAnalysis(Analysis):
 
     root: Path
     options: Analyze
-    opener: Callable[[torch.device], Denoiser]
+    load_denoiser: Callable[[torch.device], Denoiser]
     makes_codes: bool
 
     @property
@@ -51,8 +51,8 @@ class ModelAnalysis(Analysis):
 
     @functools.cached_property
     def _tensors(self) -> Tensors:
-        step, opener = self.options.ddim_steps, self.opener
-        return Tensors(self.folder / "generations", step, self.options, opener, are_codes=self.makes_codes)
+        step, load_denoiser = self.options.ddim_steps, self.load_denoiser
+        return Tensors(self.folder / "generations", step, self.options, load_denoiser, are_codes=self.makes_codes)
 
     def tensors(self, step: int) -> Tensors:
         return self._tensors
@@ -78,9 +78,9 @@ def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
     source = open_source(study)
     print("\n  ".join([study.source, *source.about]), flush=True)
     swept = sweep(study, source.denoiser)
-    opener = _opener(study, source, lambda images: bar.update(images))
-    analyses = [_analysis(study, opener, source.denoiser, steps) for steps in swept]
-    with alone(study):
+    load_denoiser = _opener(study, source, lambda images: bar.update(images))
+    analyses = [_analysis(study, load_denoiser, source.denoiser, steps) for steps in swept]
+    with exclusive(study):
         claim(study, source)
         todo = [one for one in analyses if one.missing()]
         with progress("generating", sum(one.evaluations() for one in todo), "image·step", shown=bool(todo)) as bar:
@@ -118,20 +118,22 @@ def _opener(study: ModelStudy, source: Source, called: Callable[[int], Any]) -> 
     """Opens the model on a device, once for every T, and tells of each call of its network."""
 
     @functools.cache
-    def opener(device: torch.device) -> Denoiser:
-        return counting(fast(source.opener(device), study.analyze.precision, study.analyze.compile), called)
+    def load_denoiser(device: torch.device) -> Denoiser:
+        return counting(
+            optimize_inference(source.load_denoiser(device), study.analyze.precision, study.analyze.compile), called
+        )
 
-    return opener
+    return load_denoiser
 
 
 def _analysis(
-    study: ModelStudy, opener: Callable[[torch.device], Denoiser], denoiser: Denoiser, ddim_steps: int
+    study: ModelStudy, load_denoiser: Callable[[torch.device], Denoiser], denoiser: Denoiser, ddim_steps: int
 ) -> ModelAnalysis:
     asked = study.analyze
     denoiser.labels(0, 1, asked.labels)  # refuses classes that there are not
     clip = denoiser.clip if asked.clip_denoised is None else asked.clip_denoised
     options = dataclasses.replace(asked, ddim_steps=ddim_steps, clip_denoised=clip)
-    return ModelAnalysis(experiment_folder(study), options, opener, denoiser.decode is not None)
+    return ModelAnalysis(experiment_folder(study), options, load_denoiser, denoiser.decode is not None)
 
 
 def claim(study: ModelStudy, source: Source) -> None:
@@ -148,12 +150,12 @@ def claim(study: ModelStudy, source: Source) -> None:
 
 
 @contextmanager
-def alone(study: ModelStudy) -> Iterator[None]:
+def exclusive(study: ModelStudy) -> Iterator[None]:
     """Holds the study's lock. Raises UserError where somebody else does."""
     folder = experiment_folder(study)
     with ExitStack() as stack:
         try:
-            stack.enter_context(lock.held(folder / "lock", lock.this_process("analysis"), wait_s=0))
+            stack.enter_context(lock.hold(folder / "lock", lock.describe_process("analysis"), wait_s=0))
         except lock.Busy as busy:
             raise UserError(f"another {busy}, is at work on {folder}") from None
         yield

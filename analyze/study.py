@@ -1,17 +1,17 @@
 """The analysis of a whole experiment, and what comes of it: report, W&B, findings."""
 
-from analyze import wandb
 from analyze.analysis import SeedAnalysis
 from analyze.curves import curves
-from analyze.findings import findings
-from analyze.paper import write_figures
-from analyze.report import missing, unavailable, write_report
-from analyze.tables import write_tables
+from analyze.report import wandb_runs
+from analyze.report.findings import findings
+from analyze.report.paper_figures import write_figures
+from analyze.report.paper_tables import write_tables
+from analyze.report.study import missing, unavailable, write_report
 from configs.errors import UserError
 from configs.schema import Experiment
 from records.layout import experiment_folder
 from records.progress import progress
-from records.tracking import offline_runs, resolved_mode
+from records.tracking.runs import offline_runs, resolved_mode
 
 
 def analyse(experiment: Experiment) -> None:
@@ -36,7 +36,7 @@ def collect(experiment: Experiment, failed: UserError | None = None) -> None:
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     figures, written, report = write_figures(experiment), write_tables(experiment), write_report(experiment)
     for analysis in analyses:
-        wandb.publish_analysis(analysis)
+        wandb_runs.publish_analysis(analysis)
     print("\n" + "\n".join(findings(experiment, curves(analyses))))
     for reason in unavailable(analyses):
         print(f"Not measured: {reason}.")

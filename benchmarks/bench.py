@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks import contenders, jobs, measures, timing
 from configs.load import load
-from train.speed import FORWARD_PASSES, forward_flop
+from models.flops import FORWARD_PASSES, forward_flop
 
 HERE = Path(__file__).parent
 MODELS = ("cifar10", "imagenet64")

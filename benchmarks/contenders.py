@@ -20,15 +20,15 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from configs.schema import Experiment
-from diffusion import ddim
 from diffusion.denoiser import Denoiser
-from diffusion.fast import Precision, allow_tf32, fast
-from diffusion.open import as_denoiser
-from diffusion.unet import UNet
+from diffusion.solvers import ddim
+from models.compiled import Precision, allow_tf32, optimize_inference
+from models.open import as_denoiser
+from models.unet import UNet
 from records.layout import seed_folder
-from train.batches import Batches
+from train.batches import BatchLoader
 from train.data import ImageSet
-from train.signals import Requests
+from train.signals import SignalFlags
 from train.trainer import Trainer, new_accelerator
 
 CALLS = 2  # of the network in a timed walk: the steps of DDIM are all alike
@@ -68,7 +68,7 @@ def walkers(experiment: Experiment, batch: int, device: torch.device, theirs: An
     with contextlib.suppress(ImportError):
         found["diffusers fp32"] = diffusers_walker(experiment, x)
     for name, (precision, compiled) in ours(device).items():
-        found[name] = our_walker(fast(plain, precision, compiled), precision, x)
+        found[name] = our_walker(optimize_inference(plain, precision, compiled), precision, x)
     return found
 
 
@@ -182,11 +182,11 @@ def diffusers_walker(experiment: Experiment, x: Tensor) -> Walker:
 class OnRandomImages(Trainer):
     """Training as it is, on images that need not be prepared."""
 
-    def _batches(self) -> Batches:
+    def _batches(self) -> BatchLoader:
         model, size = self.experiment.model, self.options.batch_size
         shape = (1024, model.in_channels, model.image_size, model.image_size)
         images = ImageSet(np.random.default_rng(0).integers(0, 256, shape, np.uint8), np.zeros(1024, np.int64))
-        return Batches(images, size, slice(0, size), self.seed, False, self.device)
+        return BatchLoader(images, size, slice(0, size), self.seed, False, self.device)
 
 
 def training_steps(experiment: Experiment, batch: int, device: torch.device, theirs: Any) -> Runs:
@@ -216,7 +216,7 @@ def new_trainer(experiment: Experiment, **options: Any) -> OnRandomImages:
     train = dataclasses.replace(experiment.train, **options)
     mine = dataclasses.replace(experiment, train=train, wandb=quiet, runs=folder)
     AcceleratorState._reset_state()  # or the first precision of this process would stay
-    return OnRandomImages(mine, seed_folder(mine, 0), new_accelerator(train.precision), Requests())
+    return OnRandomImages(mine, seed_folder(mine, 0), new_accelerator(train.precision), SignalFlags())
 
 
 def their_training(theirs: Any, experiment: Experiment, batch: int, device: torch.device) -> Run:

@@ -16,9 +16,9 @@ from benchmarks.contenders import network_of, new_trainer
 from benchmarks.memory import forget_peak, peak_gib
 from configs.schema import Experiment
 from diffusion.denoiser import Denoiser
-from diffusion.fast import fast
-from diffusion.open import open_checkpoint_folder
 from diffusion.randomness import fixed_noise
+from models.compiled import optimize_inference
+from models.open import open_checkpoint_folder
 from records import checkpoint
 
 CHECKPOINTS = 3
@@ -39,8 +39,8 @@ def overhead(experiment: Experiment, device: torch.device) -> dict[str, float]:
 
 def _ready(path: Path, device: torch.device) -> None:
     """A checkpoint opened, and its weights where they are computed with."""
-    denoiser = fast(open_checkpoint_folder(path, "model", device), "bf16", False)
-    denoiser.network.shared.take_on(denoiser.network)
+    denoiser = optimize_inference(open_checkpoint_folder(path, "model", device), "bf16", False)
+    denoiser.network.shared.swap_weights(denoiser.network)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -73,7 +73,9 @@ def growth(experiment: Experiment, device: torch.device, images: int = 32) -> di
         checkpoint.write(path, 0, 0, small.model, small.diffusion, weights)
 
         def opened(count: int) -> list[Denoiser]:
-            return [fast(open_checkpoint_folder(path, "model", device), "bf16", False) for _ in range(count)]
+            return [
+                optimize_inference(open_checkpoint_folder(path, "model", device), "bf16", False) for _ in range(count)
+            ]
 
         run(images, 10, opened(1))  # warm
         return {

@@ -26,10 +26,10 @@ from analyze.measures.triangle import triangle
 from benchmarks import timing
 from configs.schema import Analyze, Diffusion, Model
 from diffusion.denoiser import Denoiser
-from diffusion.fast import Precision, fast
-from diffusion.open import as_denoiser
 from diffusion.randomness import fixed_noise
-from diffusion.unet import UNet
+from models.compiled import Precision, optimize_inference
+from models.open import as_denoiser
+from models.unet import UNet
 
 HERE = Path(__file__).parent
 TRAINED = HERE.parent / "tests" / "reference" / "trained32"
@@ -54,7 +54,7 @@ def main() -> None:
     for ddim_steps, images in zip(arguments.ddim_steps, arguments.images, strict=True):
         options = Analyze(samples=images, ddim_steps=ddim_steps)
         values = {
-            precision: dict(quantities(fast(trained(device), precision, arguments.compile), options))
+            precision: dict(quantities(optimize_inference(trained(device), precision, arguments.compile), options))
             for precision in ("fp32", *others)
         }
         for other in others:

@@ -61,8 +61,8 @@ def _impossible_study(study: ModelStudy) -> Iterator[str]:
     yield from _no_folder(study.name)
     if len(set(study.sweep)) < len(study.sweep):
         yield f"sweep={study.sweep} names one twice"
-    if study.latent_scale == 0:
-        yield "latent_scale=0 is what nothing can be divided by"
+    if study.vae_scaling_factor == 0:
+        yield "vae_scaling_factor=0 is what nothing can be divided by"
 
 
 def _no_folder(name: str) -> Iterator[str]:
@@ -127,8 +127,11 @@ def _impossible_training(experiment: Experiment) -> Iterator[str]:
         yield "model.use_fp16=true is for published weights; train in half precision with train.precision=fp16"
     if train.loss == "vlb" and experiment.diffusion.variance != "learned_range":
         yield f"train.loss=vlb trains the variance, but diffusion.variance={experiment.diffusion.variance} is fixed"
-    if train.batch_size % train.accumulate:
-        yield f"train.batch_size={train.batch_size} is not a multiple of train.accumulate={train.accumulate}"
+    if train.batch_size % train.gradient_accumulation_steps:
+        yield (
+            f"train.batch_size={train.batch_size} is not a multiple of "
+            f"train.gradient_accumulation_steps={train.gradient_accumulation_steps}"
+        )
 
 
 def _impossible_analysis(experiment: Experiment) -> Iterator[str]:

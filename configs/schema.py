@@ -93,7 +93,7 @@ class Diffusion:
 class OpenAI:
     """A state dict of improved-diffusion or guided-diffusion: what its tensors cannot tell.
 
-    null: as the preset says; without one, as `diffusion.openai.ASSUMED` says.
+    null: as the preset says; without one, as `models.openai.ASSUMED` says.
     """
 
     preset: Optional[str] = option(
@@ -156,7 +156,9 @@ class Train:
 
     steps: int = option(700_000, "length of the training", unit="optimiser steps", at_least=1, may_change=True)
     batch_size: int = option(128, "images a step over all processes together", at_least=1)
-    accumulate: int = option(1, "parts that each process takes its share of a batch in, to save memory", at_least=1)
+    gradient_accumulation_steps: int = option(
+        1, "parts that each process takes its share of a batch in, to save memory", at_least=1
+    )
     loss: Literal["hybrid", "simple", "vlb"] = option("hybrid", "L_hybrid, L_simple or L_vlb")
     timestep_sampler: Literal["uniform", "loss_second_moment"] = option(
         "uniform", "how t is drawn: evenly, or by the importance of its losses, as L_vlb wants it"
@@ -164,7 +166,7 @@ class Train:
     lr: float = option(1e-4, "learning rate of AdamW", at_least=0)
     weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0)
     warmup_steps: int = option(0, "steps over which the learning rate grows linearly from 0", unit="steps", at_least=0)
-    gradient_clip: Optional[float] = option(None, "largest norm of the gradient; null: unlimited", at_least=0)
+    max_grad_norm: Optional[float] = option(None, "largest norm of the gradient; null: unlimited", at_least=0)
     ema_rates: list[float] = option(
         [0.9999], "rates of the moving averages of the weights", at_least=0, at_most=0.999999
     )
@@ -335,7 +337,7 @@ class ModelStudy:
         "largest",
         at_least=2,
     )
-    latent_scale: Optional[float] = option(
+    vae_scaling_factor: Optional[float] = option(
         None, "what codes are divided by before they are decoded; null: 1 for a VQModel, an AutoencoderKL's own factor"
     )
     openai: OpenAI = section(OpenAI, "what an OpenAI file does not tell")

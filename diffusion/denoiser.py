@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from diffusion.steps import Step, StepRule, strided_inversion, strided_sampling
+from diffusion.solvers.spacing import Step, StepRule, strided_inversion, strided_sampling
 
-Predicted = Literal["eps", "x_0", "v"]
+PredictionType = Literal["eps", "x_0", "v"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Denoiser:
     timestep_scale: float
     num_classes: int | None
     device: torch.device
-    predicted: Predicted = "eps"
+    prediction_type: PredictionType = "eps"
     clip: bool = True  # whether the model's own sampler clips x_0 to [−1, 1]
     sampling_steps: StepRule = strided_sampling
     inversion_steps: StepRule = strided_inversion
@@ -58,9 +58,9 @@ class Denoiser:
         """x_0 and ε, [N, C, H, W] each, of x_t [N, C, H, W] that stands at the ᾱ where the step begins."""
         output = self.output(x_t, step.timestep, y)
         signal, noise = math.sqrt(step.alpha_bar), math.sqrt(1 - step.alpha_bar)
-        if self.predicted == "eps":
+        if self.prediction_type == "eps":
             return (x_t - noise * output) / signal, output
-        if self.predicted == "v":
+        if self.prediction_type == "v":
             return signal * x_t - noise * output, signal * output + noise * x_t
         if (
             step.alpha_bar == 1

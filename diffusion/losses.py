@@ -44,7 +44,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Objective:
+class GaussianDiffusion:
     """The losses of a network under a schedule.
 
     `rescale_timesteps` feeds the network t in 0…1000 whatever the number of steps.

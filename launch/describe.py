@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from configs.schema import Experiment
 from launch.jobs import Analyse
 from launch.plan import Job, checkpoint_minutes, plan
-from launch.slurm import arrays, job_name, parameters, setup
+from launch.slurm.submit import arrays, job_name, parameters, setup
 from launch.study import with_collecting
 from records.human import human_time
 from records.layout import code_folder

@@ -42,13 +42,13 @@ def without_gpu(experiment: Experiment) -> str:
 
 def step_seconds(experiment: Experiment, images: int = 8) -> float:
     """Seconds of a training step, extrapolated from one of a few images after one to warm up."""
-    from diffusion.losses import Objective
+    from diffusion.losses import GaussianDiffusion
     from diffusion.schedule import Schedule
-    from diffusion.unet import UNet
+    from models.unet import UNet
 
     model, diffusion = experiment.model, experiment.diffusion
     network = UNet.of(model, diffusion).eval()
-    objective = Objective(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
+    objective = GaussianDiffusion(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
     x_0 = torch.zeros(images, model.in_channels, model.image_size, model.image_size)
     y = torch.zeros(images, dtype=torch.long) if model.num_classes else None
     for _ in range(2):

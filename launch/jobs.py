@@ -11,9 +11,9 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import Experiment
 from records import lock
-from records.durable import write_text
+from records.atomic import write_text
 from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
-from train.claim import is_trained
+from train.run_folder import is_trained
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -25,7 +25,7 @@ class Launcher:
     lock: Path
     holder: str
 
-    def outlives_me(self) -> None:
+    def exit_with_launcher(self) -> None:
         """From now on this process ends when the launcher has: nothing goes on unseen, and nothing is lost by it."""
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -44,7 +44,7 @@ class Work:
 
     def __call__(self, launcher: Launcher | None = None) -> str:
         if launcher is not None:
-            launcher.outlives_me()
+            launcher.exit_with_launcher()
         try:
             self.begin()
         except UserError as error:
@@ -90,7 +90,7 @@ class Analyse(Work):
 
     def run(self) -> None:
         from analyze.analysis import SeedAnalysis
-        from analyze.wandb import publish_beginning
+        from analyze.report.wandb_runs import publish_beginning
 
         analysis = SeedAnalysis(self.experiment, self.seed)
         missing = set(analysis.missing())
@@ -119,7 +119,7 @@ class Collect(Work):
         from analyze.study import collect
         from train.log import publish_training
 
-        with lock.held(experiment_folder(self.experiment) / "collect.lock", lock.this_process("collecting"), 3600):
+        with lock.hold(experiment_folder(self.experiment) / "collect.lock", lock.describe_process("collecting"), 3600):
             for seed in self.experiment.seeds:
                 if is_trained(seed_folder(self.experiment, seed), self.experiment.train.steps):
                     publish_training(self.experiment, seed)
@@ -127,11 +127,11 @@ class Collect(Work):
 
 
 @dataclass(frozen=True)
-class OnSlurm:
+class SlurmJob:
     """A work inside a SLURM job, of which every process of a training calls one.
 
     It can be ended at any time: by a signal or a time limit, when the process ends with status 128 + signal, or by
-    SIGKILL. The job's script puts it back into the queue then (`launch.slurm`), and it finds what it had done.
+    SIGKILL. The job's script puts it back into the queue then (`launch.slurm.submit`), and it finds what it had done.
     """
 
     work: Work

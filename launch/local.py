@@ -63,7 +63,7 @@ class LocalRun:
             visible_gpus=[slot % gpus] if gpus else [],
         )
         os.environ["OMP_NUM_THREADS"] = str(job.work.threads)  # read by the job's libraries when they are loaded
-        with _deaf_to_ctrl_c():
+        with ignore_sigint():
             self.running[job.name] = executor.submit(job.work, self.launcher), slot
 
     def _collect_ended(self) -> None:
@@ -78,7 +78,7 @@ class LocalRun:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def ignore_sigint() -> Iterator[None]:
     """What is started meanwhile never hears of Ctrl-C in their terminal: it ends with the launcher, and quietly."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -11,9 +11,9 @@ from analyze.analysis import SeedAnalysis
 from configs.checks import checkpoint_steps
 from configs.schema import Experiment
 from launch.jobs import Analyse, Train, Work
+from models.flops import forward_flop
 from records.layout import checkpoint_minutes_file, seed_folder
-from train.claim import is_trained
-from train.speed import forward_flop
+from train.run_folder import is_trained
 
 # Sustained, of a GPU and of a core, for a first idea of how long an analysis takes; later ones go by what was measured.
 ASSUMED_GPU_FLOP_PER_S, ASSUMED_CORE_FLOP_PER_S = 20e12, 20e9
@@ -41,31 +41,31 @@ def slice_name(seed: int, steps: Sequence[int]) -> str:
 
 
 @dataclass(frozen=True)
-class UnderWay:
+class Queued:
     """What earlier launches have in the queue: names of jobs, and by seed the steps that are analysed by them."""
 
     names: frozenset[str] = frozenset()
     steps: frozenset[tuple[int, int]] = frozenset()  # (seed, step)
 
 
-def plan(experiment: Experiment, under_way: UnderWay = UnderWay()) -> list[Job]:
+def plan(experiment: Experiment, queued: Queued = Queued()) -> list[Job]:
     """The jobs that are still to be done: per seed a training, its last checkpoint, and the others in slices."""
-    return [job for seed in experiment.seeds for job in _seed_plan(experiment, seed, under_way)]
+    return [job for seed in experiment.seeds for job in _seed_plan(experiment, seed, queued)]
 
 
-def _seed_plan(experiment: Experiment, seed: int, under_way: UnderWay) -> Iterator[Job]:
+def _seed_plan(experiment: Experiment, seed: int, queued: Queued) -> Iterator[Job]:
     threads = threads_per_job(experiment)
     needs: tuple[str, ...] = ()
     if not is_trained(seed_folder(experiment, seed), experiment.train.steps):
         needs = (train_name(seed),)
-        if needs[0] not in under_way.names:
+        if needs[0] not in queued.names:
             yield Job(needs[0], Train(experiment, threads, seed))
     todo, last = steps_to_analyse(experiment, seed), experiment.train.steps
     if last in todo:  # first and alone, since all others are compared with it
         before, needs = needs, (last_name(seed, last),)
-        if needs[0] not in under_way.names:
+        if needs[0] not in queued.names:
             yield Job(needs[0], Analyse(experiment, threads, seed, (last,)), before)
-    others = [step for step in todo if step != last and (seed, step) not in under_way.steps]
+    others = [step for step in todo if step != last and (seed, step) not in queued.steps]
     for steps in slices(others, slice_size(experiment, len(others))):
         yield Job(slice_name(seed, steps), Analyse(experiment, threads, seed, steps), needs)
 

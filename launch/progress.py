@@ -10,9 +10,9 @@ from configs.schema import Experiment
 from launch.jobs import Analyse, Train
 from launch.local import Look
 from launch.plan import Job
-from records import tracking
 from records.layout import seed_folder
 from records.progress import progress
+from records.tracking import points
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def training_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
     """A bar over the steps of all seeds that are to be trained, as their logs tell."""
     logs = [seed_folder(experiment, job.work.seed).log for job in jobs if isinstance(job.work, Train)]
     total = experiment.train.steps * len(logs)
-    with _bar("training", total, "step", lambda: sum(map(tracking.last_step, logs))) as look:
+    with _bar("training", total, "step", lambda: sum(map(points.last_step, logs))) as look:
         yield look
 
 

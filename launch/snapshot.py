@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from configs.schema import Experiment
-from records.durable import new_folder
+from records.atomic import atomic_folder
 from records.layout import code_folder
 from records.provenance import commit
 
 HERE = Path(__file__).parent.parent
-ROOMS = ("configs", "records", "diffusion", "train", "analyze", "launch")
+ROOMS = ("configs", "records", "diffusion", "models", "train", "analyze", "launch")
 
 
 def snapshot(experiment: Experiment) -> Path:
@@ -22,7 +22,7 @@ def snapshot(experiment: Experiment) -> Path:
         digest.update(str(file.relative_to(HERE)).encode() + b"\0" + file.read_bytes() + b"\0")
     folder = code_folder(experiment, digest.hexdigest()[:16]).resolve()
     if not folder.exists():
-        with new_folder(folder) as aside:
+        with atomic_folder(folder) as aside:
             for file in files:
                 copy = aside / file.relative_to(HERE)
                 copy.parent.mkdir(parents=True, exist_ok=True)

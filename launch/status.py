@@ -7,16 +7,16 @@ from pathlib import Path
 
 from submitit.core.utils import pickle_load
 
-from analyze.analysis import SeedAnalysis, fingerprint, other_ways
+from analyze.analysis import SeedAnalysis, fingerprint, other_fingerprints
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Experiment
-from launch import queue, submitted
-from launch.queue import Entry
-from launch.slurm import in_queue
-from launch.submitted import Submission, Task
-from records import tracking
+from launch.slurm import queue, submissions
+from launch.slurm.queue import Entry
+from launch.slurm.submissions import Submission, Task
+from launch.slurm.submit import in_queue
 from records.layout import experiment_folder, seed_folder
+from records.tracking import points
 
 WIDTHS = (34, 10)
 
@@ -33,7 +33,7 @@ def status(experiment: Experiment) -> str:
     """The tables as text. Raises UserError nowhere: what SLURM does not say is told from files alone."""
     if not experiment_folder(experiment).exists():
         return f"nothing of it was launched or trained yet: there is no folder {experiment_folder(experiment)}"
-    notes = list(submitted.read(experiment))
+    notes = list(submissions.read(experiment))
     lines, states = [], {}
     if notes:
         waiting, warning = _queue(experiment)
@@ -97,7 +97,7 @@ def _said(state: State) -> str:
 def _trained(experiment: Experiment, task: Task, state: State) -> str:
     if state.word != "running" or not task.trains:
         return ""
-    return f", step {tracking.last_step(seed_folder(experiment, task.seed or 0).log):,} of {task.steps[0]:,}"
+    return f", step {points.last_step(seed_folder(experiment, task.seed or 0).log):,} of {task.steps[0]:,}"
 
 
 def _row(*cells: str) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _checkpoint_lines(experiment: Experiment, notes: list[Submission]) -> Iterat
         for step, why in failures.items():
             log = _log_of(notes, seed, step)
             failed.append(f"seed {seed}, step {step}: {why}{f' (log: {log})' if log else ''}")
-    if others := other_ways(experiment):
+    if others := other_fingerprints(experiment):
         yield f"(analysed as {fingerprint(experiment.analyze)}; there is also {', '.join(others)})"
     if failed:
         yield from ["", "failed checkpoints", *(f"  {line}" for line in failed)]

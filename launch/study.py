@@ -11,11 +11,11 @@ from launch.jobs import Collect, Launcher
 from launch.local import LocalRun
 from launch.plan import Job, plan
 from launch.progress import analysis_bar, training_bar
-from launch.slurm import SlurmRun, under_way
+from launch.slurm.submit import SlurmRun, queued
 from launch.snapshot import environment, snapshot
 from records import lock
 from records.layout import experiment_folder, jobs_folder, seed_folder
-from train.claim import check_same
+from train.run_folder import check_config
 
 
 def run_study(experiment: Experiment, follow: bool = False) -> None:
@@ -24,19 +24,19 @@ def run_study(experiment: Experiment, follow: bool = False) -> None:
     On SLURM it hands the jobs over and leaves, or with `follow` stays to the end. Raises UserError where a run folder
     was made with another configuration, and, after everything else is done, where a job or a checkpoint failed.
     """
-    launcher = Launcher(experiment_folder(experiment) / "launch.lock", lock.this_process("launch"))
+    launcher = Launcher(experiment_folder(experiment) / "launch.lock", lock.describe_process("launch"))
     for seed in experiment.seeds:
-        check_same(seed_folder(experiment, seed), experiment)
-    with alone(launcher):
+        check_config(seed_folder(experiment, seed), experiment)
+    with exclusive(launcher):
         if experiment.cluster.kind == "slurm":
-            done = hand_over(experiment)
+            done = submit_study(experiment)
         else:
             run_jobs(experiment, launcher)
             return
     if done:
         Collect(experiment, threads=0).run()
     elif follow:
-        from launch.follow import follow_study
+        from launch.slurm.follow import follow_study
 
         follow_study(experiment)
 
@@ -51,9 +51,9 @@ def run_jobs(experiment: Experiment, launcher: Launcher) -> None:
     Collect(experiment, threads=0, failed=failed).run()
 
 
-def hand_over(experiment: Experiment) -> bool:
+def submit_study(experiment: Experiment) -> bool:
     """Hands SLURM what is missing and not in its queue yet; whether nothing is left to be done by jobs."""
-    there, ids = under_way(experiment)
+    there, ids = queued(experiment)
     jobs = plan(experiment, there)
     if not jobs:
         waiting = f"nothing to submit: {len(ids)} jobs of this study are in the queue" if ids else ""
@@ -73,14 +73,14 @@ def with_collecting(experiment: Experiment, jobs: list[Job], others: tuple[str, 
 
 
 @contextmanager
-def alone(launcher: Launcher) -> Iterator[None]:
+def exclusive(launcher: Launcher) -> Iterator[None]:
     """Holds the experiment's launch lock; whoever comes second waits until the first has done its part."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(lock.held(launcher.lock, launcher.holder, wait_s=0))
+            stack.enter_context(lock.hold(launcher.lock, launcher.holder, wait_s=0))
         except lock.Busy as busy:
             print(f"another {busy}, is at work on this; waiting for it", flush=True)
-            stack.enter_context(lock.held(launcher.lock, launcher.holder, wait_s=math.inf))
+            stack.enter_context(lock.hold(launcher.lock, launcher.holder, wait_s=math.inf))
         yield
 
 

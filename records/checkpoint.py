@@ -18,7 +18,7 @@ from torch import Tensor
 
 from configs.errors import UserError, first_line
 from configs.schema import Diffusion, Model
-from records.durable import digest_of, new_folder, write_json
+from records.atomic import atomic_folder, file_digest, write_json
 from records.provenance import versions
 
 Weights = dict[str, Tensor]
@@ -45,7 +45,7 @@ class Checkpoint:
         if name not in self.digests:
             raise UserError(f'{self.path}: holds no weights "{name}", only {", ".join(self.digests)}')
         try:
-            if digest_of(file) != self.digests[name]:
+            if file_digest(file) != self.digests[name]:
                 raise DamagedCheckpoint(f"{file} is damaged: its digest is not the one in checkpoint.json")
             return load_file(file)
         except (OSError, SafetensorError, struct.error) as error:
@@ -54,7 +54,7 @@ class Checkpoint:
 
 def write(path: Path, step: int, seed: int, model: Model, diffusion: Diffusion, weights: dict[str, Weights]) -> None:
     """A checkpoint folder at `path` with every set of weights, by name; appears whole or not at all."""
-    with new_folder(path) as folder:
+    with atomic_folder(path) as folder:
         for name, tensors in weights.items():
             on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
             # Written as bytes: save_file makes files that only their owner may read.
@@ -64,7 +64,7 @@ def write(path: Path, step: int, seed: int, model: Model, diffusion: Diffusion, 
             "seed": seed,
             "model": dataclasses.asdict(model),
             "diffusion": dataclasses.asdict(diffusion),
-            "digests": {name: digest_of(folder / f"{name}.safetensors") for name in weights},
+            "digests": {name: file_digest(folder / f"{name}.safetensors") for name in weights},
             "versions": versions(),
         }
         write_json(folder / "checkpoint.json", about)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from configs.errors import UserError
-from records.durable import PARTIAL, digest_of, new_file
+from records.atomic import PARTIAL, atomic_file, file_digest
 from records.progress import progress
 
 
@@ -19,7 +19,7 @@ def downloaded(url: str, digest: str | None, folder: Path, option: str) -> Path:
     if path.exists() and has_digest(path, digest):
         return path
     clear_leftovers(path)
-    with new_file(path) as aside:
+    with atomic_file(path) as aside:
         _download(url, aside, option)
         if not has_digest(aside, digest):
             raise UserError(
@@ -33,7 +33,7 @@ def has_digest(path: Path, digest: str | None) -> bool:
     if digest is None:
         return True
     algorithm, _, expected = digest.partition(":")
-    return digest_of(path, algorithm) == expected
+    return file_digest(path, algorithm) == expected
 
 
 def clear_leftovers(path: Path) -> None:

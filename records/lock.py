@@ -13,7 +13,7 @@ class Busy(Exception):
 
 
 @contextmanager
-def held(path: Path, holder: str, wait_s: float) -> Iterator[None]:
+def hold(path: Path, holder: str, wait_s: float) -> Iterator[None]:
     """Holds the lock at `path` with `holder` written into it. Raises Busy where it is not free within `wait_s`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
@@ -45,6 +45,6 @@ def _try(descriptor: int, kind: int) -> bool:
     return True
 
 
-def this_process(work: str) -> str:
+def describe_process(work: str) -> str:
     """What a holder writes of itself: unlike any other's, and enough to find it."""
     return f"{work}, process {os.getpid()} on {os.uname().nodename}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"

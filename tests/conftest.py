@@ -23,11 +23,11 @@ from configs.checks import checkpoint_steps
 from configs.load import load
 from configs.schema import Diffusion, Experiment, Model
 from diffusion.denoiser import Denoiser
-from diffusion.losses import Objective, network_time_scale
+from diffusion.losses import GaussianDiffusion, network_time_scale
 from diffusion.schedule import Schedule
-from diffusion.unet import UNet
+from models.unet import UNet
 from records import checkpoint
-from records.durable import write_text
+from records.atomic import write_text
 from records.layout import seed_folder
 
 REPOSITORY = Path(__file__).parent.parent
@@ -63,8 +63,8 @@ class Reference:
         )
 
     @property
-    def objective(self) -> Objective:
-        return Objective(self.schedule, self.diffusion.variance, self.diffusion.rescale_timesteps)
+    def objective(self) -> GaussianDiffusion:
+        return GaussianDiffusion(self.schedule, self.diffusion.variance, self.diffusion.rescale_timesteps)
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ from typing import get_type_hints
 
 import torch
 
-from analyze.dashboard import SECTIONS
 from analyze.measures import MEASURES, Measure
+from analyze.report.wandb_dashboard import SECTIONS
 from configs.schema import Measures
-from diffusion.openai_presets import PRESETS
+from models.openai_presets import PRESETS
 
 
 def code_blocks(text: str, language: str) -> list[str]:

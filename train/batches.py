@@ -28,7 +28,7 @@ class Batch:
     x_0: Tensor
     labels: Tensor
     eps: Tensor
-    keys: Tensor
+    dropout_keys: Tensor
     indices: Tensor
 
     def parts(self, count: int) -> list["Batch"]:
@@ -37,7 +37,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Batches:
+class BatchLoader:
     """Makes the batches of one process: `share` is its slice of the global batch."""
 
     images: ImageSet
@@ -53,12 +53,12 @@ class Batches:
         indices = batch_indices(len(self.images), self.batch_size, self.seed, step)[self.share]
         positions = [(step, i) for i in range(self.share.start, self.share.stop)]
         eps = normal(self.images.images.shape[1:], self.seed, "eps", positions)
-        keys = generator(self.seed, "dropout", step).integers(-(2**31), 2**31, self.batch_size, dtype=np.int32)
+        dropout_keys = generator(self.seed, "dropout", step).integers(-(2**31), 2**31, self.batch_size, dtype=np.int32)
         return Batch(
             x_0=self._pixels(indices, step),
             labels=torch.from_numpy(self.images.labels[indices]),
             eps=self._ready(eps),
-            keys=torch.from_numpy(keys[self.share]),
+            dropout_keys=torch.from_numpy(dropout_keys[self.share]),
             indices=torch.from_numpy(indices),
         )
 
@@ -94,7 +94,7 @@ def resident_images(images: ImageSet, device: torch.device) -> Tensor | None:
 
 
 @contextmanager
-def read_ahead(make: Callable[[int], T], start: int, stop: int) -> Iterator[Iterator[T]]:
+def prefetch(make: Callable[[int], T], start: int, stop: int) -> Iterator[Iterator[T]]:
     """make(start), …, make(stop − 1), a few of them made ahead by a thread; what it raises is raised here."""
     made: queue.Queue[T | BaseException] = queue.Queue(AHEAD)
     ended = threading.Event()

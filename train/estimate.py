@@ -5,9 +5,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from configs.checks import checkpoint_steps
 from configs.schema import Experiment
-from diffusion.unet import UNet
+from models.flops import FORWARD_PASSES, forward_flop
+from models.unet import UNet
 from records.human import human_size
-from train.speed import FORWARD_PASSES, forward_flop
 
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}  # of an activation
 FLOAT_BYTES = 4
@@ -22,7 +22,7 @@ def estimate(experiment: Experiment) -> str:
     flop = forward_flop(experiment.model, experiment.diffusion)
     plan = checkpoint_steps(options.checkpoints, options.steps)
     copies = 4 + len(options.ema_rates)  # weights, gradients, two moments of AdamW, averages
-    activations = saved_bytes(experiment) * options.batch_size / options.accumulate
+    activations = saved_bytes(experiment) * options.batch_size / options.gradient_accumulation_steps
     activations *= BYTES[options.precision] / FLOAT_BYTES
     checkpoint_bytes = parameters * FLOAT_BYTES * (1 + len(options.ema_rates))
     state_bytes = parameters * FLOAT_BYTES * (3 + len(options.ema_rates))
@@ -34,7 +34,7 @@ def estimate(experiment: Experiment) -> str:
             f"operations    {flop / 1e9:.1f} GFLOP an image forward, {total:.2g} FLOP for {options.steps:,} steps",
             f"memory        {human_size(parameters * FLOAT_BYTES * copies)} for weights, gradients, moments and "
             f"averages, about {human_size(activations)} for activations of "
-            f"{options.batch_size // options.accumulate} images",
+            f"{options.batch_size // options.gradient_accumulation_steps} images",
             f"disk          {human_size(len(plan) * checkpoint_bytes)} for {len(plan)} checkpoints of "
             f"{human_size(checkpoint_bytes)}, and two states of {human_size(state_bytes)}",
             f"checkpoints   {shown}",

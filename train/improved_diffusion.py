@@ -13,11 +13,11 @@ import torch
 from configs.errors import UserError, run_command
 from configs.load import load, to_yaml
 from configs.schema import Experiment
-from diffusion.unet import UNet
+from models.state_dict import check_fit, read_state_dict
+from models.unet import UNet
 from records import checkpoint
-from records.durable import new_file, write_text
+from records.atomic import atomic_file, write_text
 from records.layout import seed_folder
-from records.state_dict import check_fit, read_state_dict
 
 FILE_NAME = re.compile(r"(model|ema_[\d.]+_)(\d{6,})\.pt")
 
@@ -28,7 +28,7 @@ def export(source: Path, out: Path) -> list[Path]:
     written = []
     for name in opened.digests:
         file = out / (f"model{opened.step:06d}.pt" if name == "model" else f"{name}_{opened.step:06d}.pt")
-        with new_file(file) as aside:
+        with atomic_file(file) as aside:
             torch.save(opened.weights(name), aside)
         written.append(file)
     return written

@@ -13,11 +13,12 @@ from pathlib import Path
 import wandb
 
 from configs.schema import Experiment
-from records.durable import write_text
+from records.atomic import write_text
 from records.layout import SeedFolder, seed_folder
-from records.lineage import checkpoints_artifact
-from records.publish import note_published, open_unpublished, publish
-from records.tracking import Point, RunOf, read_points
+from records.tracking.artifacts import checkpoints_artifact
+from records.tracking.points import Point, read_points
+from records.tracking.publish import note_published, open_unpublished, publish
+from records.tracking.runs import RunSpec
 
 
 class TrainingLog:
@@ -63,8 +64,8 @@ def publish_training(experiment: Experiment, seed: int) -> None:
     publish(of, lambda: _points(folder), partial(_samples, folder), partial(_conclude, experiment, folder))
 
 
-def _run_of(experiment: Experiment, folder: SeedFolder) -> RunOf:
-    return RunOf(experiment, experiment.seed, "train", folder.root, experiment.name)
+def _run_of(experiment: Experiment, folder: SeedFolder) -> RunSpec:
+    return RunSpec(experiment, experiment.seed, "train", folder.root, experiment.name)
 
 
 def _points(folder: SeedFolder) -> list[Point]:

@@ -5,10 +5,10 @@ from PIL.Image import Image
 from torch import Tensor
 
 from configs.schema import Experiment
-from diffusion import ddim
-from diffusion.open import as_denoiser
 from diffusion.randomness import fixed_noise
-from diffusion.unet import UNet
+from diffusion.solvers import ddim
+from models.open import as_denoiser
+from models.unet import UNet
 from records.pictures import grid
 from train.ema import Ema
 

@@ -21,7 +21,7 @@ class Stopped(UserError):
         self.status = 128 + number
 
 
-class Requests:
+class SignalFlags:
     """What signals have asked for. SIGTERM, SIGUSR2 and Ctrl-C: save and stop; SIGUSR1: save and go on."""
 
     def __init__(self) -> None:
@@ -38,9 +38,9 @@ class Requests:
 
 
 @contextmanager
-def listening() -> Iterator[Requests]:
+def catch_signals() -> Iterator[SignalFlags]:
     """Notes signals while it lasts, and puts back what was done on them before."""
-    requests = Requests()
+    requests = SignalFlags()
     before = {number: signal.signal(number, requests.note) for number in (*STOP, *SAVE)}
     try:
         yield requests

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from configs.errors import UserError
-from diffusion.unet import UNet
+from models.state_dict import load_strictly, read_state_dict
+from models.unet import UNet
 from records import checkpoint
-from records.state_dict import load_strictly, read_state_dict
 
 
 def initial_weights(network: UNet, source: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from configs.errors import UserError, first_line
-from records.durable import clear_partial, digest_of, new_folder, write_json
+from records.atomic import atomic_folder, clear_partial, file_digest, write_json
 from records.layout import saved_steps, step_name
 
 KEPT = 2
@@ -20,11 +20,11 @@ FILE, DIGEST = "state.pt", "digest.json"
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Saves the state after `step` steps and removes all but the newest ones."""
-    with new_folder(folder / step_name(step)) as aside:
+    with atomic_folder(folder / step_name(step)) as aside:
         content = io.BytesIO()  # not the file itself: on a full disk torch.save fails with no word about it
         torch.save({"step": step, **state}, content)
         (aside / FILE).write_bytes(content.getbuffer())
-        write_json(aside / DIGEST, {FILE: digest_of(aside / FILE)})
+        write_json(aside / DIGEST, {FILE: file_digest(aside / FILE)})
     for old in saved_steps(folder)[:-KEPT]:
         shutil.rmtree(folder / step_name(old))
 
@@ -45,7 +45,7 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
         file = folder / step_name(step) / FILE
         try:
             # PyTorch's reader takes a file with a wrong bit for good.
-            if json.loads(file.with_name(DIGEST).read_text(encoding="utf-8"))[FILE] != digest_of(file):
+            if json.loads(file.with_name(DIGEST).read_text(encoding="utf-8"))[FILE] != file_digest(file):
                 raise ValueError("its digest is not the one that was written")
             location = "cpu" if device.type == "cpu" else device  # it does not know the "cpu:1" of a second process
             return torch.load(file, map_location=location, weights_only=True)

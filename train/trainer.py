@@ -13,28 +13,29 @@ from torch import Tensor
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Experiment
-from diffusion.fast import allow_tf32, check_compiler
-from diffusion.losses import Objective
+from diffusion.losses import GaussianDiffusion
 from diffusion.randomness import generator
 from diffusion.schedule import Schedule
-from diffusion.unet import UNet
+from diffusion.timesteps import TIMESTEP_SAMPLERS
+from models.compiled import allow_tf32, check_compiler
+from models.flops import FORWARD_PASSES, forward_flop
+from models.unet import UNet
 from records import checkpoint, lock
-from records.durable import new_file, write_text
+from records.atomic import atomic_file, write_text
 from records.layout import SeedFolder, seed_folder
 from records.pictures import to_png
 from records.progress import progress
 from train import state
-from train.batches import Batch, Batches, read_ahead, resident_images
-from train.claim import claim
+from train.batches import Batch, BatchLoader, prefetch, resident_images
 from train.data import prepare
 from train.ema import Ema
 from train.log import TrainingLog
+from train.run_folder import claim
 from train.samples import sample_grid
-from train.signals import Requests, Stopped, listening
-from train.speed import FORWARD_PASSES, Speedometer, forward_flop
+from train.signals import SignalFlags, Stopped, catch_signals
 from train.start import initial_weights
 from train.statistics import LossStatistics
-from train.timesteps import TIMESTEPS
+from train.throughput import Throughput
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 WAIT_FOR_A_DYING_PROCESS_S = 10.0
@@ -49,9 +50,9 @@ def train(experiment: Experiment) -> None:
     """
     folder = seed_folder(experiment, experiment.seed)
     accelerator = new_accelerator(experiment.train.precision)
-    mine = lock.held(folder.lock, lock.this_process("training"), WAIT_FOR_A_DYING_PROCESS_S)
+    mine = lock.hold(folder.lock, lock.describe_process("training"), WAIT_FOR_A_DYING_PROCESS_S)
     try:
-        with mine if accelerator.is_main_process else nullcontext(), listening() as requests:
+        with mine if accelerator.is_main_process else nullcontext(), catch_signals() as requests:
             if accelerator.is_main_process:
                 claim(folder, experiment)
             trainer = Trainer(experiment, folder, accelerator, requests)
@@ -89,14 +90,14 @@ def new_accelerator(precision: str) -> Accelerator:
 class Trainer:
     """One process's share of a training run. `step` is the number of optimiser steps done."""
 
-    def __init__(self, experiment: Experiment, folder: SeedFolder, accelerator: Accelerator, requests: Requests):
+    def __init__(self, experiment: Experiment, folder: SeedFolder, accelerator: Accelerator, requests: SignalFlags):
         self.experiment, self.options, self.seed = experiment, experiment.train, experiment.seed
         self.folder, self.accelerator, self.device = folder, accelerator, accelerator.device
         self.requests, self.is_main = requests, accelerator.is_main_process
         diffusion = experiment.diffusion
         schedule = Schedule.of(diffusion).to(self.device)
-        self.objective = Objective(schedule, diffusion.variance, diffusion.rescale_timesteps)
-        self.timesteps = TIMESTEPS[self.options.timestep_sampler](diffusion.steps)
+        self.objective = GaussianDiffusion(schedule, diffusion.variance, diffusion.rescale_timesteps)
+        self.timesteps = TIMESTEP_SAMPLERS[self.options.timestep_sampler](diffusion.steps)
         self.network = self._new_network().to(self.device, memory_format=self._memory_format())  # type: ignore[call-overload]
         if self.options.compile:
             check_compiler(self.device.type)
@@ -130,28 +131,28 @@ class Trainer:
         fast = self.options.compile or MIXED_PRECISION[self.options.precision] != "no"
         return torch.channels_last if fast else torch.preserve_format
 
-    def _batches(self) -> Batches:
+    def _batches(self) -> BatchLoader:
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        if self.options.batch_size % (processes * self.options.accumulate):
+        if self.options.batch_size % (processes * self.options.gradient_accumulation_steps):
             raise UserError(
                 f"train.batch_size={self.options.batch_size} cannot be shared by {processes} processes "
-                f"in train.accumulate={self.options.accumulate} parts each"
+                f"in train.gradient_accumulation_steps={self.options.gradient_accumulation_steps} parts each"
             )
         with self.accelerator.main_process_first():
             images = prepare(self.experiment.data, self.experiment.model)
         size = self.options.batch_size // processes
         share = slice(rank * size, (rank + 1) * size)
         flip, resident = self.experiment.data.horizontal_flip, resident_images(images, self.device)
-        return Batches(images, self.options.batch_size, share, self.seed, flip, self.device, resident)
+        return BatchLoader(images, self.options.batch_size, share, self.seed, flip, self.device, resident)
 
     def run(self) -> None:
         """Trains to the last step; checkpoints, saved states and log lines come from between two steps."""
         plan = set(checkpoint_steps(self.options.checkpoints, self.options.steps))
         per_image = FORWARD_PASSES * forward_flop(self.experiment.model, self.experiment.diffusion)
         processes, precision = self.accelerator.num_processes, self.options.precision
-        speedometer = Speedometer(per_image, processes, self.device, precision, self.step * self.options.batch_size)
+        throughput = Throughput(per_image, processes, self.device, precision, self.step * self.options.batch_size)
         saved_at_s = time.monotonic()
-        with self._bar() as bar, read_ahead(self.batches.make, self.step, self.options.steps) as batches:
+        with self._bar() as bar, prefetch(self.batches.make, self.step, self.options.steps) as batches:
             while True:
                 if self.step in plan:
                     self._write_checkpoint()
@@ -160,13 +161,13 @@ class Trainer:
                 grad_norm = self._train_step(self.batches.on_device(next(batches)))
                 bar.update()
                 if self.step % self.options.log_every == 0:
-                    self._log(grad_norm, speedometer, bar)
+                    self._log(grad_norm, throughput, bar)
                 saved_at_s = self._save_or_stop(saved_at_s)
         self._finish()
 
     def _train_step(self, batch: Batch) -> Tensor:
         """One optimiser step on this process's share of the global batch; the norm of its gradient."""
-        options, accumulate = self.options, self.options.accumulate
+        options, accumulate = self.options, self.options.gradient_accumulation_steps
         t, weights = self._draw_timesteps()
         values = []
         for i, part in enumerate(batch.parts(accumulate)):
@@ -174,9 +175,9 @@ class Trainer:
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 values.append(self._backward(part, t.chunk(accumulate)[i], weights.chunk(accumulate)[i]))
         loss = torch.cat(values)
-        if self.timesteps.learns:
-            self.timesteps.learn(self.accelerator.gather(t), self.accelerator.gather(loss))
-        largest = math.inf if options.gradient_clip is None else options.gradient_clip
+        if self.timesteps.is_adaptive:
+            self.timesteps.update(self.accelerator.gather(t), self.accelerator.gather(loss))
+        largest = math.inf if options.max_grad_norm is None else options.max_grad_norm
         grad_norm = self.accelerator.clip_grad_norm_(self.network.parameters(), largest)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
@@ -190,7 +191,7 @@ class Trainer:
 
     def _draw_timesteps(self) -> tuple[Tensor, Tensor]:
         """t [n] of this process's share, and the weights [n] of the losses."""
-        drawn = self.timesteps.draw(self.options.batch_size, self.seed, self.step)
+        drawn = self.timesteps.sample(self.options.batch_size, self.seed, self.step)
         t, weights = (
             torch.from_numpy(values[self.batches.share]).to(self.device, non_blocking=True) for values in drawn
         )
@@ -200,9 +201,9 @@ class Trainer:
         """Adds a part's gradient to what is there, and returns its losses [n]."""
         y = part.labels if self.experiment.model.num_classes is not None else None
         losses = self.objective.losses(
-            lambda x_t, time: self.wrapped(x_t, time, y, part.keys), part.x_0, t, part.eps, self.options.loss
+            lambda x_t, time: self.wrapped(x_t, time, y, part.dropout_keys), part.x_0, t, part.eps, self.options.loss
         )
-        self.accelerator.backward((losses.loss * weights).mean() / self.options.accumulate)
+        self.accelerator.backward((losses.loss * weights).mean() / self.options.gradient_accumulation_steps)
         weighted = {name: value * weights for name, value in losses.parts().items()}
         self.statistics.add(weighted, t, self.objective.schedule.steps)
         return losses.loss.detach()
@@ -226,11 +227,11 @@ class Trainer:
         good = "no state was saved before it" if saved is None else f"the last good state is of step {saved}"
         raise UserError(
             f"the loss of step {step} is not finite (seed {self.seed}; its batch begins with the images "
-            f"{', '.join(map(str, images))}); {good}; try a smaller train.lr, train.gradient_clip, or another "
+            f"{', '.join(map(str, images))}); {good}; try a smaller train.lr, train.max_grad_norm, or another "
             "train.precision, under another name=…"
         )
 
-    def _log(self, grad_norm: Tensor, speedometer: Speedometer, bar) -> None:
+    def _log(self, grad_norm: Tensor, throughput: Throughput, bar) -> None:
         """A line in the log: means since the last one, the same on any number of processes."""
         statistics = self.statistics
         sums, counts = (self.accelerator.reduce(one, "sum") for one in (statistics.sums, statistics.counts))
@@ -242,7 +243,7 @@ class Trainer:
         images = self.step * self.options.batch_size
         learning_rate = self.optimizer.param_groups[0]["lr"]
         point = {"step": self.step, "images": images, **means, "grad_norm": grad_norm.item(), "lr": learning_rate}
-        speed = speedometer.look(images)
+        speed = throughput.measure(images)
         self._draw_samples()
         self.log.write(point, speed)
         said = {"loss": f"{means['loss']:.4f}", "images/s": f"{speed['images_per_s']:.0f}"}
@@ -253,7 +254,7 @@ class Trainer:
         if every and self.step % every == 0:
             with torch.compiler.set_stance("force_eager"):  # other weights and no dropout would be compiled anew
                 image = sample_grid(self.experiment, self.network, self.emas[0], self.device)
-            with new_file(self.folder.sample_grid(self.step)) as aside:
+            with atomic_file(self.folder.sample_grid(self.step)) as aside:
                 aside.write_bytes(to_png(image))
 
     def _save_or_stop(self, saved_at_s: float) -> float:

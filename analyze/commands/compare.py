@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     )
     asked = parser.parse_intermixed_args(arguments)
     experiments = read(asked.configs)
-    from analyze.compare import write_comparison
+    from analyze.report.comparison import write_comparison
 
     print(f"Comparison: {write_comparison(experiments, asked.out)}")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from configs.command import experiment_parser, parsed
 from configs.errors import UserError, first_line
 from configs.schema import Experiment
-from records.durable import write_json
+from records.atomic import write_json
 from records.layout import dashboard_file
-from records.tracking import logged_in
+from records.tracking.runs import logged_in
 
 PURPOSE = "Creates the saved view of a study in W&B, or updates it."
 LOGIN = "a dashboard needs a W&B login: give the command  wandb login, or set WANDB_API_KEY; --out FILE works without"
@@ -59,7 +59,7 @@ def _outline() -> str:
 def _dashboard():
     """The module that needs the extra. Raises UserError where it is not installed."""
     try:
-        from analyze import dashboard
+        from analyze.report import wandb_dashboard as dashboard
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("wandb_workspaces"):
             raise

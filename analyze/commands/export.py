@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> None:
         "--out", type=Path, metavar="FILE", help="a .csv or .parquet file; default: report/curves.csv of the experiment"
     )
     experiment, asked = parsed(parser, arguments)
-    from analyze.export import export
+    from analyze.report.export import export
 
     file, rows = export(experiment, asked.out)
     print(f"{file}: {rows:,} numbers")

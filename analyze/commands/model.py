@@ -9,7 +9,7 @@ PURPOSE = "Analyses a model that others trained with several numbers of DDIM ste
 def main(arguments: list[str]) -> None:
     study, asked = model_command("python -m analyze model", PURPOSE, arguments)
     from analyze.model import analyse, described
-    from analyze.model_report import collect
+    from analyze.report.model import collect
 
     if asked.dry_run:
         print(to_yaml(study), described(study), sep="\n")

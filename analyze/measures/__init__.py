@@ -1,6 +1,6 @@
 """What is measured of each checkpoint. One measure is one function in one file, and one line below.
 
-A measure's parameters say what it needs: any of the tensors of `analyze.tensors`, and by keyword options of
+A measure's parameters say what it needs: any of the tensors of `analyze.generations`, and by keyword options of
 `configs.schema.Measures`. It returns a dataclass of numbers. What needs reconstructions or a trajectory is measured
 of the last checkpoint alone.
 """

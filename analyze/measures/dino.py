@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from analyze.measures.kept import kept
+from analyze.measures.cache import kept
 from analyze.measures.unavailable import Unavailable
 
 SIDE, CROP = 256, 224  # pixels

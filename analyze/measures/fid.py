@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from analyze.measures.kept import kept
+from analyze.measures.cache import kept
 from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analyze.measures.kept import kept
+from analyze.measures.cache import kept
 from analyze.measures.standardised import standardised
 
 DIRECTIONS = 10

@@ -7,6 +7,6 @@ PURPOSE = "Ends all jobs of a study that SLURM has; what they saved is kept, and
 
 def main(arguments: list[str]) -> None:
     experiment = experiment_command("python -m launch cancel", PURPOSE, arguments)
-    from launch.slurm import cancel
+    from launch.slurm.submit import cancel
 
     print(cancel(experiment))

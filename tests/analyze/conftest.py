@@ -9,7 +9,7 @@ import pytest
 
 from configs.load import load
 from configs.schema import Experiment
-from records.durable import write_text
+from records.atomic import write_text
 from records.layout import seed_folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

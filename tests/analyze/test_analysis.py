@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from analyze.analysis import SeedAnalysis, fingerprint
-from analyze.beside import Beside
+from analyze.background import BackgroundWorker
 from analyze.measures import MEASURES, Measure
 from records import checkpoint
 
@@ -158,7 +158,7 @@ def test_measuring_beside_generating_finds_the_same(done, monkeypatch):
     folder, threads, after = done.run.root / "analysis", set(), []
     folder.rename(done.run.root / "before")
     measure = SeedAnalysis._measure
-    monkeypatch.setattr("analyze.analysis.Beside", lambda of_use: Beside(True))
+    monkeypatch.setattr("analyze.analysis.BackgroundWorker", lambda of_use: BackgroundWorker(True))
     monkeypatch.setattr(
         SeedAnalysis, "_measure", lambda *its: (threads.add(threading.current_thread()), measure(*its))[1]
     )

@@ -5,9 +5,9 @@ import torch
 
 from analyze.batch_size import images_at_once, largest_batch, on_gpus
 from configs.schema import Diffusion
-from diffusion import fast
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
+from models import compiled
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_on_a_gpu_its_free_memory_decides(randomised, played_gpu):
 
 def test_a_network_that_fills_its_batches_up_is_not_taken_for_larger(randomised, played_gpu, monkeypatch):
     """A shared one, of the default precision, is called with its largest batch so far whatever it is given."""
-    monkeypatch.setattr(fast, "_SHARED", {})
+    monkeypatch.setattr(compiled, "_SHARED", {})
     for _ in range(2):  # two checkpoints
-        denoiser = fast.fast(of(randomised(num_classes=4)), "bf16", False)
+        denoiser = compiled.optimize_inference(of(randomised(num_classes=4)), "bf16", False)
         shared = denoiser.network.shared
         shared.called = played_gpu(shared.called)
         assert on_gpus(denoiser, 2048, 1) == 256

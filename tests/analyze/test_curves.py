@@ -6,7 +6,7 @@ import pytest
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves, seed_points
-from records.durable import write_json
+from records.atomic import write_json
 
 RESULTS = {
     0: {0: 1.0, 2: 2.0, 8: 5.0},

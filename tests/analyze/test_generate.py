@@ -9,10 +9,10 @@ import torch
 from analyze.generate import TRAJECTORY_POINTS, invert, sample, trajectory, trajectory_steps
 from configs.errors import UserError
 from configs.schema import Analyze, Diffusion
-from diffusion import ddim
 from diffusion.denoiser import Denoiser
 from diffusion.randomness import fixed_noise
 from diffusion.schedule import Schedule
+from diffusion.solvers import ddim
 
 OPTIONS = Analyze(samples=7, ddim_steps=4, batch_size=7, noise_seed=3)
 ALPHAS_CUMPROD = Schedule.of(Diffusion()).alphas_cumprod

@@ -9,17 +9,17 @@ from safetensors.torch import load_file
 
 from analyze import model
 from analyze.analysis import fingerprint
+from analyze.generations import GENERATORS
 from analyze.model import analyse, sweep
-from analyze.model_report import collect, tables
-from analyze.tensors import MAKERS
+from analyze.report.model import collect, tables
 from configs.errors import UserError
 from configs.load import load_model_study
 from configs.schema import Measures
-from diffusion import ddim
 from diffusion.randomness import fixed_noise
+from diffusion.solvers import ddim
 from records import lock
 from records.layout import seed_folder
-from records.tracking import offline_runs
+from records.tracking.runs import offline_runs
 
 SMALL = [
     "analyze.precision=fp32",
@@ -66,7 +66,7 @@ def test_a_latent_model_to_its_report(study, counted, capsys):
     assert sum(counted) == expected and [one.options.ddim_steps for one in analyses] == [2, 4]
     noise, here = fixed_noise((3, 16, 16), 6, 0), analyses[1].tensors(4)
     assert torch.equal(analyses[0].tensors(2)["noise"], noise) and torch.equal(here["noise"], noise)
-    denoiser = source.opener(torch.device("cpu"))
+    denoiser = source.load_denoiser(torch.device("cpu"))
     torch.testing.assert_close(here["samples"], ddim.last(ddim.sampling(denoiser, noise, 4)), rtol=1e-4, atol=1e-4)
     assert here.images.shape == (6, 3, 64, 64) and here.images.abs().max() <= 1
 
@@ -100,7 +100,7 @@ def test_what_was_interrupted_goes_on(study, counted, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setitem(MAKERS, "trajectory", stops)  # the last in the alphabet, and so the last to be made
+        broken.setitem(GENERATORS, "trajectory", stops)  # the last in the alphabet, and so the last to be made
         with pytest.raises(KeyboardInterrupt):
             analyse(asked)
     assert sum(counted) == 6 * 2 * 3
@@ -121,7 +121,7 @@ def test_a_class_conditional_checkpoint_takes_the_labels_that_are_asked_for(stud
     folder = seed_folder(as_if_trained("model.num_classes=4"), 0).checkpoint(8)
     asked = study("analyze.weights=model", "analyze.labels=[3]", source=folder)
     source, analyses = analyse(asked)
-    denoiser, noise = source.opener(torch.device("cpu")), fixed_noise((1, 8, 8), 6, 0)
+    denoiser, noise = source.load_denoiser(torch.device("cpu")), fixed_noise((1, 8, 8), 6, 0)
     expected = ddim.last(ddim.sampling(denoiser, noise, 4, True, torch.full((6,), 3)))
     torch.testing.assert_close(analyses[1].tensors(4)["samples"], expected, rtol=1e-4, atol=1e-4)
     assert "labels:\n- 3" in (analyses[1].folder / "analysis.yaml").read_text()
@@ -154,7 +154,7 @@ def test_another_model_under_the_same_name_is_refused(study, trained):
 def test_two_at_once_are_refused(study):
     asked = study()
     with (
-        lock.held(model.experiment_folder(asked) / "lock", "analysis, process 1 on here", wait_s=0),
+        lock.hold(model.experiment_folder(asked) / "lock", "analysis, process 1 on here", wait_s=0),
         pytest.raises(UserError, match="another analysis, process 1 on here, is at work on"),
     ):
         analyse(asked)
@@ -165,12 +165,12 @@ def test_a_t_that_fails_is_told_after_the_others(study, monkeypatch, capsys):
     original = model.open_source(asked)
 
     def broken(device):
-        denoiser = original.opener(device)
+        denoiser = original.load_denoiser(device)
         rule = denoiser.sampling_steps
         worse = lambda alphas, T: [dataclasses.replace(s, alpha_bar_next=float("nan")) for s in rule(alphas, T)]  # noqa: E731
         return dataclasses.replace(denoiser, sampling_steps=lambda a, T: worse(a, T) if T == 2 else rule(a, T))
 
-    monkeypatch.setattr(model, "open_source", lambda _: dataclasses.replace(original, opener=broken))
+    monkeypatch.setattr(model, "open_source", lambda _: dataclasses.replace(original, load_denoiser=broken))
     source, analyses = analyse(asked)
     with pytest.raises(UserError, match="T = 2: the model puts out numbers that are not finite"):
         collect(asked, source, analyses)

@@ -86,7 +86,7 @@ def test_a_model_itself_gives_its_study_the_name(source, name):
     [
         ("sweep=[10,10]", "names one twice"),
         ("sweep=[1]", "too small"),
-        ("latent_scale=0", "latent_scale=0"),
+        ("vae_scaling_factor=0", "vae_scaling_factor=0"),
         ("train.steps=5", 'unknown key "train.steps"'),
         ("openai.schedule=quadratic", "cosine | linear"),
     ],

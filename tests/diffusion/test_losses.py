@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from configs.schema import Diffusion
-from diffusion.losses import Objective, discretized_gaussian_log_likelihood, normal_kl
+from diffusion.losses import GaussianDiffusion, discretized_gaussian_log_likelihood, normal_kl
 from diffusion.schedule import Schedule
 
 BOTH_MODELS = pytest.mark.parametrize("name", ["unet32", "unet64"])
@@ -17,9 +17,9 @@ EPS = torch.randn(5, 3, 4, 4, generator=RANDOM)
 T = torch.tensor([0, 1, 40, 500, 999])
 
 
-def objective(**options) -> Objective:
+def objective(**options) -> GaussianDiffusion:
     diffusion = Diffusion(**({"steps": 1000} | options))
-    return Objective(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
+    return GaussianDiffusion(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
 
 
 def losses_of(reference, kind):

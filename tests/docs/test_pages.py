@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbconvert.preprocessors import ExecutePreprocessor
 
-from analyze.export import export
+from analyze.report.export import export
 from configs.load import options
 from configs.schema import Experiment, ModelStudy
 

@@ -7,7 +7,7 @@ import torch
 
 from configs.load import load
 from records.layout import seed_folder
-from train.claim import is_trained
+from train.run_folder import is_trained
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 

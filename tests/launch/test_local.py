@@ -19,7 +19,7 @@ from configs.schema import Cluster
 from launch.jobs import Launcher
 from launch.local import LocalRun
 from launch.plan import Job
-from launch.study import alone
+from launch.study import exclusive
 from records import lock
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # job processes cannot import a test
@@ -145,7 +145,7 @@ class Sleep:
     threads: int = 1
 
     def __call__(self, launcher):
-        launcher.outlives_me()
+        launcher.exit_with_launcher()
         numbers = self.folder / "numbers"
         numbers.with_suffix(".new").write_text(f"{os.getpid()} {os.getppid()}")
         numbers.with_suffix(".new").rename(numbers)
@@ -153,8 +153,8 @@ class Sleep:
 
 def launch(arguments):
     folder = Path(arguments[0])
-    launcher = Launcher(folder / "launch.lock", lock.this_process("launch"))
-    with lock.held(launcher.lock, launcher.holder, 0):
+    launcher = Launcher(folder / "launch.lock", lock.describe_process("launch"))
+    with lock.hold(launcher.lock, launcher.holder, 0):
         LocalRun(Cluster(), folder / "jobs", launcher).run([Job("sleep", Sleep(folder))], [])
 
 run_command(launch)
@@ -200,11 +200,11 @@ def test_a_second_launch_waits_for_the_first(tmp_path, capsys, wait_until):
     order = []
 
     def launch_too() -> None:
-        with alone(second):
+        with exclusive(second):
             order.append("second")
 
     thread = threading.Thread(target=launch_too)
-    with alone(first):
+    with exclusive(first):
         thread.start()
         said = []
         wait_until(lambda: said.append(capsys.readouterr().out) or "waiting for it" in "".join(said))
@@ -212,5 +212,5 @@ def test_a_second_launch_waits_for_the_first(tmp_path, capsys, wait_until):
         order.append("first")
     thread.join(timeout=30)
     assert order == ["first", "second"]
-    with lock.held(first.lock, "a third", wait_s=0):  # nobody holds it any more
+    with lock.hold(first.lock, "a third", wait_s=0):  # nobody holds it any more
         pass

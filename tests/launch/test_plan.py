@@ -7,7 +7,7 @@ import pytest
 
 from analyze.analysis import SeedAnalysis
 from launch.jobs import Analyse, Train
-from launch.plan import UnderWay, plan, slice_size, threads_per_job
+from launch.plan import Queued, plan, slice_size, threads_per_job
 from records.layout import seed_folder
 
 
@@ -93,13 +93,13 @@ def test_jobs_share_the_cores(kind, parallel, threads, tiny, monkeypatch):
 def test_what_is_in_the_queue_is_not_planned_again(tiny):
     """What is new waits for it all the same."""
     experiment = tiny("seeds=[0]", "cluster.checkpoints_per_job=1")
-    there = UnderWay(frozenset(["train seed 0"]), frozenset([(0, 2), (10, 0)]))
+    there = Queued(frozenset(["train seed 0"]), frozenset([(0, 2), (10, 0)]))
     assert [(job.name, job.needs) for job in plan(experiment, there)] == [
         ("analyse seed 0 step 8", ("train seed 0",)),
         ("analyse seed 0 steps 0–0", ("analyse seed 0 step 8",)),
         ("analyse seed 0 steps 5–5", ("analyse seed 0 step 8",)),
     ]
-    there = UnderWay(there.names | {"analyse seed 0 step 8"}, frozenset([(0, 0), (0, 2)]))
+    there = Queued(there.names | {"analyse seed 0 step 8"}, frozenset([(0, 0), (0, 2)]))
     assert [(job.name, job.needs) for job in plan(experiment, there)] == [
         ("analyse seed 0 steps 5–5", ("analyse seed 0 step 8",))
     ]

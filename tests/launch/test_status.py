@@ -1,17 +1,17 @@
 """What is told of a study from its files alone."""
 
 from analyze.analysis import SeedAnalysis
-from launch import submitted
 from launch.jobs import Analyse
 from launch.plan import Job
+from launch.slurm import submissions
 from launch.status import status
-from records.durable import write_json, write_text
+from records.atomic import write_json, write_text
 
 
 def test_a_checkpoint_that_failed_in_an_early_analysis_is_told_with_its_log(as_if_trained, tmp_path):
     experiment = as_if_trained("seeds=[0]")
     early = Job("early seed 0 steps 2–5", Analyse(experiment, 1, 0, (2, 5)))
-    note = submitted.write(experiment, [early], ["17"], "tiny-analyse-seed-0", tmp_path / "logs")
+    note = submissions.write(experiment, [early], ["17"], "tiny-analyse-seed-0", tmp_path / "logs")
     log = note.log(note.tasks[0])
     write_text(log, "why\n")
     write_json(SeedAnalysis(experiment, 0).failure_file(2), {"step": 2, "why": "it is damaged"})

@@ -15,12 +15,13 @@ import pytest
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import curves, seed_points
-from analyze.findings import findings
+from analyze.report.findings import findings
 from configs.load import load
 from configs.schema import Experiment
 from launch.plan import plan
 from records.layout import experiment_folder, report_folder, saved_steps, seed_folder
-from records.tracking import offline_runs, read_points
+from records.tracking.points import read_points
+from records.tracking.runs import offline_runs
 
 OPTIONS = [
     "train.steps=40",

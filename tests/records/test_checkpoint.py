@@ -7,8 +7,8 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import Diffusion, Model
-from diffusion.open import open_checkpoint
-from diffusion.unet import UNet
+from models.open import open_checkpoint
+from models.unet import UNet
 from records import checkpoint
 from records.checkpoint import DamagedCheckpoint
 

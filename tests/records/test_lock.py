@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from records.lock import Busy, held, is_held_by, this_process
+from records.lock import Busy, describe_process, hold, is_held_by
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def other(path, repository):
     """Another process that holds the lock until it is killed."""
     holds = f"""
 import pathlib, time
-from records.lock import held
-with held(pathlib.Path({str(path)!r}), "the other", 0):
+from records.lock import hold
+with hold(pathlib.Path({str(path)!r}), "the other", 0):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -32,7 +32,7 @@ with held(pathlib.Path({str(path)!r}), "the other", 0):
 
 
 def test_busy_while_another_process_holds_it(path, other):
-    with pytest.raises(Busy, match=r"^the other$"), held(path, "this one", 0):
+    with pytest.raises(Busy, match=r"^the other$"), hold(path, "this one", 0):
         pass
     assert path.read_text() == "the other"
 
@@ -42,47 +42,47 @@ def test_free_as_soon_as_its_holder_is_killed(path, other):
     other.kill()
     other.wait()
     assert not is_held_by(path, "the other")
-    with held(path, "this one", 0):
+    with hold(path, "this one", 0):
         assert path.read_text() == "this one"
 
 
 def test_waits_for_a_holder_that_ends_in_time(path, other):
     start = time.monotonic()
-    with pytest.raises(Busy), held(path, "this one", 0.3):
+    with pytest.raises(Busy), hold(path, "this one", 0.3):
         pass
     assert time.monotonic() - start >= 0.3
     killer = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -9 {other.pid}"])
-    with held(path, "this one", 10):
+    with hold(path, "this one", 10):
         assert time.monotonic() - start >= 0.6
     killer.wait()
 
 
 def test_busy_within_one_process_too(path):
-    with held(path, "first", 0), pytest.raises(Busy, match="first"), held(path, "second", 0):
+    with hold(path, "first", 0), pytest.raises(Busy, match="first"), hold(path, "second", 0):
         pass
 
 
 def test_free_after_an_exception(path):
-    with pytest.raises(RuntimeError), held(path, "first", 0):
+    with pytest.raises(RuntimeError), hold(path, "first", 0):
         raise RuntimeError
-    with held(path, "second", 0):
+    with hold(path, "second", 0):
         pass
 
 
 def test_is_held_by_knows_the_holder(path):
     assert not is_held_by(path, "this one")  # no file yet
-    with held(path, "this one", 0):
+    with hold(path, "this one", 0):
         assert is_held_by(path, "this one")
         assert not is_held_by(path, "this")
     assert not is_held_by(path, "this one")
 
 
 def test_a_shorter_name_leaves_nothing_of_a_longer_one(path):
-    with held(path, "a long name", 0):
+    with hold(path, "a long name", 0):
         pass
-    with held(path, "short", 0):
+    with hold(path, "short", 0):
         assert path.read_text() == "short"
 
 
 def test_a_process_names_its_work_and_itself():
-    assert this_process("training").startswith("training, process ")
+    assert describe_process("training").startswith("training, process ")

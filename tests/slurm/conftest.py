@@ -18,7 +18,7 @@ import launch.commands as launch_commands
 from configs.command import dispatch
 from configs.load import load
 from configs.schema import Experiment
-from launch.slurm import in_queue
+from launch.slurm.submit import in_queue
 
 HERE = Path(__file__).parent
 SWITCH = "NOISEMAP_TEST_SLURM"

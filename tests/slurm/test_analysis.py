@@ -10,9 +10,9 @@ import pytest
 from analyze.analysis import SeedAnalysis
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
-from launch import queue, submitted
 from launch.plan import plan
-from launch.slurm import in_queue
+from launch.slurm import queue, submissions
+from launch.slurm.submit import in_queue
 from records.layout import experiment_folder, jobs_folder
 
 LONG = ["analyze.samples=16", "analyze.ddim_steps=100", "diffusion.steps=100"]
@@ -37,14 +37,14 @@ def test_a_job_that_is_cancelled_in_its_slice(prepared, launch, wait_until, wait
     arguments, experiment = prepared(f"train.checkpoints.at={steps}", "cluster.checkpoints_per_job=4", *LONG)
     launch(*arguments)
     analysis = SeedAnalysis(experiment, 0)
-    tasks = {task.name: task.id for note in submitted.read(experiment) for task in note.tasks}
+    tasks = {task.name: task.id for note in submissions.read(experiment) for task in note.tasks}
     wait_until(lambda: analysis.results_file(0).exists(), pause_s=0.02)
     queue.cancel([tasks["analyse seed 0 steps 0–3"]])
     queue.call("scancel", "--signal=USR2", tasks["analyse seed 0 steps 4–7"])
     wait_for_end(experiment)
     missing = analysis.missing()
     assert missing and set(missing) <= {1, 2, 3}
-    logs = next(submitted.read(experiment)).logs
+    logs = next(submissions.read(experiment)).logs
     assert "goes back into the queue" in Path(logs, f"{tasks['analyse seed 0 steps 4–7']}_0_log.out").read_text()
     said = launch("status", *arguments[2:])
     assert re.search(r"2 jobs: .*1 cancelled", said) and "  analyse seed 0 steps 0–3" in said
@@ -52,7 +52,7 @@ def test_a_job_that_is_cancelled_in_its_slice(prepared, launch, wait_until, wait
 
     before = {file: file.stat().st_mtime_ns for file in analysis.folder.glob("*.json")}
     assert "2 jobs" not in launch(*arguments)
-    assert [task.steps for *_, task in [(note, *note.tasks[:1]) for note in submitted.read(experiment)][-2:-1]] == [
+    assert [task.steps for *_, task in [(note, *note.tasks[:1]) for note in submissions.read(experiment)][-2:-1]] == [
         sorted(missing)
     ]
     wait_for_end(experiment)
@@ -95,7 +95,7 @@ def test_two_who_launch_at_once_submit_it_once(prepared, launch, launch_process)
     arguments, experiment = prepared("cluster.additional_parameters={hold: true}")
     both = [launch_process(*arguments) for _ in range(2)]
     said = "".join(process.communicate()[0] for process in both)
-    assert len(in_queue(experiment)) == len(list(submitted.read(experiment))) == 3
+    assert len(in_queue(experiment)) == len(list(submissions.read(experiment))) == 3
     assert "nothing to submit: 3 jobs of this study are in the queue" in said
     launch("cancel", *arguments[2:])
 

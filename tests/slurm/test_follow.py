@@ -1,8 +1,8 @@
 """launch --follow: checkpoints are analysed while training goes on, and again where the last one changes them."""
 
 from analyze.analysis import SeedAnalysis
-from launch import follow, submitted
 from launch.plan import plan
+from launch.slurm import follow, submissions
 
 
 def test_checkpoints_are_analysed_before_training_has_ended(tmp_path, asked, loaded, launch, monkeypatch):
@@ -11,7 +11,7 @@ def test_checkpoints_are_analysed_before_training_has_ended(tmp_path, asked, loa
     arguments = asked(tmp_path, *options)
     experiment = loaded(arguments)
     said = launch(*arguments, "--follow")
-    tasks = [task for note in submitted.read(experiment) for task in note.tasks if task.name.startswith("early")]
+    tasks = [task for note in submissions.read(experiment) for task in note.tasks if task.name.startswith("early")]
     assert sorted(step for task in tasks for step in task.steps) == [0, 10]
     analysis = SeedAnalysis(experiment, 0)
     generated = analysis.folder / "generations" / "000000010"

@@ -14,10 +14,10 @@ import pytest
 from analyze.analysis import SeedAnalysis
 from analyze.curves import seed_points
 from configs.schema import Experiment
-from launch import queue, submitted
+from launch.slurm import queue, submissions
 from launch.snapshot import ROOMS
 from records.layout import experiment_folder, report_folder, seed_folder
-from records.tracking import offline_runs
+from records.tracking.runs import offline_runs
 
 OPTIONS = [
     "train.checkpoints.at=[0,2,5]",
@@ -48,7 +48,7 @@ def study(tmp_path_factory, asked, loaded, launch, launch_process, wait_for_end,
     (code / "launch" / "jobs.py").write_text("raise RuntimeError('edited after it was launched')\n")
     experiment = loaded(arguments)
     meanwhile = launch("status", *arguments[2:])
-    for note in submitted.read(experiment):
+    for note in submissions.read(experiment):
         queue.call("scontrol", "release", note.id)
     wait_for_end(experiment)
     return Study(arguments, experiment, meanwhile, launch("status", *arguments[2:]))
@@ -120,7 +120,7 @@ def measured(item: dict) -> dict:
 def test_dependencies_and_parallelism_are_kept(study):
     """By the times that the jobs' own logs tell."""
     spans = {
-        task.name: span(Path(note.logs), task.id) for note in submitted.read(study.experiment) for task in note.tasks
+        task.name: span(Path(note.logs), task.id) for note in submissions.read(study.experiment) for task in note.tasks
     }
     for seed in (0, 10):
         slices = [spans[name] for name in spans if name.startswith(f"analyse seed {seed} steps")]

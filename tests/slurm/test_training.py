@@ -10,12 +10,12 @@ import pytest
 
 from configs.load import load
 from configs.schema import Experiment
-from launch import queue
 from launch.jobs import Train
 from launch.plan import plan
-from launch.slurm import SlurmRun, cancel
+from launch.slurm import queue
+from launch.slurm.submit import SlurmRun, cancel
 from records.layout import saved_steps, seed_folder
-from records.tracking import last_step, read_points
+from records.tracking.points import last_step, read_points
 from train.trainer import train
 
 STEPS, EVERY = 240, 60
@@ -67,13 +67,13 @@ def submitted(tmp_path_factory, asked, loaded):
     """A function: a training that SLURM has, and nothing else of its study."""
     folder = tmp_path_factory.mktemp("trainings")
 
-    def hand_over(name: str, *overrides: str) -> Training:
+    def submit_study(name: str, *overrides: str) -> Training:
         experiment = loaded(asked(folder, *OPTIONS, f"name={name}", *overrides))
         jobs = [job for job in plan(experiment) if isinstance(job.work, Train)]
         (submission,) = SlurmRun(experiment, {}).submit(jobs)
         return Training(experiment, submission.id)
 
-    return hand_over
+    return submit_study
 
 
 @pytest.fixture(scope="module")

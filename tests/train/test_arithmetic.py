@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from diffusion.unet import UNet
+from models.unet import UNet
 from train.ema import Ema
 
 # Group normalisation over single channels takes these biases away again: their gradient is zero but for rounding,

@@ -1,4 +1,4 @@
-"""Batches: functions of (seed, step), the same however many processes share them, made ahead in order."""
+"""BatchLoader: functions of (seed, step), the same however many processes share them, made ahead in order."""
 
 import threading
 import time
@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from train.batches import Batches, read_ahead
+from train.batches import BatchLoader, prefetch
 from train.data import ImageSet, batch_indices
 
 IMAGES = np.arange(10 * 2 * 4 * 4, dtype=np.uint64).reshape(10, 2, 4, 4).astype(np.uint8)
 IMAGE_SET = ImageSet(IMAGES, np.arange(10))
 
 
-def batches(share: slice, flip: bool = False) -> Batches:
-    return Batches(IMAGE_SET, 8, share, seed=3, horizontal_flip=flip, device=torch.device("cpu"))
+def batches(share: slice, flip: bool = False) -> BatchLoader:
+    return BatchLoader(IMAGE_SET, 8, share, seed=3, horizontal_flip=flip, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -59,7 +59,7 @@ def test_parts_put_together_are_the_batch():
 
 def test_reading_ahead_keeps_the_order_and_does_not_run_away():
     made = []
-    with read_ahead(lambda i: made.append(i) or i, 5, 100) as items:
+    with prefetch(lambda i: made.append(i) or i, 5, 100) as items:
         assert [next(items) for _ in range(3)] == [5, 6, 7]
         time.sleep(0.3)
         assert made == list(range(5, 5 + len(made))) and len(made) < 12
@@ -71,7 +71,7 @@ def test_what_goes_wrong_ahead_is_raised_when_it_is_reached():
             raise OSError("the disk went away")
         return i
 
-    with read_ahead(make, 0, 10) as items:
+    with prefetch(make, 0, 10) as items:
         assert [next(items), next(items)] == [0, 1]
         with pytest.raises(OSError, match="the disk went away"):
             next(items)
@@ -79,6 +79,6 @@ def test_what_goes_wrong_ahead_is_raised_when_it_is_reached():
 
 def test_leaving_early_leaves_no_thread_behind():
     before = threading.active_count()
-    with read_ahead(lambda i: i, 0, 10**9) as items:
+    with prefetch(lambda i: i, 0, 10**9) as items:
         next(items)
     assert threading.active_count() == before

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from configs.schema import Data, Model
-from train.batches import Batches
+from train.batches import BatchLoader
 from train.data import batch_indices, prepare
 
 MODEL = Model(image_size=16, in_channels=1)
@@ -74,7 +74,7 @@ def test_each_size_is_prepared_for_itself(digits):
 
 def test_a_batch_is_scaled_from_black_to_white(digits):
     images, _ = digits
-    batches = Batches(images, 8, slice(2, 6), seed=0, horizontal_flip=False, device=torch.device("cpu"))
+    batches = BatchLoader(images, 8, slice(2, 6), seed=0, horizontal_flip=False, device=torch.device("cpu"))
     batch = batches.on_device(batches.make(step=300))  # reaches from one epoch into the next
     expected = batch_indices(len(images), 8, 0, 300)[2:6]
     assert np.array_equal(batch.indices, expected) and np.array_equal(batch.labels, images.labels[expected])

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from configs.load import load
-from diffusion.unet import UNet
+from models.flops import forward_flop
+from models.unet import UNet
 from train.estimate import estimate, saved_bytes
-from train.speed import Speedometer, forward_flop
+from train.throughput import Throughput
 
 
 @pytest.mark.parametrize(
@@ -43,9 +44,9 @@ def test_activations_are_what_autograd_keeps(tiny):
 
 
 def test_speed_is_since_the_last_look():
-    speedometer = Speedometer(2e9, processes=1, device=torch.device("cpu"), precision="fp32", seen_images=100)
-    speedometer.seen_at_s -= 10
-    seen = speedometer.look(200)
+    throughput = Throughput(2e9, processes=1, device=torch.device("cpu"), precision="fp32", seen_images=100)
+    throughput.seen_at_s -= 10
+    seen = throughput.measure(200)
     assert seen["images_per_s"] == pytest.approx(10, rel=0.01)
     assert seen["tflop_per_s"] == pytest.approx(0.02, rel=0.01) and "mfu" not in seen
-    assert speedometer.seen_images == 200
+    assert throughput.seen_images == 200

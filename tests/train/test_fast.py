@@ -6,9 +6,9 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from diffusion.unet import Dropout
+from models.unet import Dropout
 from records.layout import seed_folder
-from records.tracking import read_points
+from records.tracking.points import read_points
 from train.trainer import train
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler: no g++")

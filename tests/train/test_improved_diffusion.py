@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import load_file
 
-from diffusion.open import open_checkpoint
+from models.open import open_checkpoint
 from records import checkpoint
 from records.layout import seed_folder
 from train.improved_diffusion import export, import_folder

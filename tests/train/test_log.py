@@ -8,10 +8,11 @@ import pytest
 
 from records import checkpoint, tracking
 from records.layout import experiment_folder, seed_folder
-from records.lineage import checkpoints_artifact
-from records.tracking import offline_runs, read_points
-from train.claim import is_trained
+from records.tracking.artifacts import checkpoints_artifact
+from records.tracking.points import read_points
+from records.tracking.runs import offline_runs
 from train.log import publish_training
+from train.run_folder import is_trained
 from train.trainer import train
 
 

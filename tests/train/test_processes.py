@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from records.layout import saved_steps, seed_folder
-from records.tracking import read_points
+from records.tracking.points import read_points
 
 OPTIONS = ["train.log_every=1", "train.batch_size=8", "data.horizontal_flip=true", "model.dropout=0.3"]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "train"]
@@ -34,7 +34,7 @@ def compare(ours: list[dict], theirs: list[dict]) -> None:
 def test_two_processes_log_the_losses_of_one(points):
     one = points("train", overrides=["name=one"])
     compare(points(*TORCHRUN, overrides=["name=two"]), one)
-    compare(points("train", overrides=["name=parts", "train.accumulate=2"]), one)
+    compare(points("train", overrides=["name=parts", "train.gradient_accumulation_steps=2"]), one)
 
 
 def test_importance_sampling_is_shared_too(points):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from records.layout import saved_steps, seed_folder
-from records.tracking import read_points
+from records.tracking.points import read_points
 
 LONG = ["train.steps=100000", "train.state_every_minutes=100", "name=long"]
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from records import checkpoint, tracking
 from records.layout import saved_steps, seed_folder
-from records.tracking import offline_runs
+from records.tracking.runs import offline_runs
 from train.trainer import train
 
 

@@ -15,9 +15,9 @@ from configs.errors import UserError
 from configs.load import load
 from configs.schema import Experiment
 from records.layout import SeedFolder, saved_steps, seed_folder
-from records.tracking import read_points
+from records.tracking.points import read_points
 from train import trainer
-from train.claim import is_trained
+from train.run_folder import is_trained
 from train.trainer import train
 
 LONG = ["train.steps=60", "train.checkpoints.at=[0,2,31]", "train.state_every_minutes=0", "train.ema_rates=[0.99,0.5]"]

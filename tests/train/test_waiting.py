@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from configs.schema import Diffusion
-from diffusion.losses import Objective
+from diffusion.losses import GaussianDiffusion
 from diffusion.schedule import Schedule
 from train.ema import Ema
 from train.statistics import LossStatistics
@@ -19,7 +19,7 @@ META = torch.device("meta")
 def test_losses_statistics_and_averages(kind, randomised):
     network = randomised(out_channels=6).to(META).requires_grad_()
     average, statistics = Ema(network, 0.99), LossStatistics(META)
-    objective = Objective(Schedule.of(Diffusion()).to(META))
+    objective = GaussianDiffusion(Schedule.of(Diffusion()).to(META))
     x_0, t = torch.zeros(4, 3, 8, 8, device=META), torch.zeros(4, dtype=torch.long, device=META)
     losses = objective.losses(network, x_0, t, x_0, kind)
     losses.loss.mean().backward()

@@ -15,10 +15,10 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import Data, Model
+from records.atomic import atomic_folder, file_digest, write_json
 from records.download import clear_leftovers
-from records.durable import digest_of, new_folder, write_json
 from records.layout import data_folder
-from records.lock import Busy, held, this_process
+from records.lock import Busy, describe_process, hold
 from records.progress import progress
 from train.datasets import cifar10, digits, folder, imagenet64
 from train.datasets.images import Images, ImageWriter, Reader, source_path
@@ -55,7 +55,7 @@ def check_digests(path: Path) -> None:
     """Reads a prepared set through. Raises UserError where it is not what was written once."""
     about = read_about(path)
     for name in ARRAYS:
-        if about.get("sha256", {}).get(name) != digest_of(path / name, "sha256"):
+        if about.get("sha256", {}).get(name) != file_digest(path / name, "sha256"):
             raise _damaged(path, f"the digest of {name} is not that in about.json")
 
 
@@ -73,14 +73,14 @@ def read_about(path: Path) -> dict[str, Any]:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Only one process at a time makes a set; others wait for it."""
-    lock, holder = path.parent / f".{path.name}.lock", this_process(f"preparing {path}")
+    lock, holder = path.parent / f".{path.name}.lock", describe_process(f"preparing {path}")
     with ExitStack() as stack:
         try:
-            stack.enter_context(held(lock, holder, 0))
+            stack.enter_context(hold(lock, holder, 0))
         except Busy as other:
             print(f"waiting for another process ({other})", file=sys.stderr)
             try:
-                stack.enter_context(held(lock, holder, LONGEST_WAIT_S))
+                stack.enter_context(hold(lock, holder, LONGEST_WAIT_S))
             except Busy:
                 raise UserError(f"{path} is still not there ({other}); end that one, or try later") from None
         yield
@@ -89,7 +89,7 @@ def _alone(path: Path) -> Iterator[None]:
 def _make(path: Path, data: Data, model: Model) -> None:
     """Reads a data set from its source into `path`, which appears when it is complete."""
     images = READERS[data.name](data, model, path.parent / "downloads")
-    with new_folder(path) as aside:
+    with atomic_folder(path) as aside:
         count = _write(images, aside, (model.in_channels, model.image_size, model.image_size), path)
         write_json(aside / "about.json", {"name": data.name, **_about(images, aside)})
     _tell(images, count, path)
@@ -114,7 +114,7 @@ def _about(images: Images, aside: Path) -> dict[str, Any]:
         "images": list(np.load(aside / "images.npy", mmap_mode="r").shape),
         "classes": len(names) if names else int(np.load(aside / "labels.npy").max()) + 1,
         "class_names": names and [_printable(name) for name in names],
-        "sha256": {name: digest_of(aside / name, "sha256") for name in ARRAYS},
+        "sha256": {name: file_digest(aside / name, "sha256") for name in ARRAYS},
         "left_out": {_printable(name): reason for name, reason in images.left_out.items()},
     }
 

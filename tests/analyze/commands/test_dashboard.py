@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from analyze import dashboard
 from analyze.commands.dashboard import main
+from analyze.report import wandb_dashboard as dashboard
 from configs.errors import UserError
 from configs.load import load
 from records.layout import dashboard_file
@@ -71,8 +71,8 @@ def test_without_a_login_it_says_so(nobody, arguments):
 
 def test_without_the_extra_it_names_it(nobody, arguments, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
-    for name in ("analyze.dashboard", "wandb_workspaces.reports", "wandb_workspaces.reports.v2"):
+    for name in ("analyze.report.wandb_dashboard", "wandb_workspaces.reports", "wandb_workspaces.reports.v2"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.delattr("analyze.dashboard", raising=False)
+    monkeypatch.delattr("analyze.report.wandb_dashboard", raising=False)
     with pytest.raises(UserError, match=r"noisemap\[dashboard\]"):
         main(arguments)

@@ -1,0 +1,20 @@
+"""Floating-point operations of the networks."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from configs.schema import Diffusion, Model
+from models.unet import UNet
+
+FORWARD_PASSES = 3  # that a training step costs: one forward, and a backward of twice its work
+
+
+def forward_flop(model: Model, diffusion: Diffusion) -> int:
+    """Floating-point operations of one image's forward pass, a multiplication and an addition counting as two."""
+    with torch.device("meta"):
+        network = UNet.of(model, diffusion).eval()
+        x, t = torch.empty(1, model.in_channels, model.image_size, model.image_size), torch.empty(1)
+        y = torch.zeros(1, dtype=torch.long) if model.num_classes else None
+        with FlopCounterMode(display=False) as counter:
+            network(x, t, y)
+    return counter.get_total_flops()

@@ -1,0 +1,58 @@
+"""A network, or a checkpoint on disk → a Denoiser."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from configs.schema import Diffusion, Model
+from diffusion.denoiser import Denoiser
+from diffusion.losses import network_time_scale
+from diffusion.schedule import Schedule
+from models.state_dict import load_strictly
+from models.unet import UNet
+from records import checkpoint
+from records.checkpoint import Checkpoint
+
+
+def open_checkpoint(checkpoint: Checkpoint, weights: str, device: torch.device) -> Denoiser:
+    """The denoiser of a checkpoint's weights, "model" or "ema_<rate>", ready on a device.
+
+    Raises DamagedCheckpoint where the weights cannot be read and UserError where they are not this network's.
+    """
+    source = checkpoint.path / weights
+    return open_weights(checkpoint.weights(weights), source, checkpoint.model, checkpoint.diffusion, device)
+
+
+def open_checkpoint_folder(path: Path, weights: str, device: torch.device) -> Denoiser:
+    """As `open_checkpoint`, of the checkpoint in a folder."""
+    return open_checkpoint(checkpoint.read(path), weights, device)
+
+
+def open_weights(
+    weights: dict[str, Tensor], source: Path, model: Model, diffusion: Diffusion, device: torch.device
+) -> Denoiser:
+    """The denoiser of weights that were read from `source`. Raises UserError where they are not this network's."""
+    network = UNet.of(model, diffusion)
+    load_strictly(network, weights, source)
+    network.requires_grad_(False).eval().to(device)
+    return as_denoiser(network, model, diffusion, device)
+
+
+def as_denoiser(
+    network: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    model: Model,
+    diffusion: Diffusion,
+    device: torch.device,
+) -> Denoiser:
+    """The denoiser that a network of this model, trained under this diffusion, is."""
+    schedule = Schedule.of(diffusion)
+    return Denoiser(
+        network=network,
+        alphas_cumprod=schedule.alphas_cumprod,
+        shape=(model.in_channels, model.image_size, model.image_size),
+        timestep_scale=network_time_scale(schedule, diffusion.rescale_timesteps),
+        num_classes=model.num_classes,
+        device=device,
+    )

@@ -1,0 +1,27 @@
+"""Points of curves in JSON Lines files: one point a line, complete or cut off at the end of the file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+LONGEST_POINT_BYTES = 16_384
+STEP = "step"  # the training step: the x axis of every curve
+Point = dict[str, Any]  # {"step": 50, "loss": 0.1, …}; values that are not numbers are W&B media
+
+
+def last_step(file: Path) -> int:
+    """The step of the last whole point of a log, 0 where there is none; reads no more than the end of it."""
+    if not file.exists():
+        return 0
+    with open(file, "rb") as log:
+        log.seek(max(0, file.stat().st_size - LONGEST_POINT_BYTES))
+        lines = log.read().split(b"\n")[:-1]
+    return json.loads(lines[-1])[STEP] if lines else 0
+
+
+def read_points(file: Path) -> list[Point]:
+    """The points of a log, without a last line that was cut off."""
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines if line]

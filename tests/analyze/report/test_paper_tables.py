@@ -1,0 +1,295 @@
+"""The paper's tables: our numbers, what is published, and the difference, in three formats."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import re
+import statistics
+
+import pytest
+
+from analyze.analysis import SeedAnalysis
+from analyze.report.paper_tables import (
+    LAYOUTS,
+    PUBLISHED,
+    pooled_std,
+    published_values,
+    tables,
+    tables_of,
+    write_tables,
+)
+from analyze.report.table_formats import (
+    Column,
+    Row,
+    Table,
+    Value,
+    as_text,
+    escaped,
+    mathematical,
+    plain,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from records.atomic import write_json
+from records.layout import report_folder
+
+COMPARED = Table(
+    "some_table",
+    "Some 100 % of x̂_T & x_0",
+    (
+        Column("angle", "angle, °", spread=False),
+        Column("share_of", "share_of → x_T"),
+        Column("floor", "floor", published=False),
+    ),
+    (
+        Row(10, {"angle": Value(43.474), "share_of": Value(0.5, 0.25), "floor": Value(1.0, 0.0)}),
+        Row(
+            100,
+            {"angle": Value(29.9), "share_of": Value(32.0, 1.0)},
+            {"angle": Value(30.02), "share_of": Value(31.0, 2.0)},
+        ),
+    ),
+    2,
+    "Made up.",
+    "ddpm_cifar10",
+)
+ALONE = dataclasses.replace(COMPARED, model=None)
+
+
+def stored(experiment, step: int, measure: str, key: str) -> list[float]:
+    """A number of every seed, as the analysis left it."""
+    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    return [json.loads(one.results_file(step).read_text())["measures"][measure]["values"][key] for one in analyses]
+
+
+def by_name(experiment) -> dict[str, Table]:
+    return {table.name: table for table in tables(experiment)}
+
+
+# --- numbers
+
+
+def test_angles_and_distances_are_means_over_seeds(analysed):
+    experiment = analysed()
+    (row,) = by_name(experiment)["table345_triangle"].rows
+    assert row.ddim_steps == 4
+    assert row.ours["angle_noise"] == Value(statistics.fmean(stored(experiment, 8, "triangle", "noise_of_mean")))
+    assert row.ours["noise_latent"] == Value(
+        statistics.fmean(stored(experiment, 8, "distances", "noise_latent")),
+        statistics.fmean(stored(experiment, 8, "distances", "noise_latent_std")),
+    )
+    assert set(row.ours) == {
+        "angle_image",
+        "angle_noise",
+        "angle_latent",
+        "noise_latent",
+        "image_latent",
+        "image_noise",
+    }
+
+
+def test_correlations_are_beside_the_noise_floor(analysed):
+    experiment = analysed()
+    (row,) = by_name(experiment)["table1_correlation"].rows
+    assert list(row.ours) == ["noise", "latents", "samples", "floor"]
+    assert row.ours["floor"].mean == pytest.approx(stored(experiment, 8, "correlation", "floor")[0])
+
+
+def test_noise_mapping_is_in_per_cent_with_the_deviation_of_all_chunks(analysed):
+    """TINY has 8 images in chunks of 4, so 2 chunks a seed; two values with mean m and deviation s are m ± s/√2."""
+    experiment = analysed()
+    (row,) = by_name(experiment)["table2_noise_mapping"].rows
+    means = stored(experiment, 8, "noise_mapping", "image_to_noise")
+    stds = stored(experiment, 8, "noise_mapping", "image_to_noise_std")
+    chunks = [mean + sign * std / 2**0.5 for mean, std in zip(means, stds, strict=True) for sign in (1, -1)]
+    assert row.ours["image_to_noise"].mean == pytest.approx(100 * statistics.fmean(means))
+    assert row.ours["image_to_noise"].std == pytest.approx(100 * statistics.stdev(chunks))
+
+
+@pytest.mark.parametrize("groups", [[[1.0, 2.0, 4.0], [3.0, 3.0, 9.0]], [[1.0], [2.0], [4.0]], [[1.0, 5.0]], [[1.0]]])
+def test_pooled_deviation_is_that_of_all_values(groups):
+    means = [statistics.fmean(group) for group in groups]
+    stds = [statistics.stdev(group) if len(group) > 1 else 0.0 for group in groups]
+    values = [value for group in groups for value in group]
+    expected = statistics.stdev(values) if len(values) > 1 else 0.0
+    assert pooled_std(means, stds, len(groups[0])) == pytest.approx(expected)
+
+
+def test_only_seeds_that_have_got_to_the_last_step_count(analysed):
+    experiment = analysed()
+    SeedAnalysis(experiment, experiment.seeds[1]).results_file(8).unlink()
+    table = by_name(experiment)["table345_triangle"]
+    (first, *_) = [
+        json.loads(SeedAnalysis(experiment, experiment.seeds[0]).results_file(8).read_text())["measures"]["triangle"]
+    ]
+    assert table.rows[0].ours["angle_image"].mean == first["values"]["image_of_mean"]
+    assert "one seed" in table.note
+
+
+def test_of_nothing_there_are_no_tables(tiny):
+    assert tables(tiny()) == [] and write_tables(tiny()) == []
+
+
+def test_a_measure_that_is_not_there_has_no_table(analysed):
+    experiment = analysed()
+    for seed in experiment.seeds:
+        one = SeedAnalysis(experiment, seed)
+        for step in one.steps:
+            kept = {name: result for name, result in one.results(step).items() if name != "correlation"}
+            write_json(one.results_file(step), {"measures": kept})
+    assert list(by_name(experiment)) == ["table2_noise_mapping", "table345_triangle"]
+
+
+def test_a_sweep_has_a_row_for_each_number_of_steps(analysed, tiny):
+    """Experiments that differ in ddim_steps; what is not measured yet has no row."""
+    experiment = analysed("seeds=[0]")
+    other, third = (tiny("seeds=[0]", f"analyze.ddim_steps={steps}") for steps in (2, 8))
+    write_json(
+        SeedAnalysis(other, 0).results_file(8), json.loads(SeedAnalysis(experiment, 0).results_file(8).read_text())
+    )
+    made = tables_of([experiment, other, third])
+    assert [[row.ddim_steps for row in table.rows] for table in made] == [[2, 4]] * 3
+
+
+# --- what is published
+
+
+def test_published_numbers_are_the_papers():
+    assert published_values("ddpm_cifar10", "correlation", 100)["latents"] == Value(0.462, 0.009)
+    assert published_values("ddpm_cifar10", "noise_mapping", 100)["noise_to_image"] == Value(50.4, 1.9)
+    assert published_values("ddpm_cifar10", "triangle", 100)["angle_image"] == Value(30.02)
+    assert published_values("ddpm_imagenet64", "triangle", 4000)["noise_latent"] == Value(23.37, 21.46)
+    assert published_values("ldm_celeba", "triangle", 10)["image_noise"] == Value(87.59, 8.05)
+
+
+def test_what_the_paper_has_not_is_empty():
+    assert published_values("ldm_celeba", "noise_mapping", 4000) == {}
+    assert published_values("ddpm_cifar10", "triangle", 20) == {}
+    assert published_values(None, "triangle", 100) == {}
+
+
+def test_every_published_row_has_the_columns_of_its_table():
+    models = json.loads(PUBLISHED.read_text())["models"]
+    for model in models.values():
+        assert set(model) == {layout.measure for layout in LAYOUTS}
+        for layout in LAYOUTS:
+            named = {column.key: column.spread for column in layout.columns if column.published}
+            for row in model[layout.measure].values():
+                assert {key: len(numbers) == 2 for key, numbers in row.items()} == named
+
+
+def test_published_triangles_are_triangles():
+    """A check of the copy: angles add up to about 180°, and a side is to the next as the sines are."""
+    for model in json.loads(PUBLISHED.read_text())["models"].values():
+        for row in model["triangle"].values():
+            assert sum(row[f"angle_{corner}"][0] for corner in ("image", "noise", "latent")) == pytest.approx(
+                180, abs=5
+            )
+            assert row["image_noise"][0] > row["image_latent"][0]
+    row = published_values("ddpm_cifar10", "triangle", 10)
+    opposite = {"noise_latent": "angle_image", "image_latent": "angle_noise", "image_noise": "angle_latent"}
+    ratios = [row[side].mean / math.sin(math.radians(row[angle].mean)) for side, angle in opposite.items()]
+    assert max(ratios) / min(ratios) == pytest.approx(1, abs=0.02)
+
+
+def test_the_difference_is_ours_less_published(analysed, tiny):
+    experiment = analysed("seeds=[0]")
+    compared = tiny("seeds=[0]", "analyze.ddim_steps=100", "analyze.published=ddpm_cifar10")
+    write_json(
+        SeedAnalysis(compared, 0).results_file(8), json.loads(SeedAnalysis(experiment, 0).results_file(8).read_text())
+    )
+    (row,) = by_name(compared)["table345_triangle"].rows
+    assert row.published["noise_latent"] == Value(32.29, 4.68)
+    assert row.difference("noise_latent") == Value(row.ours["noise_latent"].mean - 32.29)
+    assert by_name(experiment)["table345_triangle"].model is None
+
+
+# --- how it is written
+
+
+def test_numbers_have_the_published_decimals():
+    assert plain(Value(32.294, 4.676), 2) == "32.29 ± 4.68"
+    assert plain(Value(100.0, 0.0), 1) == "100.0 ± 0.0"
+    assert plain(Value(-0.126), 2, signed=True) == "−0.13"
+    assert plain(Value(0.126), 2, signed=True) == "+0.13"
+    assert plain(Value(-0.001), 2, signed=True) == "0.00"
+    assert mathematical(Value(32.294, 4.676), 2) == r"$32.29 \pm 4.68$"
+    assert mathematical(Value(-0.126), 2, signed=True) == "$-0.13$"
+    assert [layout.decimals for layout in LAYOUTS] == [3, 1, 2]
+
+
+def test_csv_parses_back():
+    first, second = csv.DictReader(io.StringIO(to_csv(COMPARED)))
+    assert list(first) == [
+        "T",
+        *("angle", "angle_published", "angle_difference"),
+        *("share_of", "share_of_std", "share_of_published", "share_of_published_std", "share_of_difference"),
+        *("floor", "floor_std"),
+    ]
+    assert (first["T"], float(first["angle"]), float(first["share_of_std"])) == ("10", 43.47, 0.25)
+    assert first["angle_published"] == first["angle_difference"] == second["floor"] == ""
+    assert (second["angle_difference"], second["share_of_published_std"]) == ("-0.12", "2.00")
+
+
+def test_csv_of_ours_alone_has_no_other_columns():
+    assert to_csv(ALONE).splitlines()[0] == "T,angle,share_of,share_of_std,floor,floor_std"
+
+
+def test_markdown_has_the_published_value_and_the_difference_beside_ours():
+    lines = to_markdown(COMPARED).splitlines()
+    assert "| T | angle, ° | published | Δ | share_of → x_T | published | Δ | floor |" in lines
+    assert "| 10 | 43.47 |  |  | 0.50 ± 0.25 |  |  | 1.00 ± 0.00 |" in lines
+    assert "| 100 | 29.90 | 30.02 | −0.12 | 32.00 ± 1.00 | 31.00 ± 2.00 | +1.00 |  |" in lines
+    assert lines[0] == "**Some 100 % of x̂_T & x_0, beside the values published for ddpm_cifar10 (arXiv 2410.23530v1)**"
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+def test_text_has_a_cell_a_column():
+    assert as_text(ALONE) == [
+        ["T", "angle, °", "share_of → x_T", "floor"],
+        ["10", "43.47", "0.50 ± 0.25", "1.00 ± 0.00"],
+        ["100", "29.90", "32.00 ± 1.00", ""],
+    ]
+
+
+def test_latex_escapes_what_is_special_to_it():
+    assert escaped(r"50 % & $1 #2 a_b {c} ~ ^ \d") == (
+        r"50 \% \& \$1 \#2 a\_b \{c\} \textasciitilde{} \textasciicircum{} \textbackslash{}d"
+    )
+    assert escaped("(x_T, x̂_T, x_0) → 3° ± 1, Tables 3–5") == (
+        r"($x_T$, $\hat{x}_T$, $x_0$) $\to$ 3$^\circ$ $\pm$ 1, Tables 3--5"
+    )
+
+
+@pytest.mark.parametrize("table", [COMPARED, ALONE])
+def test_latex_is_whole(table):
+    """Braces and environments close, every row has as many cells as the table has columns, and all of it is ASCII."""
+    text = to_latex(table)
+    assert text.isascii()
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    assert re.findall(r"\\begin\{([^}]*)\}", text) == re.findall(r"\\end\{([^}]*)\}", text)[::-1]
+    columns = len(re.findall(r"\\begin\{tabular\}\{(r+)\}", text)[0])
+    rows = [line for line in text.splitlines() if re.match(r"\d+ & ", line)]
+    assert len(rows) == 2 and all(row.replace(r"\&", "").count("&") == columns - 1 for row in rows)
+    spans = [int(span) for span in re.findall(r"\\multicolumn\{(\d)\}", text)]
+    assert sum(spans) == columns - 1
+    assert r"\toprule" in text and r"\midrule" in text and r"\bottomrule" in text
+
+
+def test_latex_of_a_wide_table_takes_the_page(analysed):
+    experiment = analysed("analyze.published=ddpm_cifar10")
+    wide, narrow = (to_latex(by_name(experiment)[name]) for name in ("table345_triangle", "table2_noise_mapping"))
+    assert r"\begin{table*}" in wide and r"\resizebox{\textwidth}" in wide
+    assert r"\begin{table}" in narrow and r"\resizebox" not in narrow
+
+
+def test_all_tables_are_files(analysed):
+    experiment = analysed()
+    folder = report_folder(experiment) / "tables"
+    written = write_tables(experiment)
+    assert written == [folder / f"{layout.name}.{kind}" for layout in LAYOUTS for kind in ("csv", "md", "tex")]
+    assert sorted(folder.iterdir()) == sorted(written)
+    assert [file.read_text() for file in written] == [file.read_text() for file in write_tables(experiment)]
