@@ -9,9 +9,9 @@ from docs.vocabulary import PATTERNS, WORDS, findings
 
 EXAMPLES = """
 mend this; the run goes on; where it can be had; for want of memory; beside the GPU; whoever reads it; jobs are told;
-hands all over; so many images; a folder of its own; it lies in a folder; puts back; where there is a GPU; left as it
-is; what they are; a way of analyzing; the same command again; likeness; a line a step; begin anew; analysed; neighbourhood;
-normalisation
+hands all over; so many images; a folder of its own; it lies in a folder; puts back; where there is a GPU; as it is;
+what they are; a way of analyzing; the same command again; likeness; a line a step; begin anew; analysed;
+neighbourhood; normalisation
 """
 
 
