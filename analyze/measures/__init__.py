@@ -1,8 +1,8 @@
-"""What is measured of each checkpoint. One measure is one function in one file, and one line below.
+"""Registry of the measures computed for each checkpoint. Each measure is one function in one file, plus one line below.
 
-A measure's parameters say what it needs: any of the tensors of `analyze.generations`, and by keyword options of
-`configs.schema.Measures`. It returns a dataclass of numbers. What needs reconstructions or a trajectory is measured
-of the last checkpoint alone.
+The signature of a measure declares its inputs: positional parameters name tensors of `analyze.generations`,
+keyword-only parameters name options of `configs.schema.Measures`. A measure returns a dataclass of numbers. Measures
+of reconstructions or of a trajectory are computed for the last checkpoint only.
 """
 
 import dataclasses
@@ -29,19 +29,23 @@ from analyze.measures.triangle import triangle
 from configs.errors import UserError, first_line
 from configs.schema import Measures
 
-# Tensors that hold something of each of the same images, and so have the same shape.
-ONE_SHAPE = frozenset({"noise", "samples", "latents", "last_samples", "last_latents", "reconstructions"})
+# Inputs with one entry per generated image, which therefore have the same shape.
+SAME_SHAPE_INPUTS = frozenset({"noise", "samples", "latents", "last_samples", "last_latents", "reconstructions"})
 
 
 class MeasureFailed(Exception):
-    """Which measure failed, and with what."""
+    """An unexpected error in a measure. The message names the measure and the cause."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure's function and what its signature asks for."""
+    """A measure's function and the requirements read from its signature.
+
+    Increase `version` when the definition of a measure changes: stored results of an earlier version become stale.
+    """
 
     function: Callable[..., Any]
+    version: int = 1
 
     @property
     def name(self) -> str:
@@ -51,35 +55,44 @@ class Measure:
     def inputs(self) -> list[str]:
         return [name for name, kind in self._parameters() if kind is not inspect.Parameter.KEYWORD_ONLY]
 
-    def options(self, chosen: Measures) -> dict[str, Any]:
-        """The options that this measure's numbers depend on, with their values."""
+    def options(self, config: Measures) -> dict[str, Any]:
+        """Return the options that the measure depends on, with their values."""
         names = [name for name, kind in self._parameters() if kind is inspect.Parameter.KEYWORD_ONLY]
-        return {name: getattr(chosen, name) for name in names}
+        return {name: getattr(config, name) for name in names}
 
-    def is_on(self, chosen: Measures) -> bool:
-        """Whether it is measured: an option that is null switches its measure off."""
-        return None not in self.options(chosen).values()
+    def conditions(self, config: Measures) -> dict[str, Any]:
+        """Return the options and version that are stored with a result; the result is stale if either changes.
+
+        Version 1 is omitted, so results stored without a version stay fresh.
+        """
+        version = {"version": self.version} if self.version > 1 else {}
+        return {"options": self.options(config), **version}
+
+    def is_on(self, config: Measures) -> bool:
+        """Return whether the measure is enabled. Setting one of its options to null disables it."""
+        return None not in self.options(config).values()
 
     @property
     def needs_last(self) -> bool:
-        """Whether its numbers depend on the last checkpoint's images as well."""
+        """Whether the measure also depends on the images of the last checkpoint."""
         return any(name.startswith("last_") for name in self.inputs)
 
-    def values(self, tensors: dict[str, Tensor], chosen: Measures) -> dict[str, Any]:
-        """The measure's numbers by name.
+    def values(self, tensors: dict[str, Tensor], config: Measures) -> dict[str, Any]:
+        """Compute the measure and return its numbers by name.
 
-        Raises UserError where images that belong together differ in shape, and naming the measure where it fails.
+        Raises UserError if inputs that must have the same shape differ, and MeasureFailed if the function raises
+        anything other than a UserError.
         """
-        shapes = {name: tuple(tensors[name].shape) for name in self.inputs if name in ONE_SHAPE}
+        shapes = {name: tuple(tensors[name].shape) for name in self.inputs if name in SAME_SHAPE_INPUTS}
         if len(set(shapes.values())) > 1:
-            told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-            raise UserError(f"{self.name} compares images of one shape [N, C, H, W]; here are {told}")
+            listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise UserError(f"{self.name} requires inputs of the same shape [N, C, H, W], but got {listed}")
         try:
-            result = self.function(*(tensors[name] for name in self.inputs), **self.options(chosen))
+            result = self.function(*(tensors[name] for name in self.inputs), **self.options(config))
         except UserError:
             raise
         except Exception as error:
-            raise MeasureFailed(f"{self.name} fails: {type(error).__name__}: {first_line(error)}") from error
+            raise MeasureFailed(f"{self.name} failed: {type(error).__name__}: {first_line(error)}") from error
         return dataclasses.asdict(result)
 
     def _parameters(self) -> list[tuple[str, Any]]:
@@ -91,7 +104,7 @@ MEASURES = [
     Measure(knn_coverage),
     Measure(cka),
     Measure(svcca),
-    Measure(ssim),
+    Measure(ssim, version=2),  # version 1 included the border
     Measure(dino),
     Measure(fid),
     Measure(triangle),

@@ -1,4 +1,4 @@
-"""What is computed of the same tensor for one checkpoint after the other, computed once."""
+"""Cache of the value computed from the last checkpoint's images or from the training set."""
 
 import functools
 from collections.abc import Callable
@@ -10,31 +10,32 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def kept(function: Callable[..., T]) -> Callable[..., T]:
-    """The function of a tensor and of other, hashable arguments, which keeps its last result and the tensor.
+def cache_last(function: Callable[..., T]) -> Callable[..., T]:
+    """Cache the most recent result of a function of a tensor and of further, hashable arguments.
 
-    It is for what every checkpoint is compared with: the last one's images, the training set.
+    Every checkpoint is compared with the same tensor, such as the last checkpoint's images, so one entry suffices.
+    Tensors are compared by value, because each checkpoint reads them from a file again.
     """
 
     @functools.lru_cache(maxsize=1)
-    def once(same: _Same, *others: Any) -> T:
-        return function(same.tensor, *others)
+    def cached(key: _TensorKey, *arguments: Any) -> T:
+        return function(key.tensor, *arguments)
 
     @functools.wraps(function)
-    def of(tensor: Tensor, *others: Any) -> T:
-        return once(_Same(tensor), *others)
+    def wrapper(tensor: Tensor, *arguments: Any) -> T:
+        return cached(_TensorKey(tensor), *arguments)
 
-    return of
+    return wrapper
 
 
-class _Same:
-    """A tensor as the key of a cache: equal to another that holds the same values on the same device."""
+class _TensorKey:
+    """A hashable tensor, equal to any tensor with the same values on the same device."""
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and torch.equal(self.tensor, other.tensor)
+        return isinstance(other, _TensorKey) and torch.equal(self.tensor, other.tensor)
 
     def __hash__(self) -> int:
         return hash((self.tensor.shape, self.tensor.dtype, self.tensor.device))

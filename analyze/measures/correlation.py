@@ -1,4 +1,4 @@
-"""How much the pixels of noise, image and latent depend on each other, beside what chance alone would show."""
+"""Pixel correlations of noise, image and latent, compared with independent Gaussian noise."""
 
 import functools
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analyze.measures.standardised import standardised
+from analyze.measures.standardize import standardize
 from diffusion.randomness import normal
 
 TOP, TOP_OF_PATCH = 10, 20
@@ -16,7 +16,7 @@ PIXELS_AT_ONCE = 2048
 
 @dataclass(frozen=True)
 class TopCorrelation:
-    """Mean and standard deviation of the largest |Pearson correlations|, from 0 to 1."""
+    """Mean and standard deviation of the largest absolute Pearson correlations, from 0 to 1."""
 
     mean: float
     std: float
@@ -24,9 +24,9 @@ class TopCorrelation:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Mean and std of the 10 largest |correlations| of pixels, and of the 20 largest of every 8×8 patch.
+    """Mean and std of the 10 largest absolute correlations of pixels, and of the 20 largest of every 8×8 patch.
 
-    `floor` is the value of as much fresh Gaussian noise: what is found in independent pixels.
+    `floor` is the value of the same amount of fresh Gaussian noise: the correlation of independent pixels.
     """
 
     noise: float
@@ -48,10 +48,10 @@ class Correlation:
 
 
 def correlation(noise: Tensor, samples: Tensor, latents: Tensor, *, correlation_images: int) -> Correlation:
-    """The largest correlations of pixel pairs over the first `correlation_images` images, all [N, C, H, W].
+    """Compute the largest correlations of pixel pairs over the first `correlation_images` images [N, C, H, W].
 
-    By chance alone they grow as images get fewer and pixels more, so that only values of the same N and D compare.
-    Source: the paper, Table 1.
+    Chance alone makes them larger for fewer images and for more pixels, so values are comparable only for equal N
+    and D = C·H·W. Source: the paper, Table 1.
     """
     noise, samples, latents = (images[:correlation_images] for images in (noise, samples, latents))
     floor, patch_floor = _floor(len(noise), tuple(noise.shape[1:]), noise.device)
@@ -61,45 +61,46 @@ def correlation(noise: Tensor, samples: Tensor, latents: Tensor, *, correlation_
 
 
 def top_correlation(images: Tensor, top: int = TOP) -> TopCorrelation:
-    """The largest |Pearson correlations| among all D(D−1)/2 pairs of pixels of images [N, C, H, W].
+    """Compute the `top` largest absolute correlations among all D(D−1)/2 pairs of pixels of images [N, C, H, W].
 
-    A pixel that is the same in all images is correlated with none: the value is 0. Where there are fewer pairs all
-    of them count; of no pair the mean is 0, and of a single one the standard deviation is.
+    The correlation with a pixel that is constant over the images is 0. If there are fewer than `top` pairs, all of
+    them count. The mean of no pairs is 0, and so is the standard deviation of a single pair.
     """
-    return _summary(largest(images.flatten(1), top))
+    return _summary(largest_correlations(images.flatten(1), top))
 
 
 def patch_correlation(images: Tensor, top: int = TOP_OF_PATCH, patch: int = PATCH) -> TopCorrelation:
-    """The same among the pixels and channels of each patch; mean and std are over the largest of all patches.
+    """Compute the `top` largest absolute correlations within each patch, over all its pixels and channels.
 
-    The patches at the right and the lower border are smaller where the side is no multiple of `patch`.
+    Mean and std are over the largest correlations of all patches together. Patches at the right and bottom border are
+    smaller if the side is not a multiple of `patch`.
     """
     patches = [part for row in images.split(patch, dim=2) for part in row.split(patch, dim=3)]
-    return _summary(torch.cat([largest(part.flatten(1), top) for part in patches]))
+    return _summary(torch.cat([largest_correlations(part.flatten(1), top) for part in patches]))
 
 
-def largest(pixels: Tensor, top: int, pixels_at_once: int = PIXELS_AT_ONCE) -> Tensor:
-    """The `top` largest |correlations| of columns of pixels [N, D], float64, in descending order.
+def largest_correlations(pixels: Tensor, top: int, pixels_at_once: int = PIXELS_AT_ONCE) -> Tensor:
+    """Return the `top` largest absolute correlations of columns of pixels [N, D], float64, in descending order.
 
-    Blocks of the matrix of all correlations are looked through in float32. Twice as many pairs as wanted are kept
-    and computed again in float64, so that rounding decides only between pairs that are equal up to 1e-6.
+    The correlation matrix is searched block by block in float32. The search keeps 2·`top` candidate pairs, which are
+    recomputed in float64, so that rounding decides only between pairs that are equal up to 1e-6.
     """
-    units = [standardised(columns).float() for columns in pixels.split(pixels_at_once, dim=1)]
+    blocks = [standardize(columns).float() for columns in pixels.split(pixels_at_once, dim=1)]
     values = torch.empty(0, device=pixels.device)
     pairs = torch.empty(0, 2, dtype=torch.long, device=pixels.device)
-    for i, left in enumerate(units):
-        for j, right in enumerate(units[i:], start=i):
+    for i, left in enumerate(blocks):
+        for j, right in enumerate(blocks[i:], start=i):
             block = (left.T @ right).abs_()
-            if i == j:  # each pair once, and no pixel with itself
+            if i == j:  # count each pair once, and no pixel with itself
                 block.masked_fill_(torch.ones_like(block, dtype=torch.bool).tril_(), -1)
-            found, places = block.flatten().topk(min(2 * top, block.numel()))
+            block_values, places = block.flatten().topk(min(2 * top, block.numel()))
             places = torch.stack([places // block.shape[1], places % block.shape[1]], dim=1)
-            found_pairs = places + torch.tensor([i, j], device=pixels.device) * pixels_at_once
-            values, pairs = torch.cat([values, found]), torch.cat([pairs, found_pairs])
-            values, kept = values.topk(min(2 * top, len(values)))
-            pairs = pairs[kept]
+            block_pairs = places + torch.tensor([i, j], device=pixels.device) * pixels_at_once
+            values, pairs = torch.cat([values, block_values]), torch.cat([pairs, block_pairs])
+            values, order = values.topk(min(2 * top, len(values)))
+            pairs = pairs[order]
     a, b = pairs[values >= 0].T
-    exact = (standardised(pixels[:, a]) * standardised(pixels[:, b])).sum(dim=0).abs().clamp(max=1)
+    exact = (standardize(pixels[:, a]) * standardize(pixels[:, b])).sum(dim=0).abs().clamp(max=1)
     return exact.sort(descending=True).values[:top]
 
 
@@ -111,6 +112,6 @@ def _summary(values: Tensor) -> TopCorrelation:
 
 @functools.lru_cache(maxsize=16)
 def _floor(count: int, shape: tuple[int, ...], device: torch.device) -> tuple[TopCorrelation, TopCorrelation]:
-    """Both statistics of `count` images of Gaussian noise, which are always the same ones."""
+    """Return both statistics of `count` images of Gaussian noise drawn from a fixed seed."""
     noise = normal(shape, 0, "noise floor", ((i,) for i in range(count))).to(device)
     return top_correlation(noise), patch_correlation(noise)

@@ -1,4 +1,4 @@
-"""How alike each image is to what its noise becomes at the end of training, to a network that has seen many."""
+"""Cosine similarity of DINO features between each image and the last checkpoint's image from the same noise."""
 
 import functools
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from analyze.measures.cache import kept
+from analyze.measures.cache import cache_last
 from analyze.measures.unavailable import Unavailable
+from configs.errors import first_line
 
 SIDE, CROP = 256, 224  # pixels
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's red, green and blue
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's red, green and blue
 IMAGES_AT_ONCE = 64
-ANSWER_WITHIN_S = 10
+HUB_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -26,39 +27,38 @@ class Dino:
 
 
 def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str) -> Dino:
-    """The cosine of the CLS features of each image [N, C, H, W] in [−1, 1] and of the last checkpoint's.
+    """Compute the mean cosine similarity of the CLS features of images [N, C, H, W] in [−1, 1] and the last ones.
 
-    `dino_model` is a vision transformer of 224 pixels: a name on Hugging Face's hub or a folder. Raises Unavailable
-    where it cannot be had, or where the images have neither 1 nor 3 channels. Source: Caron et al. (2021); the
-    paper, Figures 7 and 10.
+    `dino_model` is a vision transformer for 224 pixels: a name on the Hugging Face hub or a folder. Raises Unavailable
+    if the model cannot be loaded or if the images have neither 1 nor 3 channels.
+    Source: Caron et al. (2021); the paper, Figures 7 and 10.
     """
     if samples.shape[1] not in (1, 3):
-        raise Unavailable(f"DINO looks at images of 1 or 3 channels; these have {samples.shape[1]}")
+        raise Unavailable(f"DINO requires images with 1 or 3 channels; these have {samples.shape[1]}")
     model = _model(dino_model, samples.device)
     if isinstance(model, str):
         raise Unavailable(model)
-    return Dino(
-        F.cosine_similarity(_features(samples, model), _features_kept(last_samples, model), dim=1).mean().item()
-    )
+    cosines = F.cosine_similarity(_features(samples, model), _cached_features(last_samples, model), dim=1)
+    return Dino(cosines.mean().item())
 
 
 @torch.inference_mode()
 def _features(images: Tensor, model: Any) -> Tensor:
-    """CLS features [N, features] in float64 of images [N, C, H, W]."""
-    parts = [model(pixel_values=prepared(part)).last_hidden_state[:, 0] for part in images.split(IMAGES_AT_ONCE)]
-    return torch.cat(parts).double()
+    """Return the CLS features [N, F] of images [N, C, H, W], in float64."""
+    batches = [model(pixel_values=preprocess(batch)).last_hidden_state[:, 0] for batch in images.split(IMAGES_AT_ONCE)]
+    return torch.cat(batches).double()
 
 
-_features_kept = kept(_features)
+_cached_features = cache_last(_features)
 
 
-def prepared(images: Tensor) -> Tensor:
-    """What DINO is shown of images [n, 1 or 3, H, W] in [−1, 1]: their middle [n, 3, 224, 224], standardised.
+def preprocess(images: Tensor) -> Tensor:
+    """Convert images [n, 1 or 3, H, W] in [−1, 1] to DINO's input [n, 3, 224, 224]: resized, cropped and normalized.
 
-    Resized along the rows, then along the columns, and each time cut to what a picture can hold, as Pillow does it.
+    As in Pillow, rows are resized before columns, and each result is clamped to the range of a picture.
     """
-    colours = ((images.float() + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)
-    wide = F.interpolate(colours, (images.shape[2], SIDE), mode="bicubic", antialias=True).clamp(0, 1)
+    colors = ((images.float() + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)
+    wide = F.interpolate(colors, (images.shape[2], SIDE), mode="bicubic", antialias=True).clamp(0, 1)
     resized = F.interpolate(wide, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1)
     border = (SIDE - CROP) // 2
     cropped = resized[:, :, border : border + CROP, border : border + CROP]
@@ -68,28 +68,28 @@ def prepared(images: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def _model(name: str, device: torch.device) -> Any:
-    """The network, loaded once a process; or why it cannot be had, so that it is asked for only once as well."""
+    """Load the network, or return the reason why that failed. Both are cached, so loading is tried once per process."""
     try:
         import transformers
     except ImportError:
-        return "DINO needs transformers, which is not installed: pip install noisemap[dino]"
+        return "DINO requires transformers, which is not installed: pip install noisemap[dino]"
     try:
         return _load(transformers, name).to(device).eval()
     except Unavailable as reason:
         return str(reason)
-    except Exception as error:  # whatever the hub, the network or the file raise
-        why = str(error).strip().partition("\n")[0] or type(error).__name__
+    except Exception as error:  # the hub, the connection and the file raise exceptions of many types
         return (
-            f"the weights {name} of DINO cannot be had ({why}); "
-            "analyze.measures.dino_model may name a folder that holds them"
+            f"the DINO weights {name} are not available ({first_line(error)}); "
+            "set analyze.measures.dino_model to a folder that contains them"
         )
 
 
 def _load(transformers: Any, name: str) -> Any:
-    """A ViTModel from a folder, from the hub's files on this machine, or from the hub.
+    """Load a ViTModel from a folder, from the hub's local cache, or from the hub.
 
-    The hub is asked for the name first, since a download without a network tries for half a minute. Weights come
-    from safetensors where there are any, else from a file that is read without executing anything.
+    The hub is queried for the name before the download, because a download without a connection retries for half a
+    minute. Weights are read from safetensors if available, otherwise with `weights_only`, so no code is executed.
+    Raises Unavailable if the weights are not those of a vision transformer.
     """
     transformers.logging.disable_progress_bar()
     load = functools.partial(
@@ -100,14 +100,14 @@ def _load(transformers: Any, name: str) -> Any:
         output_loading_info=True,
     )
     try:
-        model, found = load(local_files_only=True)
+        model, report = load(local_files_only=True)
     except OSError:
         if Path(name).exists():
             raise
         import huggingface_hub
 
-        huggingface_hub.HfApi().model_info(name, timeout=ANSWER_WITHIN_S)
-        model, found = load()
-    if found["missing_keys"]:
-        raise Unavailable(f"{name} is no vision transformer of DINO's kind: it lacks {min(found['missing_keys'])}")
+        huggingface_hub.HfApi().model_info(name, timeout=HUB_TIMEOUT_S)
+        model, report = load()
+    if missing := report["missing_keys"]:
+        raise Unavailable(f"{name} is not a DINO vision transformer: {min(missing)} is missing from its weights")
     return model

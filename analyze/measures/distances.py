@@ -1,4 +1,4 @@
-"""How far noise, image and latent lie from each other."""
+"""L2 distances between noise, image and latent."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Distances:
-    """L2 norms over all pixels and channels, mean ± std over the samples."""
+    """L2 norms over all pixels and channels, mean and std over the samples."""
 
     noise_latent: float
     image_latent: float
@@ -18,7 +18,10 @@ class Distances:
 
 
 def distances(noise: Tensor, samples: Tensor, latents: Tensor) -> Distances:
-    """‖x_T − x̂_T‖, ‖x_0 − x̂_T‖ and ‖x_0 − x_T‖ of tensors [N, C, H, W]. Source: the paper, Tables 3–5."""
+    """Compute ‖x_T − x̂_T‖, ‖x_0 − x̂_T‖ and ‖x_0 − x_T‖ of tensors [N, C, H, W].
+
+    Source: the paper, Tables 3–5.
+    """
     pairs = ((noise, latents), (samples, latents), (samples, noise))
     norms = [(a.double() - b.double()).flatten(1).norm(dim=1) for a, b in pairs]
     return Distances(*(norm.mean().item() for norm in norms), *(norm.std().item() for norm in norms))

@@ -1,4 +1,4 @@
-"""Where a checkpoint finds the noises of images that it has not made: those of the last checkpoint."""
+"""Triangle and distances of the last checkpoint's images, inverted by an earlier checkpoint."""
 
 from dataclasses import asdict, dataclass
 
@@ -10,13 +10,13 @@ from analyze.measures.triangle import Triangle, triangle
 
 @dataclass(frozen=True)
 class EarlyInverter(Distances, Triangle):
-    """The numbers of `triangle` and of `distances`, with the last checkpoint's images as the images."""
+    """The numbers of `triangle` and `distances`, computed for the images of the last checkpoint."""
 
 
 def early_inverter(noise: Tensor, last_samples: Tensor, last_latents: Tensor) -> EarlyInverter:
-    """x_T, the image x_0 that the last checkpoint makes of it, and x_0 inverted by this one, all [N, C, H, W].
+    """Compute `triangle` and `distances` of x_T, the last checkpoint's x_0, and that x_0 inverted by this checkpoint.
 
-    Source: the paper, Figure 4.
+    All tensors are [N, C, H, W]. Source: the paper, Figure 4.
     """
     corners = (noise, last_samples, last_latents)
     return EarlyInverter(**asdict(triangle(*corners)), **asdict(distances(*corners)))

@@ -1,4 +1,4 @@
-"""How close the images are to the training set, as a network sees both: Fréchet Inception distance."""
+"""Fréchet Inception distance (FID) between the generated images and the training set."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from analyze.measures.cache import kept
+from analyze.measures.cache import cache_last
 from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
 
@@ -16,44 +16,44 @@ IMAGES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Fid:
-    """The distance: 0 for the same distribution of features."""
+    """The distance, which is 0 if the features have the same mean and covariance."""
 
     value: float
 
 
 def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) -> Fid:
-    """FID of images [N, C, H, W] in [−1, 1] against training images, uint8 [M, C, H, W].
+    """Compute the FID of images [N, C, H, W] in [−1, 1] against training images, uint8 [M, C, H, W].
 
-    `fid_network` is a TorchScript file of the user's: uint8 images [n, 3, H, W] → features [n, F]. Raises Unavailable
-    where it cannot be loaded, or there are no training images. Values of different N, networks or sets do not
-    compare. Source: Heusel et al. (2017), in torchmetrics.
+    `fid_network` is a TorchScript file supplied by the user: uint8 images [n, 3, H, W] → features [n, F]. Raises
+    Unavailable if it cannot be loaded or if there are no training images. Values are comparable only for equal N,
+    network and training set. Source: Heusel et al. (2017), computed by torchmetrics.
     """
     if not len(training_images):
-        raise Unavailable("FID needs the training images, which are not prepared on this machine")
-    metric = _seen_training(training_images, str(fid_network), samples.device)
+        raise Unavailable("FID requires the training images, which are not prepared on this machine")
+    metric = _metric_of_training_set(training_images, str(fid_network), samples.device)
     if isinstance(metric, str):
         raise Unavailable(metric)
-    metric.reset()  # the generated images; what the training set looks like is kept
+    metric.reset()  # drops the generated images and keeps the statistics of the training set
     for batch in samples.split(IMAGES_AT_ONCE):
-        metric.update(_colours(((batch.clamp(-1, 1) + 1) * 127.5).round().byte()), real=False)
+        metric.update(_colors(((batch.clamp(-1, 1) + 1) * 127.5).round().byte()), real=False)
     return Fid(metric.compute().item())
 
 
-@kept
-def _seen_training(images: Tensor, network: str, device: torch.device) -> Any:
-    """The metric after it has seen the training images; or why the network cannot be had."""
+@cache_last
+def _metric_of_training_set(images: Tensor, network: str, device: torch.device) -> Any:
+    """Return the metric updated with the training images, or the reason why the network cannot be used."""
     try:
         features = torch.jit.load(network, map_location=device).eval()
         size = (3, *images.shape[2:])
         metric = FrechetInceptionDistance(features, reset_real_features=False, input_img_size=size).to(device)
-    except Exception as error:  # whatever the file or what is in it raise
-        return f"the network of FID, analyze.measures.fid_network={network}, cannot be used ({first_line(error)})"
+    except Exception as error:  # the file and the network in it raise exceptions of many types
+        return f"the FID network analyze.measures.fid_network={network} cannot be used ({first_line(error)})"
     metric.set_dtype(torch.float64)
     for batch in images.split(IMAGES_AT_ONCE):
-        metric.update(_colours(batch.to(device)), real=True)
+        metric.update(_colors(batch.to(device)), real=True)
     return metric
 
 
-def _colours(images: Tensor) -> Tensor:
-    """Images uint8 [n, C, H, W] with three channels, grey ones three times over."""
+def _colors(images: Tensor) -> Tensor:
+    """Return uint8 images [n, C, H, W] with three channels; a gray channel is repeated."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]

@@ -1,4 +1,4 @@
-"""How near the way from noise to image passes to the line between noise and latent."""
+"""Distance of the sampling trajectory from the line between noise and latent."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ LAMBDAS = tuple(i / 20 for i in range(21))
 
 @dataclass(frozen=True)
 class InterpolationMap:
-    """`mean[k][l]`: the mean distance of x_t at the k-th time from the point at `lambdas[l]` of the line."""
+    """Mean distances of x_t from points on the line: `mean[k][l]` is at the k-th time and at `lambdas[l]`."""
 
     lambdas: tuple[float, ...]
     mean: tuple[tuple[float, ...], ...]
 
 
 def interpolation_map(noise: Tensor, latents: Tensor, trajectory: Tensor) -> InterpolationMap:
-    """The mean ‖(1−λ)x_T + λx̂_T − x_t‖ over the first n samples, for K times t and 21 λ from 0 to 1.
+    """Compute the mean ‖(1−λ)x_T + λx̂_T − x_t‖ over the first n samples, for K times t and 21 λ from 0 to 1.
 
-    noise x_T and latents x̂_T are [N, C, H, W], trajectory [K, n, C, H, W] holds x_t of the first n ≤ N samples.
+    noise x_T and latents x̂_T are [N, C, H, W]; trajectory [K, n, C, H, W] contains x_t of the first n ≤ N samples.
     Source: the paper, Figure 3.
     """
     n = trajectory.shape[1]
@@ -30,7 +30,7 @@ def interpolation_map(noise: Tensor, latents: Tensor, trajectory: Tensor) -> Int
 
 
 def _distances(start: Tensor, line: Tensor) -> Tensor:
-    """‖start + λ·line‖ as [n, 21] for vectors [n, D]: the root of a quadratic in λ."""
+    """Return ‖start + λ·line‖ [n, 21] for vectors [n, D], as the square root of a quadratic in λ."""
     lambdas = torch.tensor(LAMBDAS, dtype=start.dtype, device=start.device)
     constant, linear, quadratic = (
         (a * b).sum(dim=1)[:, None] for a, b in ((start, start), (start, line), (line, line))

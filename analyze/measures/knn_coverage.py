@@ -1,4 +1,4 @@
-"""Are the neighbours of an image the neighbours that it will have at the end of training?"""
+"""Overlap of nearest neighbors between a checkpoint and the last one."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from analyze.measures.pairwise import squared_distances
 
 @dataclass(frozen=True)
 class KnnCoverage:
-    """Shares from 0 to 1: neighbours of each image among the images, and of each noise among the images."""
+    """Fractions from 0 to 1 for the neighbors of each image (`image`) and of each noise (`noise`) among the images."""
 
     image: float
     noise: float
 
 
 def knn_coverage(noise: Tensor, samples: Tensor, last_samples: Tensor, *, knn_k: int) -> KnnCoverage:
-    """The mean share of the k nearest images that are also among the k nearest at the last checkpoint.
+    """Compute the mean fraction of the k nearest images that are also among the k nearest at the last checkpoint.
 
-    All tensors are [N, C, H, W] with N > k. `image`: neighbours of image i among the other images of the same
-    checkpoint. `noise`: neighbours of noise i among the images, the reading of the figure's caption.
+    All tensors are [N, C, H, W] with N > k. `image`: neighbors of image i among the other images of the same
+    checkpoint. `noise`: neighbors of noise i among the images, as the figure's caption reads.
     Source: the paper, Figure 6.
     """
     image = _overlap(_nearest_others(samples, knn_k), _nearest_others(last_samples, knn_k))
@@ -30,7 +30,7 @@ def knn_coverage(noise: Tensor, samples: Tensor, last_samples: Tensor, *, knn_k:
 
 
 def _nearest(distances: Tensor, k: int) -> Tensor:
-    """Indices [N, k] of the smallest distances of each row; of equal ones, those that come first."""
+    """Return the indices [N, k] of the smallest distances in each row; the lower index wins a tie."""
     return distances.sort(dim=1, stable=True).indices[:, :k]
 
 
@@ -39,7 +39,7 @@ def _nearest_others(samples: Tensor, k: int) -> Tensor:
     return _nearest(distances.fill_diagonal_(torch.inf), k)
 
 
-def _overlap(neighbours: Tensor, last_neighbours: Tensor) -> float:
-    n = len(neighbours)
-    is_neighbour = torch.zeros(n, n, dtype=torch.bool, device=neighbours.device).scatter_(1, last_neighbours, True)
-    return is_neighbour.gather(1, neighbours).double().mean().item()
+def _overlap(neighbors: Tensor, last_neighbors: Tensor) -> float:
+    n = len(neighbors)
+    is_neighbor = torch.zeros(n, n, dtype=torch.bool, device=neighbors.device).scatter_(1, last_neighbors, True)
+    return is_neighbor.gather(1, neighbors).double().mean().item()

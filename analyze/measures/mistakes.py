@@ -1,4 +1,4 @@
-"""Which images and noises are taken for another's, which ones attract the others, and which images are plain."""
+"""Errors of the noise–image mapping, attractors, and plain pixels."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ PLAIN_BELOW = 0.025
 
 @dataclass(frozen=True)
 class Mistakes:
-    """`wrong` [M] are the indices whose nearest is not their own, `nearest` [M] what is nearest to each instead."""
+    """Indices `wrong` [M] whose nearest counterpart is not their own, and that counterpart's index, `nearest` [M]."""
 
     wrong: Tensor
     nearest: Tensor
@@ -21,7 +21,7 @@ class Mistakes:
 
 @dataclass(frozen=True)
 class Attractors:
-    """`indices` that are nearest to any, with the number to which they are: most first, of equals the first."""
+    """Indices that are nearest to at least one counterpart, and how many, in descending order; ties by index."""
 
     indices: Tensor
     counts: Tensor
@@ -35,21 +35,22 @@ class MappingMistakes:
     noise_to_image: Mistakes
     attracting_images: Attractors  # nearest to the most noises
     attracting_noises: Attractors  # nearest to the most images
-    images_by_variance: Tensor  # [N], the plainest first
+    images_by_variance: Tensor  # [N], ascending
 
 
 @dataclass(frozen=True)
 class PlainPixels:
-    """Where images are plain, [N, H, W], and the share of such pixels, from 0 to 1."""
+    """Mask [N, H, W] of plain pixels, and their fraction, from 0 to 1."""
 
     mask: Tensor
     share: float
 
 
 def mapping_mistakes(noise: Tensor, samples: Tensor) -> MappingMistakes:
-    """What `noise_mapping` counts, by name: noise x_T and samples x_0 are [N, C, H, W], all N to choose from.
+    """List the individual mistakes behind `noise_mapping`, with noise x_T and samples x_0 [N, C, H, W].
 
-    Of equal distances the first counts. Source: the paper, Figures 8 and 9.
+    Every image is matched with all N noises, and every noise with all N images. The lower index wins a tie.
+    Source: the paper, Figures 8 and 9.
     """
     distances = squared_distances(samples, noise)
     nearest_noise, nearest_image = distances.argmin(dim=1), distances.argmin(dim=0)
@@ -74,10 +75,10 @@ def _attractors(nearest: Tensor) -> Attractors:
 
 
 def plain_pixels(samples: Tensor, below: float = PLAIN_BELOW) -> PlainPixels:
-    """The pixels of images [N, C, H, W] that hardly differ from the next ones to the right and below.
+    """Find the pixels of images [N, C, H, W] that barely differ from their right and lower neighbors.
 
-    Plain is a pixel whose two |differences| are less than `below` on average, in every channel. At the lower and the
-    right border the missing difference is 0, as in the authors' code, so that the last pixel is always plain.
+    A pixel is plain if the mean of its two absolute differences is less than `below` in every channel. The missing
+    difference at the bottom and right border counts as 0, as in the authors' code, so the last pixel is always plain.
     """
     down = F.pad(samples.diff(dim=2).abs(), (0, 0, 0, 1))
     right = F.pad(samples.diff(dim=3).abs(), (0, 1, 0, 0))

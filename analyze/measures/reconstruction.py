@@ -1,4 +1,4 @@
-"""What is lost on the way from an image to its latent and back."""
+"""Reconstruction error of images regenerated from their latents."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Mean |difference| and mean squared difference, over pixels, channels and images."""
+    """Mean absolute and mean squared error over pixels, channels and images."""
 
     mean_absolute_error: float
     mse: float
 
 
 def reconstruction(samples: Tensor, reconstructions: Tensor) -> Reconstruction:
-    """x_0 against DDIM(x̂_T), the image that its inverted latent becomes, both [N, C, H, W].
+    """Compare x_0 with DDIM(x̂_T), the image generated from its inverted latent, both [N, C, H, W].
 
     Source: the authors' code; the paper has no table of it.
     """

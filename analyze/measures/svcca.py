@@ -1,12 +1,12 @@
-"""How alike two sets of images are in their main directions: singular vector canonical correlation analysis."""
+"""Singular vector canonical correlation analysis (SVCCA): similarity of the main directions of two sets of images."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from analyze.measures.cache import kept
-from analyze.measures.standardised import standardised
+from analyze.measures.cache import cache_last
+from analyze.measures.standardize import standardize
 
 DIRECTIONS = 10
 PIXELS_AT_ONCE = 1024
@@ -14,41 +14,41 @@ PIXELS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Svcca:
-    """The mean of the canonical correlations of the ten main directions, from 0 to 1."""
+    """Mean canonical correlation of the ten main directions, from 0 to 1."""
 
     mean: float
 
 
 def svcca(samples: Tensor, last_samples: Tensor) -> Svcca:
-    """SVCCA of the images [N, C, H, W] of a checkpoint with those of the last one.
+    """Compute SVCCA between the images [N, C, H, W] of a checkpoint and those of the last one.
 
-    Every pixel is standardised over the images; one that is the same in all of them becomes 0. The main directions
-    are the left singular vectors of the 10 largest singular values, or as many as there are (at most N − 1). Where
-    all images of a set are the same there are none and the value is 0. Source: Raghu et al. (2017).
+    Every pixel is standardized over the images; a constant pixel becomes 0. The main directions are the left singular
+    vectors of the 10 largest singular values, or of all nonzero ones if there are fewer (at most N − 1). The value is
+    0 if all images of a set are equal, because there are no directions. Source: Raghu et al. (2017).
 
-    They are exact: the eigenvectors of the Gram matrix [N, N] in float64. The authors draw them at random instead
-    (`torch.svd_lowrank` with as many columns as directions wanted), which misses most of the smaller ones and gives
-    another value each time.
+    The directions are exact: eigenvectors of the Gram matrix [N, N] in float64. The authors use a randomized
+    decomposition (`torch.svd_lowrank` with as many columns as directions), which misses most of the smaller directions
+    and changes from run to run.
     """
-    cosines = torch.linalg.svdvals(_main_directions(samples).T @ _main_directions_kept(last_samples))
+    cosines = torch.linalg.svdvals(_main_directions(samples).T @ _cached_main_directions(last_samples))
     return Svcca(cosines.clamp(max=1).mean().item() if len(cosines) else 0.0)
 
 
 def _main_directions(images: Tensor) -> Tensor:
-    """Orthonormal columns [N, at most 10]: the left singular vectors of the standardised pixels."""
+    """Return orthonormal columns [N, at most 10]: the left singular vectors of the standardized pixels."""
     values, vectors = torch.linalg.eigh(_gram(images))
-    smallest = values[-1] * len(images) * torch.finfo(values.dtype).eps  # below, an eigenvalue is rounding
-    rank = int((values > smallest).sum())
+    threshold = values[-1] * len(images) * torch.finfo(values.dtype).eps  # smaller eigenvalues are rounding errors
+    rank = int((values > threshold).sum())
     return vectors[:, len(images) - min(DIRECTIONS, len(images) - 1, rank) :]
 
 
-_main_directions_kept = kept(_main_directions)
+_cached_main_directions = cache_last(_main_directions)
 
 
 def _gram(images: Tensor) -> Tensor:
-    """Inner products [N, N] in float64 of the images with standardised pixels."""
+    """Return the inner products [N, N] of the images with standardized pixels, in float64."""
     gram = torch.zeros(len(images), len(images), dtype=torch.float64, device=images.device)
     for pixels in images.flatten(1).split(PIXELS_AT_ONCE, dim=1):
-        columns = standardised(pixels)
+        columns = standardize(pixels)
         gram += columns @ columns.T
     return gram

@@ -1,4 +1,4 @@
-"""Where the inverted latent lies: the angles of the triangle of noise, image and latent."""
+"""Angles of the triangle of noise, image and latent."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 class Triangle:
     """Angles in degrees at x_0, x_T and x̂_T.
 
-    `…_of_mean` is the arc cosine of the mean cosine, which is what the paper's tables give; `…_mean ± …_std` are
-    over the samples' own angles; `…_most_probable` are whole degrees that add up to 180.
+    `…_of_mean` is the arc cosine of the mean cosine, as in the paper's tables; `…_mean` and `…_std` are over the angles
+    of the samples; `…_most_probable` are whole degrees that add up to 180.
     """
 
     image_of_mean: float
@@ -30,13 +30,14 @@ class Triangle:
 
 
 def triangle(noise: Tensor, samples: Tensor, latents: Tensor) -> Triangle:
-    """The angles of each sample's triangle x_T, x_0, x̂_T, all [N, C, H, W]. Source: the paper, Tables 3–5, Figure 2.
+    """Compute the angles of each sample's triangle x_T, x_0, x̂_T, all [N, C, H, W].
 
-    Where two corners coincide, the cosines at both are 0, so that both angles are right ones.
+    If two corners coincide, the cosines at both are 0, so both angles are 90°.
+    Source: the paper, Tables 3–5, Figure 2.
     """
     x_T, x_0, inverted = (x.flatten(1).double() for x in (noise, samples, latents))
     corners = ((x_0, x_T, inverted), (x_T, x_0, inverted), (inverted, x_T, x_0))
-    cosines = [_cosine(one - corner, other - corner) for corner, one, other in corners]
+    cosines = [_cosine(a - corner, b - corner) for corner, a, b in corners]
     of_mean = [torch.rad2deg(cosine.mean().arccos()).item() for cosine in cosines]
     angles = [torch.rad2deg(cosine.arccos()) for cosine in cosines]
     means, stds = [angle.mean().item() for angle in angles], [angle.std().item() for angle in angles]
@@ -48,13 +49,13 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def most_probable(image: Tensor, noise: Tensor, latent: Tensor) -> tuple[float, ...]:
-    """The whole degrees adding up to 180 that maximise the product of three histograms of angles [N].
+    """Find the whole degrees adding up to 180 that maximize the product of three histograms of angles [N].
 
-    A bin k is [k, k+1). Of equal products the first in the order of (image, noise) counts. Where no product is above 0,
-    as when all angles of a corner share a bin, it is the triangle of whole degrees nearest to the mean angles.
+    Bin k is [k, k+1). The first triangle in the order of (image, noise) wins a tie. If every product is 0, for
+    example if all angles of a corner share a bin, return the triangle of whole degrees nearest to the mean angles.
     """
     degrees = torch.arange(181, device=image.device)
-    latents = 180 - degrees[:, None] - degrees  # [181, 181], at the image's and the noise's degrees
+    latents = 180 - degrees[:, None] - degrees  # [181, 181], by degrees of the image and of the noise
     possible, latents = latents >= 0, latents.clamp(min=0)
     of_image, of_noise, of_latent = (x.floor().long().bincount(minlength=181).double() for x in (image, noise, latent))
     score = torch.where(possible, of_image[:, None] * of_noise * of_latent[latents], 0.0)

@@ -1,7 +1,7 @@
-"""What a measure says that lacks something on this machine."""
+"""The error of a measure that cannot be computed on this machine."""
 
 from configs.errors import UserError
 
 
 class Unavailable(UserError):
-    """A measure that cannot be computed here: reported as missing with the reason, all else goes on."""
+    """A measure cannot be computed here. It is reported as missing with the reason; all other results are kept."""

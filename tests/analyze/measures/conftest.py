@@ -1,4 +1,4 @@
-"""What the paper's authors' code computes, and inputs on which a careless measure goes wrong."""
+"""Reference values computed by the authors' code, and inputs that expose rounding errors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-STORED = Path(__file__).parents[2] / "reference" / "measures.npz"
+REFERENCE = Path(__file__).parents[2] / "reference" / "measures.npz"
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs as tensors and expected values as numbers, by name: see tests/reference/README.md."""
+    """Inputs as tensors and expected values as numbers, by name; see tests/reference/README.md."""
 
     arrays: dict[str, np.ndarray]
 
@@ -26,18 +26,19 @@ class Golden:
 
 @pytest.fixture(scope="session")
 def golden() -> Golden:
-    with np.load(STORED) as file:
+    """Return the reference inputs and values."""
+    with np.load(REFERENCE) as file:
         return Golden(dict(file))
 
 
 @pytest.fixture
-def drawn():
-    """A function: images [n, 3, 8, 8] of normal numbers in steps of 1/64, which stay exact when 4096 is added."""
+def random_images():
+    """Return a function that draws normal images [n, 3, 8, 8] in steps of 1/64, which stay exact if 4096 is added."""
     generator = torch.Generator().manual_seed(0)
     return lambda n: (torch.randn(n, 3, 8, 8, generator=generator) * 64).round() / 64
 
 
 @pytest.fixture
-def line():
-    """A function: images of a single pixel each, with the given values."""
+def pixel_images():
+    """Return a function that makes images of a single pixel each, with the passed values."""
     return lambda *values: torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1, 1)

@@ -1,20 +1,20 @@
-"""What is computed once of the last checkpoint's images, and that it is never taken for another's."""
+"""The cache of the last result: one computation for equal tensors, a new one for any difference."""
 
 import torch
 
-from analyze.measures.cache import kept
+from analyze.measures.cache import cache_last
 
 
-def test_it_is_computed_once_for_the_same_values():
-    """Wherever they lie: each checkpoint reads the last one's images from their file."""
-    asked = []
-    total = kept(lambda tensor, factor: asked.append(factor) or factor * tensor.sum().item())
+def test_equal_tensors_are_computed_once():
+    """Each checkpoint reads the last checkpoint's images from a file, into new memory."""
+    calls = []
+    total = cache_last(lambda tensor, factor: calls.append(factor) or factor * tensor.sum().item())
     assert [total(torch.ones(3, 2), 2.0) for _ in range(3)] == [12.0] * 3
-    assert asked == [2.0]
+    assert calls == [2.0]
 
 
-def test_other_values_shapes_and_arguments_are_computed_anew():
-    total = kept(lambda tensor, factor: (tuple(tensor.shape), factor * tensor.sum().item()))
+def test_other_values_shapes_types_and_arguments_are_recomputed():
+    total = cache_last(lambda tensor, factor: (tuple(tensor.shape), factor * tensor.sum().item()))
     ones = torch.ones(4, 2)
     assert total(ones, 1.0) == ((4, 2), 8.0)
     assert total(ones[:2], 1.0) == ((2, 2), 4.0)

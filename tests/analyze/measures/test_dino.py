@@ -1,4 +1,4 @@
-"""DINO's similarity through a tiny network of its kind, and what is said where it cannot be had."""
+"""DINO similarity with a tiny vision transformer, and the errors if the model is not available."""
 
 import importlib
 import sys
@@ -7,21 +7,22 @@ import time
 import pytest
 import torch
 
-from analyze.measures.dino import CROP, IMAGES_AT_ONCE, MEAN, STD, dino, prepared
+from analyze.measures.dino import CROP, IMAGES_AT_ONCE, MEAN, STD, dino, preprocess
 from analyze.measures.unavailable import Unavailable
 from configs.errors import UserError
 
-module = importlib.import_module("analyze.measures.dino")  # the package has the function by this name
+module = importlib.import_module("analyze.measures.dino")  # in the package, this name is the function
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_loaded_yet():
+def clear_model_cache():
+    """Forget the model loaded by an earlier test."""
     module._model.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """The folder of a random vision transformer of 224 pixels."""
+    """Return the folder of a random vision transformer for 224 pixels."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -31,105 +32,106 @@ def tiny(tmp_path_factory):
     return folder
 
 
-def test_an_image_is_like_itself(tiny, drawn):
-    samples = drawn(5).clamp(-1, 1)
+def test_an_image_has_similarity_1_to_itself(tiny, random_images):
+    samples = random_images(5).clamp(-1, 1)
     assert dino(samples, samples, dino_model=str(tiny)).mean == pytest.approx(1, abs=1e-6)
 
 
-def test_the_mean_is_over_all_images(tiny, drawn):
-    """Also where they are more than are taken at once, and do not fill the last turn."""
+def test_the_mean_covers_every_batch(tiny, random_images):
+    """The number of images is not a multiple of the batch size."""
     n = IMAGES_AT_ONCE + 2
-    samples, last = drawn(n).clamp(-1, 1), drawn(n).clamp(-1, 1)
+    samples, last = random_images(n).clamp(-1, 1), random_images(n).clamp(-1, 1)
     single = [dino(samples[i : i + 1], last[i : i + 1], dino_model=str(tiny)).mean for i in range(n)]
-    found = dino(samples, last, dino_model=str(tiny)).mean
-    assert found == pytest.approx(sum(single) / n, abs=1e-6)
-    assert max(single) - min(single) > 1e-3 and found < 0.999
+    result = dino(samples, last, dino_model=str(tiny)).mean
+    assert result == pytest.approx(sum(single) / n, abs=1e-6)
+    assert max(single) - min(single) > 1e-3 and result < 0.999
 
 
-def test_the_cosine_is_of_the_first_token(tiny, drawn):
+def test_features_come_from_the_first_token(tiny, random_images):
     import transformers
 
     model = transformers.ViTModel.from_pretrained(tiny, add_pooling_layer=False).eval()
-    samples, last = drawn(3).clamp(-1, 1), drawn(3).clamp(-1, 1)
+    samples, last = random_images(3).clamp(-1, 1), random_images(3).clamp(-1, 1)
     with torch.no_grad():
-        a, b = (model(pixel_values=prepared(x)).last_hidden_state[:, 0] for x in (samples, last))
+        a, b = (model(pixel_values=preprocess(x)).last_hidden_state[:, 0] for x in (samples, last))
     expected = ((a * b).sum(dim=1) / a.norm(dim=1) / b.norm(dim=1)).mean().item()
     assert dino(samples, last, dino_model=str(tiny)).mean == pytest.approx(expected, abs=1e-6)
 
 
-def test_grey_images_are_shown_in_colour(tiny, drawn):
-    grey = drawn(3)[:, :1].clamp(-1, 1)
-    assert prepared(grey).shape == (3, 3, CROP, CROP)
-    assert dino(grey, grey.repeat(1, 3, 1, 1), dino_model=str(tiny)).mean == pytest.approx(1, abs=1e-6)
+def test_gray_images_are_repeated_over_three_channels(tiny, random_images):
+    gray = random_images(3)[:, :1].clamp(-1, 1)
+    assert preprocess(gray).shape == (3, 3, CROP, CROP)
+    assert dino(gray, gray.repeat(1, 3, 1, 1), dino_model=str(tiny)).mean == pytest.approx(1, abs=1e-6)
 
 
-def test_what_it_is_shown():
-    """Brightness by ImageNet's mean and std, within what a picture can hold; the middle of the enlarged image."""
+def test_preprocess_clamps_normalizes_and_crops():
+    """Brightness is clamped and normalized with ImageNet's mean and std; the resized image is cropped to its center."""
     for value, brightness in ((-1.0, 0.0), (0.0, 0.5), (1.0, 1.0), (7.0, 1.0)):
-        shown = prepared(torch.full((1, 3, 32, 32), value))
+        shown = preprocess(torch.full((1, 3, 32, 32), value))
         expected = [(brightness - mean) / std for mean, std in zip(MEAN, STD, strict=True)]
         assert shown.amin(dim=(0, 2, 3)).tolist() == pytest.approx(expected, abs=1e-5)
         assert shown.amax(dim=(0, 2, 3)).tolist() == pytest.approx(expected, abs=1e-5)
     frame = torch.nn.functional.pad(torch.zeros(1, 3, 30, 30), (1, 1, 1, 1), value=1.0)
-    assert prepared(frame)[0, 0, 20, 20] == prepared(torch.zeros(1, 3, 32, 32))[0, 0, 20, 20]
-    assert prepared(frame)[0, 0, 0, 100] < prepared(torch.ones(1, 3, 32, 32))[0, 0, 0, 100]  # 16 of 256 are cut off
+    framed, gray, white = (preprocess(x)[0, 0] for x in (frame, torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)))
+    assert framed[20, 20] == gray[20, 20]
+    assert framed[0, 100] < white[0, 100]  # the crop removes 16 of 256 pixels on each side
 
 
-def test_images_are_enlarged_as_pillow_does_it(drawn):
+def test_resizing_matches_pillow(random_images):
     from PIL import Image
 
-    levels = ((drawn(1)[0] + 1) / 2).clamp(0, 1).mul(255).round().to(torch.uint8)
+    levels = ((random_images(1)[0] + 1) / 2).clamp(0, 1).mul(255).round().to(torch.uint8)
     resized = Image.fromarray(levels.permute(1, 2, 0).numpy()).resize((256, 256), Image.Resampling.BICUBIC)
     expected = torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8).reshape(256, 256, 3)[16:240, 16:240]
-    shown = prepared(levels[None].float() / 127.5 - 1)[0]
-    found = shown * torch.tensor(STD).reshape(3, 1, 1) + torch.tensor(MEAN).reshape(3, 1, 1)
-    assert (found.permute(1, 2, 0) * 255 - expected).abs().max() < 1.25  # levels; it rounds twice
+    shown = preprocess(levels[None].float() / 127.5 - 1)[0]
+    result = shown * torch.tensor(STD).reshape(3, 1, 1) + torch.tensor(MEAN).reshape(3, 1, 1)
+    assert (result.permute(1, 2, 0) * 255 - expected).abs().max() < 1.25  # in levels; Pillow rounds twice
 
 
-def test_without_transformers_the_extra_is_named(drawn, monkeypatch):
+def test_without_transformers_the_message_names_the_extra(random_images, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(Unavailable, match=r"pip install noisemap\[dino\]") as failure:
-        dino(drawn(2), drawn(2), dino_model="anything")
+        dino(random_images(2), random_images(2), dino_model="anything")
     assert isinstance(failure.value, UserError)
 
 
-def test_without_a_network_the_model_is_named_at_once(drawn, monkeypatch):
+def test_without_a_connection_the_message_names_the_model_at_once(random_images, monkeypatch):
     pytest.importorskip("transformers")
 
     def unreachable(*_, **__):
-        raise OSError("no network")
+        raise OSError("no connection")
 
     monkeypatch.setattr("socket.getaddrinfo", unreachable)
     monkeypatch.setattr("socket.socket.connect", unreachable)
     for _ in range(2):
         start = time.monotonic()
         with pytest.raises(
-            Unavailable, match=r"noisemap-tests/none of DINO cannot be had .*analyze\.measures\.dino_model"
+            Unavailable, match=r"weights noisemap-tests/none are not available .*analyze\.measures\.dino_model"
         ):
-            dino(drawn(2), drawn(2), dino_model="noisemap-tests/none")
+            dino(random_images(2), random_images(2), dino_model="noisemap-tests/none")
         took_s = time.monotonic() - start
-    assert took_s < 0.5, "asked for a second time"
+    assert took_s < 0.5, "queried the hub a second time"
 
 
-def test_a_missing_folder_is_named(tmp_path, drawn):
+def test_the_message_names_a_missing_folder(tmp_path, random_images):
     pytest.importorskip("transformers")
-    with pytest.raises(Unavailable, match="nowhere of DINO cannot be had"):
-        dino(drawn(2), drawn(2), dino_model=str(tmp_path / "nowhere"))
+    with pytest.raises(Unavailable, match="nowhere are not available"):
+        dino(random_images(2), random_images(2), dino_model=str(tmp_path / "nowhere"))
 
 
-def test_a_folder_without_weights_is_named(tiny, tmp_path, drawn):
+def test_the_message_names_missing_weights(tiny, tmp_path, random_images):
     (tmp_path / "config.json").write_bytes((tiny / "config.json").read_bytes())
-    with pytest.raises(Unavailable, match=r"cannot be had \(.*model\.safetensors"):
-        dino(drawn(2), drawn(2), dino_model=str(tmp_path))
+    with pytest.raises(Unavailable, match=r"not available \(.*model\.safetensors"):
+        dino(random_images(2), random_images(2), dino_model=str(tmp_path))
 
 
-def test_weights_of_another_kind_are_refused(tmp_path, drawn):
-    """transformers would fill what it does not find with random numbers."""
+def test_weights_of_another_architecture_are_refused(tmp_path, random_images):
+    """`from_pretrained` would initialize missing weights randomly."""
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     transformers.BertModel(config).save_pretrained(tmp_path)
     with pytest.raises(Unavailable, match="DINO"):
-        dino(drawn(2), drawn(2), dino_model=str(tmp_path))
+        dino(random_images(2), random_images(2), dino_model=str(tmp_path))
 
 
 def test_latent_images_are_refused():
@@ -137,21 +139,20 @@ def test_latent_images_are_refused():
         dino(torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 8, 8), dino_model="anything")
 
 
-def test_the_last_images_are_looked_at_once(tiny, drawn, monkeypatch):
-    """However many checkpoints are compared with them, each of which reads them anew."""
-    looked = []
-    look = module.prepared
-    monkeypatch.setattr(module, "prepared", lambda images: looked.append(len(images)) or look(images))
-    last = drawn(3).clamp(-1, 1)
+def test_features_of_the_last_images_are_computed_once(tiny, random_images, monkeypatch):
+    """Every checkpoint passes its own copy of the last checkpoint's images."""
+    calls = []
+    monkeypatch.setattr(module, "preprocess", lambda images: calls.append(len(images)) or preprocess(images))
+    last = random_images(3).clamp(-1, 1)
     for _ in range(4):
-        dino(drawn(2).clamp(-1, 1)[[0, 1, 1]], last.clone(), dino_model=str(tiny))
-    assert len(looked) == 4 + 1
+        dino(random_images(2).clamp(-1, 1)[[0, 1, 1]], last.clone(), dino_model=str(tiny))
+    assert len(calls) == 4 + 1
 
 
-def test_the_network_is_loaded_once(tiny, drawn, monkeypatch):
+def test_the_model_is_loaded_once(tiny, random_images, monkeypatch):
     loads = []
     load = module._load
     monkeypatch.setattr(module, "_load", lambda *arguments: loads.append(arguments) or load(*arguments))
     for _ in range(3):
-        dino(drawn(2), drawn(2), dino_model=str(tiny))
+        dino(random_images(2), random_images(2), dino_model=str(tiny))
     assert len(loads) == 1

@@ -1,4 +1,4 @@
-"""FID by a network that the user gives: 0 for the same images, the closed form for known features."""
+"""FID with a user-supplied network: 0 for the same images, the closed form for known features."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from analyze.measures.unavailable import Unavailable
 from configs.schema import Measures
 
 
-class FewPixels(nn.Module):
-    """The first four pixels of the red channel as features."""
+class FourPixels(nn.Module):
+    """A network whose features are the first four pixels of the red channel."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images[:, 0].flatten(1)[:, :4].float() / 255
@@ -20,11 +20,13 @@ class FewPixels(nn.Module):
 
 @pytest.fixture
 def network(tmp_path) -> str:
-    torch.jit.script(FewPixels()).save(str(tmp_path / "network.pt"))
+    """Return the file of the network as TorchScript."""
+    torch.jit.script(FourPixels()).save(str(tmp_path / "network.pt"))
     return str(tmp_path / "network.pt")
 
 
-def pictures(count: int, seed: int, channels: int = 3) -> Tensor:
+def random_bytes(count: int, seed: int, channels: int = 3) -> Tensor:
+    """Draw uint8 images [count, channels, 4, 4]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, channels, 4, 4), generator=generator, dtype=torch.uint8)
 
@@ -34,35 +36,35 @@ def as_samples(images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_training_set_itself_has_distance_0(network, channels):
-    images = pictures(200, 0, channels)
+def test_the_training_set_has_distance_0_from_itself(network, channels):
+    images = random_bytes(200, 0, channels)
     assert fid(as_samples(images), images, fid_network=network).value == pytest.approx(0, abs=1e-6)
 
 
-def test_it_is_the_frechet_distance_of_the_features(network):
-    """‖μ − μ'‖² + tr(Σ + Σ' − 2(ΣΣ')^½), by eigenvalues."""
-    samples, training = pictures(150, 1), pictures(300, 2)
-    a, b = (FewPixels()(images).double().numpy() for images in (samples, training))
+def test_matches_the_frechet_distance_of_the_features(network):
+    """Compare with ‖μ − μ'‖² + tr(Σ + Σ' − 2(ΣΣ')^½), from eigenvalues."""
+    samples, training = random_bytes(150, 1), random_bytes(300, 2)
+    a, b = (FourPixels()(images).double().numpy() for images in (samples, training))
     roots = np.sqrt(np.linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).real.clip(min=0)).sum()
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T)) - 2 * roots
     assert fid(as_samples(samples), training, fid_network=network).value == pytest.approx(expected, rel=1e-4)
 
 
-def test_one_checkpoint_after_the_other_is_measured_on_its_own(network):
-    training = pictures(300, 3)
-    first = fid(as_samples(pictures(100, 4)), training, fid_network=network)
-    fid(as_samples(pictures(100, 5)), training, fid_network=network)
-    assert fid(as_samples(pictures(100, 4)), training, fid_network=network) == first
+def test_earlier_checkpoints_do_not_affect_later_ones(network):
+    training = random_bytes(300, 3)
+    first = fid(as_samples(random_bytes(100, 4)), training, fid_network=network)
+    fid(as_samples(random_bytes(100, 5)), training, fid_network=network)
+    assert fid(as_samples(random_bytes(100, 4)), training, fid_network=network) == first
 
 
-def test_what_is_missing_is_said(network, tmp_path):
+def test_the_message_names_the_missing_input(network, tmp_path):
     with pytest.raises(Unavailable, match="training images, which are not prepared"):
-        fid(as_samples(pictures(9, 0)), pictures(9, 0)[:0], fid_network=network)
+        fid(as_samples(random_bytes(9, 0)), random_bytes(9, 0)[:0], fid_network=network)
     (tmp_path / "none.pt").write_text("no network")
-    with pytest.raises(Unavailable, match=r"fid_network=.*none.pt, cannot be used"):
-        fid(as_samples(pictures(9, 0)), pictures(9, 0), fid_network=str(tmp_path / "none.pt"))
+    with pytest.raises(Unavailable, match=r"fid_network=.*none.pt cannot be used"):
+        fid(as_samples(random_bytes(9, 0)), random_bytes(9, 0), fid_network=str(tmp_path / "none.pt"))
 
 
-def test_it_is_off_unless_a_network_is_named():
+def test_fid_is_off_without_a_network():
     (measure,) = (measure for measure in MEASURES if measure.name == "fid")
     assert not measure.is_on(Measures()) and measure.is_on(Measures(fid_network="a.pt"))

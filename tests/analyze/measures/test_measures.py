@@ -1,4 +1,4 @@
-"""The list of measures: what each one's signature is taken to ask for."""
+"""The registry of measures: requirements read from signatures, conditions of stored results, and errors."""
 
 import json
 import math
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from analyze.measures import MEASURES
+from analyze.measures import MEASURES, Measure, MeasureFailed
 from configs.errors import UserError
 from configs.schema import Measures
 
-ASKED = {
+REQUIREMENTS = {
     "noise_mapping": (["noise", "samples"], {"mapping_images": 7}, False),
     "knn_coverage": (["noise", "samples", "last_samples"], {"knn_k": 3}, True),
     "cka": (["samples", "last_samples"], {}, True),
@@ -26,39 +26,41 @@ ASKED = {
     "reconstruction": (["samples", "reconstructions"], {}, False),
     "interpolation_map": (["noise", "latents", "trajectory"], {}, False),
 }
-CHOSEN = Measures(knn_k=3, mapping_images=7, correlation_images=11, dino_model="/absent")
+CONFIG = Measures(knn_k=3, mapping_images=7, correlation_images=11, dino_model="/absent")
 
 
-@pytest.mark.parametrize("name", ASKED)
-def test_a_signature_says_what_a_measure_needs(name):
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_requirements_are_read_from_the_signature(name):
     (measure,) = (measure for measure in MEASURES if measure.name == name)
-    assert (measure.inputs, measure.options(CHOSEN), measure.needs_last) == ASKED[name]
+    assert (measure.inputs, measure.options(CONFIG), measure.needs_last) == REQUIREMENTS[name]
 
 
-def test_names_are_given_once():
+def test_names_are_unique():
     names = [measure.name for measure in MEASURES]
     assert len(set(names)) == len(names)
 
 
-def test_every_measure_is_listed_above():
-    assert {measure.name for measure in MEASURES} == ASKED.keys()
+def test_every_measure_is_tested_here():
+    assert {measure.name for measure in MEASURES} == REQUIREMENTS.keys()
 
 
 WITHOUT_A_MODEL = [measure for measure in MEASURES if measure.name not in ("dino", "fid")]
 
 
 @pytest.mark.parametrize("measure", WITHOUT_A_MODEL, ids=[measure.name for measure in WITHOUT_A_MODEL])
-def test_values_are_finite_numbers_that_json_keeps(measure, drawn):
+def test_values_are_finite_and_survive_json(measure, random_images):
     names = ("noise", "samples", "latents", "last_samples", "last_latents", "reconstructions")
-    tensors = {name: drawn(20) for name in names} | {"trajectory": torch.stack([drawn(20)[:6], drawn(20)[:6]])}
-    values = measure.values(tensors, CHOSEN)
+    tensors = {name: random_images(20) for name in names} | {
+        "trajectory": torch.stack([random_images(20)[:6], random_images(20)[:6]])
+    }
+    values = measure.values(tensors, CONFIG)
     numbers = list(flattened(values.values()))
     assert numbers and all(type(value) is float and math.isfinite(value) for value in numbers)
     assert list(flattened(json.loads(json.dumps(values)).values())) == numbers
 
 
 def flattened(values) -> Iterator[float]:
-    """The numbers of nested sequences."""
+    """Yield the numbers of nested sequences."""
     for value in values:
         if isinstance(value, (tuple, list)):
             yield from flattened(value)
@@ -66,7 +68,29 @@ def flattened(values) -> Iterator[float]:
             yield value
 
 
-def test_images_of_the_wrong_shape_are_refused(drawn):
+def test_inputs_of_different_shapes_are_refused(random_images):
     (measure,) = (measure for measure in MEASURES if measure.name == "cka")
-    with pytest.raises(UserError, match=r"cka compares images of one shape .* samples \[20, .*, last_samples \[19, "):
-        measure.values({"samples": drawn(20), "last_samples": drawn(19)}, CHOSEN)
+    with pytest.raises(
+        UserError, match=r"cka requires inputs of the same shape .* samples \[20, .*, last_samples \[19, "
+    ):
+        measure.values({"samples": random_images(20), "last_samples": random_images(19)}, CONFIG)
+
+
+def test_an_unexpected_error_names_the_measure(random_images):
+    def brightness(samples):
+        raise ZeroDivisionError("no light\nat all")
+
+    with pytest.raises(MeasureFailed, match=r"^brightness failed: ZeroDivisionError: no light$"):
+        Measure(brightness).values({"samples": random_images(2)}, CONFIG)
+
+
+def test_conditions_change_with_options_and_version():
+    """Version 1 is not stored, so results stored before versions existed stay fresh."""
+
+    def brightness(samples, *, knn_k):
+        return samples
+
+    assert Measure(brightness).conditions(CONFIG) == {"options": {"knn_k": 3}}
+    assert Measure(brightness, version=2).conditions(CONFIG) == {"options": {"knn_k": 3}, "version": 2}
+    versions = {measure.name: measure.version for measure in MEASURES if measure.version > 1}
+    assert versions == {"ssim": 2}
