@@ -8,10 +8,10 @@ PURPOSE = "Analyses a model that others trained with several numbers of DDIM ste
 
 def main(arguments: list[str]) -> None:
     study, asked = model_command("python -m analyze model", PURPOSE, arguments)
-    from analyze.model import analyse, described
+    from analyze.model import analyze_model, describe
     from analyze.report.model import collect
 
     if asked.dry_run:
-        print(to_yaml(study), described(study), sep="\n")
+        print(to_yaml(study), describe(study), sep="\n")
         return
-    collect(study, *analyse(study))
+    collect(study, *analyze_model(study))

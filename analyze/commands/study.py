@@ -1,13 +1,14 @@
-"""python -m analyze [study] CONFIG.yaml [key=value …]: analyses every checkpoint that is there and not yet done."""
+"""`python -m analyze [study] CONFIG.yaml [key=value …]`: analyze all checkpoints that are not analyzed yet."""
 
 from configs.command import experiment_command
 
-PURPOSE = "Analyses every checkpoint that is there and not yet done, and writes the report."
+PURPOSE = "Analyze every checkpoint that is not analyzed yet, and write the report."
 
 
 def main(arguments: list[str]) -> None:
     experiment = experiment_command("python -m analyze", PURPOSE, arguments)
-    from analyze.study import analyse, collect
+    from analyze.analysis import analyze_experiment
+    from analyze.report.study import collect
 
-    analyse(experiment)
+    analyze_experiment(experiment)
     collect(experiment)

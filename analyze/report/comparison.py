@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analyze.analysis import SeedAnalysis, nothing_analysed
+from analyze.analysis import SeedAnalysis, nothing_analyzed
 from analyze.curves import Curve, curves
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, CurveFigure
 from analyze.report.figures.pictures import spread
@@ -89,7 +89,7 @@ def write_comparison(experiments: Sequence[Experiment], folder: Path | None = No
     compared = [Compared(label, one) for label, one in zip(labels, experiments, strict=True)]
     for one in compared:
         if not one.measured:
-            raise UserError(f"{one.label}: {nothing_analysed(one.experiment)}")
+            raise UserError(f"{one.label}: {nothing_analyzed(one.experiment)}")
     path = (folder or comparison_folder(experiments[0], folder_name(title_of(compared)))) / "index.html"
     text = render(page_of(compared))
     try:

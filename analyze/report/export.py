@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from analyze.analysis import SeedAnalysis, nothing_analysed
+from analyze.analysis import SeedAnalysis, nothing_analyzed
 from analyze.curves import seed_points
 from configs.errors import UserError
 from configs.schema import Experiment
@@ -14,7 +14,7 @@ from records.atomic import atomic_file
 from records.layout import report_folder
 
 
-class Row(NamedTuple):
+class CurveRow(NamedTuple):
     """One number: `value` of a seed's checkpoint, by the names of its measure and of the value there."""
 
     experiment: str
@@ -38,7 +38,7 @@ def export(experiment: Experiment, file: Path | None = None) -> tuple[Path, int]
         raise UserError(f"{file}: its ending says the format, {' or '.join(FORMATS)}")
     made = list(rows(experiment))
     if not made:
-        raise UserError(nothing_analysed(experiment))
+        raise UserError(nothing_analyzed(experiment))
     data = FORMATS[file.suffix](made)
     try:
         with atomic_file(file) as aside:
@@ -48,7 +48,7 @@ def export(experiment: Experiment, file: Path | None = None) -> tuple[Path, int]
     return file, len(made)
 
 
-def rows(experiment: Experiment) -> Iterator[Row]:
+def rows(experiment: Experiment) -> Iterator[CurveRow]:
     """By seed, step, measure and name, in the order of the experiment's seeds."""
     options = experiment.analyze
     for seed in experiment.seeds:
@@ -56,27 +56,27 @@ def rows(experiment: Experiment) -> Iterator[Row]:
             for key in sorted(point.keys() - {"step"}):
                 measure, _, name = key.partition("/")
                 where = (experiment.name, seed, options.weights, options.ddim_steps, int(point["step"]))
-                yield Row(*where, measure, name, point[key])
+                yield CurveRow(*where, measure, name, point[key])
 
 
-def to_csv(made: list[Row]) -> bytes:
+def to_csv(made: list[CurveRow]) -> bytes:
     """With as many digits as give the same number again."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
+    writer.writerow(CurveRow._fields)
     writer.writerows(made)
     return text.getvalue().encode()
 
 
-def to_parquet(made: list[Row]) -> bytes:
+def to_parquet(made: list[CurveRow]) -> bytes:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise UserError("Parquet needs pyarrow: pip install 'noisemap[parquet]', or write a .csv file") from None
     data = io.BytesIO()
-    parquet.write_table(pyarrow.table(dict(zip(Row._fields, zip(*made, strict=True), strict=True))), data)
+    parquet.write_table(pyarrow.table(dict(zip(CurveRow._fields, zip(*made, strict=True), strict=True))), data)
     return data.getvalue()
 
 
-FORMATS: dict[str, Callable[[list[Row]], bytes]] = {".csv": to_csv, ".parquet": to_parquet}
+FORMATS: dict[str, Callable[[list[CurveRow]], bytes]] = {".csv": to_csv, ".parquet": to_parquet}

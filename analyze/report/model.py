@@ -7,7 +7,7 @@ from analyze.curves import curves
 from analyze.model import ModelAnalysis
 from analyze.report.page.blocks import Page, Section, Text, Track, Viewer, render
 from analyze.report.page.pictures import picture
-from analyze.report.paper_figures import Study
+from analyze.report.paper_figures import StudyResults
 from analyze.report.paper_figures import write_all as write_figures
 from analyze.report.paper_tables import Final, final_numbers, tables_from
 from analyze.report.paper_tables import write_all as write_tables
@@ -58,7 +58,7 @@ def write_all(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelA
     folder, made = report_folder(study), tables(study, analyses)
     shown = pictured(study, analyses)
     write_tables(made, folder / "tables")
-    write_figures(Study([shown]), FIGURES, folder / "figures")
+    write_figures(StudyResults([shown]), FIGURES, folder / "figures")
     page = Page(study.name, _line(study, analyses), findings(analyses), _sections(study, about, analyses), made_with())
     write_text(folder / "index.html", render(page))
     return folder / "index.html"
@@ -106,7 +106,7 @@ def _line(study: ModelStudy, analyses: Sequence[ModelAnalysis]) -> str:
 
 def _sections(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelAnalysis]) -> list[Section]:
     shown = pictured(study, analyses)
-    paper, of_t = Study([shown]), f" (T = {shown.options.ddim_steps:,})"
+    paper, of_t = StudyResults([shown]), f" (T = {shown.options.ddim_steps:,})"
     geometry, mistakes = geometry_section(paper), mistakes_section(paper)
     return [
         Section("model", "The model", [*map(Text, about), *_codes(shown)]),
@@ -122,14 +122,14 @@ def _sections(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelA
         Section(
             "gallery",
             "Images" + of_t,
-            [gallery(shown.tensors(shown.last_step).images, f"T = {shown.options.ddim_steps:,}")],
+            [gallery(shown.generations(shown.last_step).images, f"T = {shown.options.ddim_steps:,}")],
         ),
         settings_section(study),
     ]
 
 
 def _codes(analysis: ModelAnalysis) -> list[Text]:
-    if not analysis.makes_codes:
+    if not analysis.has_decoder:
         return []
     return [Text("All numbers are of the codes that the model makes; pictures of images are decoded from them.")]
 
@@ -138,7 +138,7 @@ def _viewer(analyses: Sequence[ModelAnalysis]) -> Viewer:
     """Noise, images and latents; the slider goes through T."""
     count = analyses[0].options.pictures
     labels = [f"T = {one.options.ddim_steps:,}" for one in analyses]
-    tensors = [one.tensors(one.last_step) for one in analyses]
+    tensors = [one.generations(one.last_step) for one in analyses]
     noise = picture(tensors[0]["noise"][:count], f"the {count} noises x_T", LATENT_RANGE)
     samples, latents = [], []
     for here, label in zip(tensors, labels, strict=True):

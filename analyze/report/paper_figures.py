@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analyze.analysis import Analysis, SeedAnalysis
 from analyze.curves import Curve, curves
 from analyze.generate import trajectory_steps
-from analyze.generations import Tensors
+from analyze.generations import Generations
 from analyze.measures.mistakes import MappingMistakes, mapping_mistakes
 from analyze.report.figures.curves import (
     ALIGNMENT,
@@ -47,18 +47,18 @@ METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"Creat
 log = logging.getLogger(__name__)
 
 
-class Lacking(Exception):
+class NotMeasured(Exception):
     """Why a figure cannot be drawn yet."""
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyResults:
     """What is measured so far: numbers of all seeds, pictures of the first."""
 
     analyses: Sequence[Analysis]
 
     @classmethod
-    def of(cls, experiment: Experiment) -> "Study":
+    def of(cls, experiment: Experiment) -> "StudyResults":
         return cls([SeedAnalysis(experiment, seed) for seed in experiment.seeds])
 
     @property
@@ -73,13 +73,13 @@ class Study:
     def final(self) -> Final:
         found = final_numbers(self.options, self.curves)
         if found is None:
-            raise Lacking("nothing is measured yet")
+            raise NotMeasured("nothing is measured yet")
         return found
 
     def mean(self, name: str) -> float:
         """A number at the last step, mean over the seeds that have got there."""
         if name not in self.final.values:
-            raise Lacking(f"{name} is not measured at step {self.final.step}")
+            raise NotMeasured(f"{name} is not measured at step {self.final.step}")
         return statistics.fmean(self.final.values[name])
 
     @functools.cached_property
@@ -88,11 +88,11 @@ class Study:
         for one in self.analyses:
             if one.steps and one.results(one.last_step):
                 return one
-        raise Lacking("no seed's last checkpoint is analysed yet")
+        raise NotMeasured("no seed's last checkpoint is analysed yet")
 
     @property
-    def last(self) -> Tensors:
-        return self.pictured.tensors(self.pictured.last_step)
+    def last(self) -> Generations:
+        return self.pictured.generations(self.pictured.last_step)
 
     @functools.cached_property
     def mistakes(self) -> MappingMistakes:
@@ -106,10 +106,10 @@ class Study:
 
 def write_figures(experiment: Experiment) -> list[Path]:
     """Draws all figures of an experiment into its report's folder, and returns the files."""
-    return write_all(Study.of(experiment), FIGURES, report_folder(experiment) / "figures")
+    return write_all(StudyResults.of(experiment), FIGURES, report_folder(experiment) / "figures")
 
 
-def write_all(study: Study, names: Iterable[str], folder: Path) -> list[Path]:
+def write_all(study: StudyResults, names: Iterable[str], folder: Path) -> list[Path]:
     """Draws those of the named figures that the measures suffice for, and returns the files; logs why not the others.
 
     A figure of earlier numbers that are gone by now is removed.
@@ -119,7 +119,7 @@ def write_all(study: Study, names: Iterable[str], folder: Path) -> list[Path]:
         files = [folder / f"{name}.{kind}" for kind in METADATA]
         try:
             figure = FIGURES[name](study)
-        except Lacking as reason:
+        except NotMeasured as reason:
             log.warning("%s is not drawn: %s", name, reason)
             for file in files:
                 file.unlink(missing_ok=True)
@@ -138,63 +138,65 @@ def write(figure: Figure, file: Path) -> None:
         figure.savefig(aside, format=kind, metadata=METADATA[kind])
 
 
-def _pictures(study: Study) -> Figure:
+def _pictures(study: StudyResults) -> Figure:
     last = study.last
     return draw_pictures(last["noise"], last.images, last["latents"])
 
 
-def _triangle(study: Study) -> Figure:
+def _triangle(study: StudyResults) -> Figure:
     """The mean over seeds of the most probable triangle is a triangle as well: its angles add up to 180°."""
     angles = {corner: study.mean(f"triangle/{corner}_most_probable") for corner in CORNERS}
     return draw_triangle(angles, {side: study.mean(f"distances/{side}") for side in SIDES})
 
 
-def _interpolation(study: Study) -> Figure:
+def _interpolation(study: StudyResults) -> Figure:
     results = [one.results(study.final.step).get("interpolation_map", {}) for one in study.analyses]
     maps = [result["values"] for result in results if "values" in result]
     if not maps:
-        raise Lacking(f"interpolation_map is not measured at step {study.final.step}")
+        raise NotMeasured(f"interpolation_map is not measured at step {study.final.step}")
     ddim_steps = study.options.ddim_steps
     times = [ddim_steps - done for done in trajectory_steps(ddim_steps)]
     return draw_interpolation(times, maps[0]["lambdas"], np.mean([one["mean"] for one in maps], axis=0).tolist())
 
 
-def _curves(spec: CurveFigure) -> Callable[[Study], Figure]:
-    def drawn(study: Study) -> Figure:
+def _curves(spec: CurveFigure) -> Callable[[StudyResults], Figure]:
+    def drawn(study: StudyResults) -> Figure:
         _check(study, [spec])
         return draw(spec, study.curves)
 
     return drawn
 
 
-def _early_inverter(study: Study) -> Figure:
+def _early_inverter(study: StudyResults) -> Figure:
     _check(study, EARLY_INVERTER_FIGURES)
     return draw_panels(EARLY_INVERTER_FIGURES, study.curves)
 
 
-def _check(study: Study, specs: Sequence[CurveFigure]) -> None:
+def _check(study: StudyResults, specs: Sequence[CurveFigure]) -> None:
     wanted = [name for spec in specs for name in spec.curves]
     if not study.curves.keys() & set(wanted):
-        raise Lacking(f"none of {', '.join(wanted)} is measured")
+        raise NotMeasured(f"none of {', '.join(wanted)} is measured")
 
 
-def _mistakes(study: Study) -> Figure:
+def _mistakes(study: StudyResults) -> Figure:
     return draw_mistakes(study.last.images[: study.mapped], study.mistakes)
 
 
-def _variance(study: Study) -> Figure:
+def _variance(study: StudyResults) -> Figure:
     samples, images = study.last["samples"][: study.mapped], study.last.images[: study.mapped]
     return draw_by_variance(samples, images, study.mistakes.images_by_variance)
 
 
-def _training(study: Study) -> Figure:
+def _training(study: StudyResults) -> Figure:
     one = study.pictured
     steps = spread([step for step in one.steps if one.results(step)])
-    samples = {step: one.tensors(step)["samples"][:NOISES_SHOWN].clone() for step in steps}  # not all of them at once
+    samples = {
+        step: one.generations(step)["samples"][:NOISES_SHOWN].clone() for step in steps
+    }  # not all of them at once
     return draw_training(study.last["noise"], samples)
 
 
-FIGURES: dict[str, Callable[[Study], Figure]] = {
+FIGURES: dict[str, Callable[[StudyResults], Figure]] = {
     "fig01_pictures": _pictures,
     "fig02_triangle": _triangle,
     "fig03_interpolation": _interpolation,

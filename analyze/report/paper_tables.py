@@ -13,7 +13,7 @@ from pathlib import Path
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
-from analyze.report.table_formats import RENDERERS, Column, Row, Table, Value
+from analyze.report.table_formats import RENDERERS, Column, Table, TableRow, Value
 from configs.schema import Analyze, Experiment
 from records.atomic import write_text
 from records.layout import report_folder
@@ -122,7 +122,7 @@ def _final(experiment: Experiment) -> Final | None:
 def _table(layout: Layout, finals: Sequence[Final]) -> Table:
     options = finals[0].options
     rows = [
-        Row(
+        TableRow(
             one.options.ddim_steps,
             layout.values(one),
             published_values(options.published, layout.measure, one.options.ddim_steps),

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from analyze.analysis import SeedAnalysis
-from analyze.curves import Curve
+from analyze.curves import Curve, curves
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, figures_of_others
 from analyze.report.findings import findings
 from analyze.report.page.blocks import (
@@ -26,16 +26,19 @@ from analyze.report.page.blocks import (
 )
 from analyze.report.page.pictures import picture, step_text, training_viewer
 from analyze.report.page.plots import drawing, plots
-from analyze.report.paper_figures import FIGURES, Lacking, Study
-from analyze.report.paper_tables import tables
+from analyze.report.paper_figures import FIGURES, NotMeasured, StudyResults, write_figures
+from analyze.report.paper_tables import tables, write_tables
 from analyze.report.table_formats import PAPER, Table, as_text
+from analyze.report.wandb_runs import publish_analysis
 from configs.checks import checkpoint_steps
+from configs.errors import UserError
 from configs.load import to_yaml
 from configs.schema import Experiment, ModelStudy
 from records.atomic import write_text
-from records.layout import report_folder
+from records.layout import experiment_folder, report_folder
 from records.provenance import versions
 from records.tracking.points import read_points
+from records.tracking.runs import offline_runs, resolved_mode
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
 TRAINING_POINTS = 300
@@ -64,10 +67,38 @@ CAPTIONS = {  # what is seen, and how it was made
 }
 
 
+def collect(experiment: Experiment, failed: UserError | None = None) -> None:
+    """Report and W&B from all that is measured, and a summary on the terminal.
+
+    Raises UserError, after all of it is made, where jobs `failed` or a checkpoint is missing.
+    """
+    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    figures, written, report = write_figures(experiment), write_tables(experiment), write_report(experiment)
+    for analysis in analyses:
+        publish_analysis(analysis)
+    print("\n" + "\n".join(findings(experiment, curves(analyses))))
+    for reason in unavailable(analyses):
+        print(f"Not measured: {reason}.")
+    print(f"\nReport:  {report}")
+    print(f"Figures: {report.parent / 'figures'} ({len(figures)} files)")
+    print(f"Tables:  {report.parent / 'tables'} ({len(written)} files)")
+    _print_wandb(experiment)
+    lacking = [str(failed)] if failed else missing(experiment)
+    if lacking:
+        raise UserError("the study is not complete: " + "; ".join(lacking))
+
+
+def _print_wandb(experiment: Experiment) -> None:
+    folder = experiment_folder(experiment)
+    if resolved_mode(experiment) != "disabled" and offline_runs(folder):
+        print(f"W&B:     {len(offline_runs(folder))} offline runs; look at them with  wandb leet {folder / 'wandb'}")
+        print(f"         or upload them with  wandb sync {folder / 'wandb'}/offline-run-*  (after wandb login)")
+
+
 def write_report(experiment: Experiment) -> Path:
     """Writes the report of everything that is analysed so far, and returns where it is."""
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    study, path = Study(analyses), report_folder(experiment) / "index.html"
+    study, path = StudyResults(analyses), report_folder(experiment) / "index.html"
     sections = [
         missing_section(missing(experiment)),
         training_section(analyses),
@@ -117,7 +148,7 @@ def training_section(analyses: Iterable[SeedAnalysis]) -> Section:
     )
 
 
-def curves_section(study: Study, analyses: Sequence[SeedAnalysis]) -> Section:
+def curves_section(study: StudyResults, analyses: Sequence[SeedAnalysis]) -> Section:
     reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(analyses)]
     specs = (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *figures_of_others(study.curves))
     drawn = plots(specs, study.curves).plots
@@ -131,7 +162,7 @@ def curves_section(study: Study, analyses: Sequence[SeedAnalysis]) -> Section:
     )
 
 
-def geometry_section(study: Study) -> Section:
+def geometry_section(study: StudyResults) -> Section:
     """The triangle and the way between noise and latent, of the last checkpoint."""
     lead = (
         "Of the last checkpoint: where noise x_T, image x_0 and inverted latent x̂_T lie to each other. Pictures are of "
@@ -141,7 +172,7 @@ def geometry_section(study: Study) -> Section:
     return Section("geometry", "Inversion geometry", drawn, lead)
 
 
-def mistakes_section(study: Study) -> Section:
+def mistakes_section(study: StudyResults) -> Section:
     lead = (
         "Of the last checkpoint of the first seed: which noises and images are not matched by the smallest L2 "
         "distance, and why."
@@ -157,16 +188,16 @@ def tables_section(made: Sequence[Table], lead: str = "Of the last checkpoint.")
 def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
     done = [one for one in analyses if one.steps and one.results(one.last_step)]
     figures = [
-        gallery(one.tensors(one.last_step).images, f"seed {one.seed}, {step_text(one.last_step)}") for one in done
+        gallery(one.generations(one.last_step).images, f"seed {one.seed}, {step_text(one.last_step)}") for one in done
     ]
     return Section("gallery", "Images of the last checkpoint", figures)
 
 
-def numbers_section(curves: dict[str, Curve]) -> Section:
+def numbers_section(measured: dict[str, Curve]) -> Section:
     """Every number at its last checkpoint."""
     rows = [
         [name, f"{curve.steps[-1]:,}", *(f"{value or 0:.4g}" for value in curve.at(curve.steps[-1]))]
-        for name, curve in curves.items()
+        for name, curve in measured.items()
     ]
     header = ["measure", "step", "mean", "std over seeds"]
     return Section(
@@ -183,11 +214,11 @@ def settings_section(experiment: Experiment | ModelStudy) -> Section:
 # --- what stands in them
 
 
-def drawings(study: Study, *names: str) -> list[Drawings]:
+def drawings(study: StudyResults, *names: str) -> list[Drawings]:
     """Figures of the paper, where what they show is measured."""
     drawn = []
     for name in names:
-        with contextlib.suppress(Lacking):
+        with contextlib.suppress(NotMeasured):
             drawn.append(drawing(FIGURES[name](study), name, *CAPTIONS[name]))
     return [Drawings(drawn)] if drawn else []
 

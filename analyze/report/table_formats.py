@@ -30,7 +30,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """What was measured with a number of DDIM steps, and what the paper has for it, by the column's key."""
 
     ddim_steps: int
@@ -51,7 +51,7 @@ class Table:
     name: str  # of its files
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     decimals: int
     note: str
     model: str | None = None  # whose published numbers stand beside ours
@@ -67,7 +67,7 @@ def to_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def _csv_cells(table: Table, row: Row) -> dict[str, str]:
+def _csv_cells(table: Table, row: TableRow) -> dict[str, str]:
     cells = {"T": str(row.ddim_steps)}
     for column in table.columns:
         for part, value in _parts(table, column, row).items():
@@ -140,7 +140,7 @@ def _part_names(table: Table, column: Column) -> list[str]:
     return ["", "published", "difference"] if table.model and column.published else [""]
 
 
-def _parts(table: Table, column: Column, row: Row) -> dict[str, Value | None]:
+def _parts(table: Table, column: Column, row: TableRow) -> dict[str, Value | None]:
     values = {
         "": row.ours.get(column.key),
         "published": row.published.get(column.key),
@@ -149,7 +149,7 @@ def _parts(table: Table, column: Column, row: Row) -> dict[str, Value | None]:
     return {part: values[part] for part in _part_names(table, column)}
 
 
-def _cells(table: Table, row: Row, text: Callable[[Value, int, bool], str]) -> list[str]:
+def _cells(table: Table, row: TableRow, text: Callable[[Value, int, bool], str]) -> list[str]:
     return [str(row.ddim_steps)] + [
         "" if value is None else text(value, table.decimals, part == "difference")
         for column in table.columns

@@ -11,7 +11,7 @@ import wandb
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import seed_points
-from analyze.generations import Tensors
+from analyze.generations import Generations
 from analyze.model import ModelAnalysis
 from analyze.report.paper_tables import tables
 from analyze.report.table_formats import Table, to_csv
@@ -48,7 +48,7 @@ def publish_beginning(analysis: SeedAnalysis) -> None:
 
 
 def _pictures_at(analysis: SeedAnalysis, step: int) -> Point:
-    return _pictures(analysis.tensors(step))
+    return _pictures(analysis.generations(step))
 
 
 def publish_model(study: ModelStudy, analyses: Sequence[ModelAnalysis], made: Sequence[Table]) -> None:
@@ -57,7 +57,7 @@ def publish_model(study: ModelStudy, analyses: Sequence[ModelAnalysis], made: Se
     publish(
         RunSpec(study, None, "model", experiment_folder(study), study.name),
         lambda: [point for one in analyses for point in seed_points(one)],
-        lambda step: _pictures(by_steps[step].tensors(step)),
+        lambda step: _pictures(by_steps[step].generations(step)),
         lambda run: run.summary.update({f"tables/{table.name}": _as_wandb(table, 0) for table in made}),
     )
 
@@ -68,7 +68,7 @@ def _run_of(analysis: SeedAnalysis) -> RunSpec:
     return RunSpec(analysis.experiment, analysis.seed, "analysis", analysis.folder, group)
 
 
-def _pictures(here: Tensors) -> Point:
+def _pictures(here: Generations) -> Point:
     shown = here.options.pictures
     return {
         "pictures/samples": wandb.Image(strip(here.images[:shown])),

@@ -24,7 +24,7 @@ BORDER, GUTTER = 0.03, 0.05  # around the figure, and between rows
 
 
 @dataclass(frozen=True)
-class Row:
+class PictureRow:
     """Images [n, C, H, W], −largest as black and largest as white, and what is written around them."""
 
     label: str
@@ -49,15 +49,15 @@ def draw_pictures(noise: Tensor, images: Tensor, latents: Tensor) -> Figure:
     widest = _round_up(difference.abs().flatten().double().quantile(0.99).item())
     rows = [
         _noise_row(f"noise {NOISE}", noise, LATENT_RANGE),
-        Row(f"image {IMAGE}", images),
+        PictureRow(f"image {IMAGE}", images),
         _noise_row(f"latent {LATENT}", latents, LATENT_RANGE),
         _noise_row(f"difference {LATENT} − {NOISE}", difference, widest),
     ]
     return draw_rows(rows)
 
 
-def _noise_row(label: str, images: Tensor, largest: float) -> Row:
-    return Row(label, images, largest, note=f"black −{largest:g}, white {largest:g}")
+def _noise_row(label: str, images: Tensor, largest: float) -> PictureRow:
+    return PictureRow(label, images, largest, note=f"black −{largest:g}, white {largest:g}")
 
 
 def _round_up(value: float) -> float:
@@ -77,19 +77,19 @@ def draw_mistakes(samples: Tensor, found: MappingMistakes) -> Figure:
     to_image, to_noise = found.noise_to_image, found.image_to_noise
     return draw_rows(
         [
-            Row(
+            PictureRow(
                 "image of a noise\nassigned wrongly",
                 samples[to_image.wrong[:COLUMNS]],
                 heading=_counted("noise → image", to_image, samples),
             ),
-            Row("image nearest\nto that noise", samples[to_image.nearest[:COLUMNS]]),
+            PictureRow("image nearest\nto that noise", samples[to_image.nearest[:COLUMNS]]),
             _attractor_row("images nearest to\nseveral noises", found.attracting_images, samples, "noises"),
-            Row(
+            PictureRow(
                 "image assigned\nwrongly",
                 samples[to_noise.wrong[:COLUMNS]],
                 heading=_counted("image → noise", to_noise, samples),
             ),
-            Row("image of the noise\nnearest to it", samples[to_noise.nearest[:COLUMNS]]),
+            PictureRow("image of the noise\nnearest to it", samples[to_noise.nearest[:COLUMNS]]),
             _attractor_row("images of noises\nnearest to several", found.attracting_noises, samples, "images"),
         ],
         at_least=COLUMNS,
@@ -100,10 +100,10 @@ def _counted(way: str, mistakes: Mistakes, samples: Tensor) -> str:
     return f"{way}: {len(mistakes.wrong):,} of {len(samples):,} wrong"
 
 
-def _attractor_row(label: str, attractors: Attractors, samples: Tensor, of: str) -> Row:
+def _attractor_row(label: str, attractors: Attractors, samples: Tensor, of: str) -> PictureRow:
     several = attractors.counts[:COLUMNS] > 1
     indices, counts = attractors.indices[:COLUMNS][several], attractors.counts[:COLUMNS][several]
-    return Row(label, samples[indices], below=[f"{count:,} {of}" for count in counts.tolist()])
+    return PictureRow(label, samples[indices], below=[f"{count:,} {of}" for count in counts.tolist()])
 
 
 @styled
@@ -118,7 +118,9 @@ def draw_by_variance(samples: Tensor, images: Tensor, by_variance: Tensor, rows:
     ends = {"lowest pixel\nvariance": by_variance[:shown], "highest pixel\nvariance": by_variance.flip(0)[:shown]}
     return draw_rows(
         [
-            Row(label if start == 0 else "", images[part], below=[f"{value:#.3g}" for value in variance[part].tolist()])
+            PictureRow(
+                label if start == 0 else "", images[part], below=[f"{value:#.3g}" for value in variance[part].tolist()]
+            )
             for label, indices in ends.items()
             for start, part in zip(range(0, shown, COLUMNS), indices.split(COLUMNS), strict=True)
         ]
@@ -134,7 +136,7 @@ def draw_training(noise: Tensor, samples: dict[int, Tensor]) -> Figure:
     columns = [noise[:NOISES_SHOWN] / LATENT_RANGE, *(images[:NOISES_SHOWN] for images in samples.values())]
     names = [NOISE, *(f"{step:,}" for step in samples)]
     stacked = torch.stack(columns, dim=1)  # [rows, columns, C, H, W]
-    first, *others = (Row("", images) for images in stacked)
+    first, *others = (PictureRow("", images) for images in stacked)
     first = dataclasses.replace(first, above=names, heading="The same noises at growing training steps")
     return draw_rows([first, *others], margin=BORDER)
 
@@ -152,7 +154,7 @@ def spread(steps: Sequence[int], shown: int = STEPS_SHOWN) -> list[int]:
 
 
 @styled
-def draw_rows(rows: Sequence[Row], margin: float = MARGIN, at_least: int = 1) -> Figure:
+def draw_rows(rows: Sequence[PictureRow], margin: float = MARGIN, at_least: int = 1) -> Figure:
     """Rows of images below each other, shown in one size: what the longest row, or one of `at_least` images, allows."""
     columns = max([at_least, *(len(row.images) for row in rows)])
     height, width = max(tuple(row.images.shape[-2:]) for row in rows)
@@ -174,15 +176,15 @@ def _repeated(images: Tensor, times: int) -> Tensor:
     return images.repeat_interleave(times, dim=-1).repeat_interleave(times, dim=-2)
 
 
-def _above(row: Row) -> float:
+def _above(row: PictureRow) -> float:
     return LINE * bool(row.above) + 1.4 * LINE * bool(row.heading)
 
 
-def _below(row: Row) -> float:
+def _below(row: PictureRow) -> float:
     return LINE * bool(row.below) + GUTTER
 
 
-def _draw_row(axes: Axes, row: Row, columns: int, size: tuple[int, int]) -> None:
+def _draw_row(axes: Axes, row: PictureRow, columns: int, size: tuple[int, int]) -> None:
     height, width = size
     axes.axis("off")
     if len(row.images):
@@ -206,7 +208,7 @@ def _draw_row(axes: Axes, row: Row, columns: int, size: tuple[int, int]) -> None
     _write_label(axes, row)
 
 
-def _write_label(axes: Axes, row: Row) -> None:
+def _write_label(axes: Axes, row: PictureRow) -> None:
     beside: dict[str, Any] = {
         "textcoords": "offset points",
         "xycoords": "axes fraction",
@@ -219,7 +221,7 @@ def _write_label(axes: Axes, row: Row) -> None:
         axes.annotate(row.label, (0, 0.5), (-5, 0), verticalalignment="center", **beside)
 
 
-def _enlarged(row: Row) -> np.ndarray:
+def _enlarged(row: PictureRow) -> np.ndarray:
     """The row as one picture; each pixel is repeated, since viewers of PDF files may blur small images."""
     picture = np.asarray(grid(row.images, len(row.images), row.largest))
     times = max(1, round(160 / row.images.shape[-1]))

@@ -52,7 +52,7 @@ def training_viewer(analysis: SeedAnalysis) -> Viewer | None:
 
 def noise_track(analysis: SeedAnalysis, positions: int) -> Track:
     shown = analysis.options.pictures
-    noise = analysis.tensors(analysis.last_step)["noise"][:shown]
+    noise = analysis.generations(analysis.last_step)["noise"][:shown]
     return Track("noise x_T", [picture(noise, f"the {len(noise)} noises x_T", LATENT_RANGE)], [""], [0] * positions)
 
 
@@ -68,7 +68,7 @@ def _track(analysis: SeedAnalysis, steps: Sequence[int], heading: str, tensor: s
     """A picture a step, shown at positions of these steps."""
     pictures = []
     for step in steps:
-        images = analysis.tensors(step)[tensor][: analysis.options.pictures].clone()
+        images = analysis.generations(step)[tensor][: analysis.options.pictures].clone()
         pictures.append(picture(images, f"{len(images)} {what} at step {step}", largest))
     return Track(heading, pictures, [step_text(step) for step in steps], range(len(steps)))
 

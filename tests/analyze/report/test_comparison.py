@@ -8,7 +8,7 @@ import pytest
 from analyze.analysis import SeedAnalysis
 from analyze.commands import compare as command
 from analyze.report.comparison import differences, folder_name, labels_of, side_by_side, write_comparison
-from analyze.report.table_formats import Column, Row, Table, Value
+from analyze.report.table_formats import Column, Table, TableRow, Value
 from configs.errors import UserError
 from configs.load import load
 
@@ -18,7 +18,7 @@ EMA, RAW = "at=[0, 2, 5] weights=ema_0.99", "at=[0, 5] weights=model"
 def analyse(experiment) -> None:
     for seed in experiment.seeds:
         analysis = SeedAnalysis(experiment, seed)
-        analysis.analyse(analysis.missing())
+        analysis.analyze(analysis.missing())
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,8 @@ def test_tables_have_a_row_each(comparison):
 
 def test_published_values_stand_in_the_rows_of_those_that_have_some():
     column = Column("angle", "angle, °")
-    ours = Table("name", "title", (column,), (Row(50, {"angle": Value(1.0, 0.5)}),), 1, "measured so.")
-    row = Row(100, {"angle": Value(2.0, 0.25)}, {"angle": Value(3.0, 0.1)})
+    ours = Table("name", "title", (column,), (TableRow(50, {"angle": Value(1.0, 0.5)}),), 1, "measured so.")
+    row = TableRow(100, {"angle": Value(2.0, 0.25)}, {"angle": Value(3.0, 0.1)})
     grid = side_by_side([("one", ours), ("other", dataclasses.replace(ours, rows=(row,), model="ddpm_cifar10"))])
     assert grid.header == ["experiment", "T", "angle, °", "published", "Δ"]
     assert grid.rows == [["one", "50", "1.0 ± 0.5", "", ""], ["other", "100", "2.0 ± 0.2", "3.0 ± 0.1", "−1.0"]]

@@ -9,7 +9,7 @@ import pytest
 from analyze.analysis import SeedAnalysis
 from analyze.commands import export as command
 from analyze.curves import curves
-from analyze.report.export import Row, export
+from analyze.report.export import CurveRow, export
 from configs.errors import UserError
 from records.layout import report_folder
 
@@ -18,7 +18,7 @@ def test_every_number_of_every_seed_is_a_row(study):
     file, count = export(study)
     assert file == report_folder(study) / "curves.csv"
     with file.open(newline="", encoding="utf-8") as text:
-        read = [Row(**line) for line in csv.DictReader(text)]
+        read = [CurveRow(**line) for line in csv.DictReader(text)]
     assert len(read) == count and {(one.experiment, one.weights, one.ddim_steps) for one in read} == {
         ("digits", "ema_0.99", "4")
     }

@@ -12,7 +12,7 @@ from PIL import Image
 from analyze.analysis import SeedAnalysis
 from analyze.generate import trajectory_steps
 from analyze.report.figures.style import DPI
-from analyze.report.paper_figures import FIGURES, METADATA, Lacking, Study, write_figures
+from analyze.report.paper_figures import FIGURES, METADATA, NotMeasured, StudyResults, write_figures
 from records.atomic import write_json
 from records.layout import report_folder
 
@@ -92,14 +92,14 @@ def test_numbers_are_means_over_seeds_at_the_last_step(analysed):
     values = [
         SeedAnalysis(experiment, seed).results(8)["distances"]["values"]["noise_latent"] for seed in experiment.seeds
     ]
-    assert Study.of(experiment).mean("distances/noise_latent") == pytest.approx(np.mean(values))
-    with pytest.raises(Lacking, match="nowhere/found is not measured"):
-        Study.of(experiment).mean("nowhere/found")
+    assert StudyResults.of(experiment).mean("distances/noise_latent") == pytest.approx(np.mean(values))
+    with pytest.raises(NotMeasured, match="nowhere/found is not measured"):
+        StudyResults.of(experiment).mean("nowhere/found")
 
 
 def test_the_map_runs_over_the_trajectory_and_is_a_mean_over_seeds(analysed):
     experiment = analysed()
-    mesh = FIGURES["fig03_interpolation"](Study.of(experiment)).axes[0].collections[0]
+    mesh = FIGURES["fig03_interpolation"](StudyResults.of(experiment)).axes[0].collections[0]
     maps = [
         SeedAnalysis(experiment, seed).results(8)["interpolation_map"]["values"]["mean"] for seed in experiment.seeds
     ]
@@ -109,4 +109,6 @@ def test_the_map_runs_over_the_trajectory_and_is_a_mean_over_seeds(analysed):
 
 def test_mistakes_are_counted_among_as_many_as_noise_mapping_has(analysed, texts_of):
     experiment = analysed("analyze.measures.mapping_images=5")
-    assert any(" of 5 wrong" in text for text in texts_of(FIGURES["fig08_mapping_mistakes"](Study.of(experiment))))
+    assert any(
+        " of 5 wrong" in text for text in texts_of(FIGURES["fig08_mapping_mistakes"](StudyResults.of(experiment)))
+    )

@@ -22,8 +22,8 @@ from analyze.report.paper_tables import (
 )
 from analyze.report.table_formats import (
     Column,
-    Row,
     Table,
+    TableRow,
     Value,
     as_text,
     escaped,
@@ -45,8 +45,8 @@ COMPARED = Table(
         Column("floor", "floor", published=False),
     ),
     (
-        Row(10, {"angle": Value(43.474), "share_of": Value(0.5, 0.25), "floor": Value(1.0, 0.0)}),
-        Row(
+        TableRow(10, {"angle": Value(43.474), "share_of": Value(0.5, 0.25), "floor": Value(1.0, 0.0)}),
+        TableRow(
             100,
             {"angle": Value(29.9), "share_of": Value(32.0, 1.0)},
             {"angle": Value(30.02), "share_of": Value(31.0, 2.0)},

@@ -74,7 +74,7 @@ def damaged(as_if_trained) -> Experiment:
     experiment = as_if_trained("seeds=[10]")
     analysis = SeedAnalysis(experiment, 10)
     os.truncate(analysis.run.checkpoint(2) / "ema_0.99.safetensors", 100)
-    analysis.analyse(analysis.missing())
+    analysis.analyze(analysis.missing())
     return experiment
 
 

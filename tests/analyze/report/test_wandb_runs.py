@@ -137,7 +137,7 @@ def test_two_ways_of_analysing_are_two_runs_of_two_groups(wandb_server, analysis
     publish_analysis(analysis)
     options = dataclasses.replace(analysis.options, ddim_steps=2)
     other = dataclasses.replace(analysis, experiment=dataclasses.replace(analysis.experiment, analyze=options))
-    other.analyse(other.missing())
+    other.analyze(other.missing())
     publish_analysis(other)
     groups = {run.about["groupName"] for run in wandb_server.runs.values()}
     assert groups == {f"digits {analysis.folder.name}", f"digits {other.folder.name}"}

@@ -12,7 +12,7 @@ from analyze.measures.mistakes import mapping_mistakes
 from analyze.report.figures.pictures import (
     COLUMNS,
     NOISES_SHOWN,
-    Row,
+    PictureRow,
     draw_by_variance,
     draw_mistakes,
     draw_pictures,
@@ -124,7 +124,7 @@ def test_training_has_a_row_a_noise_and_a_column_a_step(random, texts):
 
 
 def test_pixels_are_square_and_nothing_leaves_the_figure(random):
-    figure = draw_rows([Row("a label\nof two lines", random(0, 5), above=list("abcde"), below=["0.123"] * 5)])
+    figure = draw_rows([PictureRow("a label\nof two lines", random(0, 5), above=list("abcde"), below=["0.123"] * 5)])
     figure.draw_without_rendering()
     (axes,) = figure.axes
     (width, height) = np.abs(axes.transData.transform((1, 1)) - axes.transData.transform((0, 0)))
