@@ -136,12 +136,14 @@ def _impossible_training(experiment: Experiment) -> Iterator[str]:
 
 def _impossible_analysis(experiment: Experiment) -> Iterator[str]:
     analyze, steps = experiment.analyze, experiment.diffusion.steps
-    if analyze.ddim_steps not in reachable_ddim_steps(steps):
-        near = sorted(reachable_ddim_steps(steps), key=lambda count: abs(count - analyze.ddim_steps))[:4]
-        yield (
-            f"analyze.ddim_steps={analyze.ddim_steps} cannot be reached by an integer stride over "
-            f"diffusion.steps={steps}; near it are {', '.join(map(str, sorted(near)))}"
-        )
+    for option in ("ddim_steps", "inversion_steps"):
+        requested = getattr(analyze, option)
+        if requested is not None and requested not in reachable_ddim_steps(steps):
+            near = sorted(reachable_ddim_steps(steps), key=lambda count: abs(count - requested))[:4]
+            yield (
+                f"analyze.{option}={requested} cannot be reached by an integer stride over "
+                f"diffusion.steps={steps}; near it are {', '.join(map(str, sorted(near)))}"
+            )
     if analyze.measures.knn_k >= analyze.samples:
         yield (
             f"analyze.measures.knn_k={analyze.measures.knn_k} neighbours cannot be found among "

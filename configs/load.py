@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ from configs.schema import Experiment, ModelStudy
 Root = typing.TypeVar("Root", Experiment, ModelStudy)
 
 PROFILES = Path(__file__).parent / "cluster"
+RENAMED_OPTIONS = {  # old → new name; remove in version 0.3
+    "train.accumulate": "train.gradient_accumulation_steps",
+    "train.gradient_clip": "train.max_grad_norm",
+    "latent_scale": "vae_scaling_factor",
+}
 
 
 def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | None = None) -> Experiment:
@@ -60,7 +66,7 @@ def _name_of(source: Path) -> str:
 
 def load_resolved(path: Path) -> Experiment:
     """The experiment that a run folder was made with. Raises UserError where it cannot be read."""
-    return _loaded(Experiment, path, {}, ())
+    return _loaded(Experiment, path, {}, (), warn=False)
 
 
 def _loaded(
@@ -69,11 +75,12 @@ def _loaded(
     defaults: dict[str, str],
     overrides: typing.Sequence[str],
     cluster: str | None = None,
+    warn: bool = True,
 ) -> Root:
     config = OmegaConf.structured(kind)
     config.merge_with(defaults)
     if path is not None:
-        config = _merge(kind, config, _read(path), str(path))
+        config = _merge(kind, config, _read(path), str(path), warn)
     if cluster is not None:
         profile = Path(cluster) if cluster.endswith(".yaml") else PROFILES / f"{cluster}.yaml"
         config = _merge(kind, config, OmegaConf.create({"cluster": _read(profile)}), str(profile))
@@ -119,8 +126,9 @@ def _overrides(overrides: typing.Sequence[str]) -> DictConfig:
         raise UserError(f"command line: cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _merge(kind: type, config: Any, changes: DictConfig, source: str) -> Any:
+def _merge(kind: type, config: Any, changes: DictConfig, source: str, warn: bool = True) -> Any:
     known = dict(options(kind))
+    _rename_options(changes, known, source, warn)
     for problem in _misplaced(changes, known):
         raise UserError(f"{source}: {problem}")
     try:
@@ -130,6 +138,26 @@ def _merge(kind: type, config: Any, changes: DictConfig, source: str) -> Any:
         named, why = f"{key}: " if key else "", first_line(error)
         blank = "; YAML wants a blank after the colon" if re.search(r"Key '\w+:\S+' not in", why) else ""
         raise UserError(f"{source}: {named}{why}{blank}{_allowed(known.get(key))}") from None
+
+
+def _rename_options(changes: DictConfig, known: typing.Container[str], source: str, warn: bool) -> None:
+    """Replace the old names of options in place. Raises UserError if the new name is set as well."""
+    for old, new in RENAMED_OPTIONS.items():
+        section, name, new_name = *old.rpartition(".")[::2], new.rpartition(".")[2]
+        values = _raw(changes).get(section) if section else changes
+        if new not in known or not isinstance(values, DictConfig) or name not in _raw(values):
+            continue
+        if new_name in values:
+            raise UserError(f"{source}: {old} is now {new}; set only {new}")
+        values[new_name] = _raw(values)[name]
+        del values[name]
+        if warn:
+            print(f"warning: {old} is now {new}; the old name will be removed in version 0.3", file=sys.stderr)
+
+
+def _raw(config: DictConfig) -> dict[Any, Any]:
+    """Return the values of a section without resolving interpolations, which may fail."""
+    return dict(config.items_ex(resolve=False))
 
 
 def _misplaced(changes: DictConfig, known: dict[str, dataclasses.Field]) -> Iterator[str]:
@@ -145,7 +173,7 @@ def _misplaced(changes: DictConfig, known: dict[str, dataclasses.Field]) -> Iter
 
 
 def _leaves(changes: DictConfig, known: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in changes.items_ex(resolve=False):
+    for key, value in _raw(changes).items():
         if isinstance(value, DictConfig) and len(value) and f"{prefix}{key!s}" not in known:
             yield from _leaves(value, known, f"{prefix}{key!s}.")
         else:

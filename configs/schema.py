@@ -209,7 +209,10 @@ class Analyze:
     """What is generated from each checkpoint, and how."""
 
     samples: int = option(2048, "images generated from each checkpoint", at_least=4)
-    ddim_steps: int = option(100, "steps of DDIM, each way", at_least=2)
+    ddim_steps: int = option(100, "DDIM steps from noise to image", at_least=2)
+    inversion_steps: Optional[int] = option(
+        None, "DDIM steps from image to latent; null: same as ddim_steps", at_least=2
+    )
     clip_denoised: Optional[bool] = option(
         None, "clip the predicted x_0 to [−1, 1] in every step; null: as the model's own sampler does"
     )

@@ -1,5 +1,6 @@
 """From YAML and the command line to an experiment, and what a user is told on the way."""
 
+import operator
 import os
 import re
 import subprocess
@@ -120,6 +121,73 @@ def test_unknown_key_on_the_command_line_names_the_nearest(override, near, file)
 def test_unknown_key_like_no_other_leads_to_help(file):
     with pytest.raises(UserError, match='unknown key "qqqqqqqq"; see --help'):
         load(file(""), ["qqqqqqqq=1"])
+
+
+OLD_NAMES = [
+    ("train.accumulate", "train.gradient_accumulation_steps", 4),
+    ("train.gradient_clip", "train.max_grad_norm", 0.5),
+    ("latent_scale", "vae_scaling_factor", 0.18215),
+]
+
+
+def load_any(source: str, *overrides: str):
+    """Return the experiment or, if the last override sets one of its options, the model study."""
+    is_study = overrides[-1].startswith(("latent", "vae"))
+    return load_model_study(source, overrides) if is_study else load(source, overrides)
+
+
+@pytest.mark.parametrize("old, new, value", OLD_NAMES)
+def test_old_option_name_on_the_command_line_works_with_a_warning(old, new, value, file, capsys):
+    loaded = load_any(str(file("source: x" if "." not in old else "")), f"{old}={value}")
+    assert operator.attrgetter(new)(loaded) == value
+    warning = f"warning: {old} is now {new}; the old name will be removed in version 0.3\n"
+    assert capsys.readouterr().err == warning
+
+
+@pytest.mark.parametrize("old, new, value", OLD_NAMES)
+def test_new_option_name_gives_no_warning(old, new, value, file, capsys):
+    loaded = load_any(str(file("source: x" if "." not in old else "")), f"{new}={value}")
+    assert operator.attrgetter(new)(loaded) == value and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("old, new, value", OLD_NAMES)
+def test_old_and_new_option_name_together_are_refused(old, new, value, file):
+    with pytest.raises(UserError, match=f"command line: {old} is now {new}; set only {new}"):
+        load_any(str(file("source: x" if "." not in old else "")), f"{new}={value}", f"{old}={value}")
+
+
+def test_old_option_name_in_the_file_is_overridden_by_the_new_one_on_the_command_line(file, capsys):
+    path = file("train:\n  accumulate: 2\n  gradient_clip: 1.0\n  lr: 0.5")
+    experiment = load(path, ["train.gradient_accumulation_steps=8"])
+    assert experiment.train.gradient_accumulation_steps == 8
+    assert experiment.train.max_grad_norm == 1.0 and experiment.train.lr == 0.5
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_old_option_names_in_the_config_of_a_run_folder_load_silently(file, capsys):
+    new = to_yaml(load(file(""), ["train.max_grad_norm=0.5", "train.gradient_accumulation_steps=2"]))
+    old = new.replace("max_grad_norm", "gradient_clip").replace("gradient_accumulation_steps", "accumulate")
+    assert old != new
+    assert load_resolved(file(old)) == load_resolved(file(new)) and not capsys.readouterr().err
+
+
+def test_old_option_name_of_a_model_study_is_unknown_in_an_experiment(file, capsys):
+    with pytest.raises(UserError, match='unknown key "latent_scale"'):
+        load(file(""), ["latent_scale=1"])
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("train.accumulate=many", r"command line: train\.gradient_accumulation_steps"),
+        ("train.accumulate=${nope}", "command line: .*nope"),
+        ("train=${nope}", "command line: .*nope"),
+    ],
+)
+def test_invalid_value_under_an_old_option_name_is_reported(override, message, file):
+    with pytest.raises(UserError, match=message):
+        load(file(""), [override])
 
 
 @pytest.mark.parametrize(
