@@ -57,9 +57,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def clear_partial(folder: Path) -> None:
-    """Removes what processes that died were writing directly below `folder`."""
-    for path in folder.glob(f"{PARTIAL}*"):
+def clear_partial(folder: Path, name: str = "*") -> None:
+    """Remove the partial files and folders in `folder` that killed processes left, of one `name` or of all."""
+    for path in folder.glob(f"{PARTIAL}{name}-*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -1,63 +1,44 @@
-"""Files from the network, whole and with the digest that is expected of them."""
+"""Downloads that are complete and have the expected digest."""
 
-import logging
-import shutil
 from pathlib import Path
+from typing import Any
 
 from configs.errors import UserError
-from records.atomic import PARTIAL, atomic_file, file_digest
+from records.atomic import atomic_file, clear_partial
 from records.progress import progress
 
 
-def downloaded(url: str, digest: str | None, folder: Path, option: str) -> Path:
-    """The file at `url`, kept in `folder`; `digest` like "md5:…", or None where none is published.
+def download(url: str, digest: str | None, folder: Path, option: str) -> Path:
+    """Return the path of a file in `folder`, downloaded from `url` if it is missing or its digest differs.
 
-    Only one process at a time may call it. Raises UserError where it cannot be had, or is another one; it names the
-    `option` by which a file can be given that was got otherwise.
+    `digest` is written like "md5:…"; None accepts any content. Only one process at a time may download a file. Raises
+    UserError if the download fails; the message names the `option` that takes a file obtained by other means.
     """
-    path = folder / url.rpartition("/")[2]
-    if path.exists() and has_digest(path, digest):
-        return path
-    clear_leftovers(path)
-    with atomic_file(path) as aside:
-        _download(url, aside, option)
-        if not has_digest(aside, digest):
-            raise UserError(
-                f"{url} gave a file that is not the expected one (its digest is not {digest}); "
-                f"try again later, or get it elsewhere and give its path as {option}="
-            )
-    return path
-
-
-def has_digest(path: Path, digest: str | None) -> bool:
-    if digest is None:
-        return True
-    algorithm, _, expected = digest.partition(":")
-    return file_digest(path, algorithm) == expected
-
-
-def clear_leftovers(path: Path) -> None:
-    """Removes what died while it was writing the file or folder `path`."""
-    for leftover in path.parent.glob(f"{PARTIAL}{path.name}-*"):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-
-
-def _download(url: str, path: Path, option: str) -> None:
     import pooch
     from requests import RequestException
 
-    pooch.get_logger().setLevel(logging.WARNING)  # the bar says it all
-    with progress(f"downloading {url}", 0, "B") as bar:
-        try:
-            pooch.HTTPDownloader(progressbar=bar, chunk_size=2**18)(url, str(path), None)
-        except RequestException as error:
-            raise UserError(
-                f"{url} cannot be downloaded ({_reason(error)}); get it by other means and give its path as {option}="
-            ) from None
+    name = url.rpartition("/")[2]
+    clear_partial(folder, name)
+    pooch.get_logger().setLevel("WARNING")  # the progress bar is enough
+    try:
+        return Path(pooch.retrieve(url, digest, name, folder, downloader=_fetch))
+    except RequestException as error:
+        reason = f"{url} cannot be downloaded ({_reason(error)})"
+    except ValueError:
+        reason = f"{url} is not the expected file (its digest is not {digest})"
+    raise UserError(f"{reason}; obtain the file by other means and set {option}= to its path")
+
+
+def _fetch(url: str, path: str, _: Any) -> None:
+    """Download to a temporary file of pooch, which alone would be readable by its owner only and not synced."""
+    import pooch
+
+    with progress(f"downloading {url}", 0, "B") as bar, atomic_file(Path(path)) as partial:
+        pooch.HTTPDownloader(progressbar=bar, chunk_size=2**18)(url, str(partial), None)
 
 
 def _reason(error: BaseException) -> str:
-    """What lies at the bottom of an error of requests, without the objects it passed through."""
+    """Return the message of the innermost error, without the objects that requests wraps around it."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error) or type(error).__name__

@@ -50,8 +50,9 @@ class SeedFolder:
         """An empty file that is there when training got to that step and nothing of it is left to do."""
         return self.root / f"trained_{step_name(steps)}"
 
-    def analysis(self, fingerprint: str) -> Path:
-        return self.root / "analysis" / fingerprint
+    @property
+    def analyses(self) -> Path:
+        return self.root / "analysis"
 
 
 def step_name(step: int) -> str:

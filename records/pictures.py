@@ -1,4 +1,4 @@
-"""Tensors as pictures."""
+"""Generations as pictures."""
 
 import io
 

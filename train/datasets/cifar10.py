@@ -11,7 +11,8 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import Data, Model
-from records.download import downloaded, has_digest
+from records.atomic import file_digest
+from records.download import download
 from train.datasets.images import Batch, Images, existing_source
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -33,7 +34,7 @@ class BatchFile(NamedTuple):
 
 def read(data: Data, model: Model, downloads: Path) -> Images:
     """The training images, [3, 32, 32] in the official order, from `data.source` or the network."""
-    path = downloaded(URL, DIGEST, downloads, "data.source") if data.source is None else existing_source(data)
+    path = download(URL, DIGEST, downloads, "data.source") if data.source is None else existing_source(data)
     with ExitStack() as stack:
         files = _in_folder(path) if path.is_dir() else _in_archive(path, stack)
         for file in files:
@@ -58,7 +59,7 @@ def _in_folder(folder: Path) -> list[BatchFile]:
 
 def _in_archive(path: Path, stack: ExitStack) -> list[BatchFile]:
     """The five data_batch files of the archive, read where they are: nothing is unpacked."""
-    if not has_digest(path, DIGEST):
+    if f"md5:{file_digest(path, 'md5')}" != DIGEST:
         raise UserError(
             f"data.source={path} is not the official archive (its digest is not {DIGEST}); give {URL} as it is, "
             "or the folder that it unpacks to"

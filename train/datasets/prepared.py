@@ -15,8 +15,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import Data, Model
-from records.atomic import atomic_folder, file_digest, write_json
-from records.download import clear_leftovers
+from records.atomic import atomic_folder, clear_partial, file_digest, write_json
 from records.layout import data_folder
 from records.lock import Busy, describe_process, hold
 from records.progress import progress
@@ -43,7 +42,7 @@ def prepared_folder(data: Data, model: Model) -> Path:
         if not path.exists():
             with _alone(path):
                 if not path.exists():
-                    clear_leftovers(path)
+                    clear_partial(path.parent, path.name)
                     _make(path, data, model)
     except OSError as error:
         raise UserError(f"{path} could not be prepared ({error}); data.root= chooses where it is kept") from None

@@ -129,7 +129,7 @@ def test_download_is_kept_and_not_repeated(archive, server, prepare, root, monke
 def test_download_of_something_else_is_refused(archive, server, prepare, root, monkeypatch):
     monkeypatch.setattr(cifar10, "URL", f"{server}/cifar.tar.gz")
     archive.write_bytes(archive.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"/cifar.tar.gz gave a file that is not the expected one .* data.source="):
+    with pytest.raises(UserError, match=r"/cifar.tar.gz is not the expected file .* data.source="):
         prepare("cifar10")
     assert not list((root / "downloads").iterdir())
 
@@ -144,6 +144,6 @@ def test_no_network_is_one_sentence(prepare, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setattr(cifar10, "URL", f"http://127.0.0.1:{port}/cifar.tar.gz")
-    with pytest.raises(UserError, match=r"/cifar.tar.gz cannot be downloaded \(.*refused\); get it") as error:
+    with pytest.raises(UserError, match=r"/cifar.tar.gz cannot be downloaded \(.*refused\); obtain the file") as error:
         prepare("cifar10")
     assert "\n" not in str(error.value) and "object at" not in str(error.value)
