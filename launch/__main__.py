@@ -1,4 +1,4 @@
-"""python -m launch [COMMAND] …: the commands are the modules of launch/commands; without one it is "study"."""
+"""`python -m launch [COMMAND] …`: commands are the modules of launch/commands; the default is `study`."""
 
 import launch.commands
 from configs.command import dispatch

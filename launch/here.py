@@ -1,6 +1,6 @@
-"""python -m launch.here CONFIG.yaml [key=value …]: trains one seed on this machine with all its GPUs.
+"""`python -m launch.here CONFIG.yaml [key=value …]`: train one seed on all GPUs of this machine.
 
-Without a GPU it measures two steps, says how long the training would take, and names a setting that is small enough.
+Without a GPU, time two training steps, estimate the total training time and suggest smaller settings.
 """
 
 import os
@@ -15,33 +15,32 @@ from configs.errors import UserError, run_command
 from configs.schema import Experiment
 from records.human import human_time
 
-REDUCED = "model.model_channels=32 model.num_res_blocks=1 train.batch_size=32 train.steps=5000 train.lr=2e-4"
-CPU_ALLOWED = "cpu=yes"
-PURPOSE = f"Trains on this machine with all its GPUs; with {CPU_ALLOWED} also where there is none."
+SMALL = "model.model_channels=32 model.num_res_blocks=1 train.batch_size=32 train.steps=5000 train.lr=2e-4"
+ALLOW_CPU = "cpu=yes"
+PURPOSE = f"Train on all GPUs of this machine; {ALLOW_CPU} allows training without a GPU."
 
 
 def main(arguments: list[str]) -> None:
-    on_cpu = CPU_ALLOWED in arguments
-    arguments = [argument for argument in arguments if argument != CPU_ALLOWED]
-    experiment = experiment_command("python -m launch.here", PURPOSE, arguments)
+    overrides = [argument for argument in arguments if argument != ALLOW_CPU]
+    experiment = experiment_command("python -m launch.here", PURPOSE, overrides)
     gpus = torch.cuda.device_count()
-    if gpus == 0 and not on_cpu:
-        raise UserError(without_gpu(experiment))
+    if gpus == 0 and ALLOW_CPU not in arguments:
+        raise UserError(no_gpu_message(experiment))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={max(gpus, 1)}"]
-    sys.exit(subprocess.call([*command, "-m", "train", *arguments]))
+    sys.exit(subprocess.call([*command, "-m", "train", *overrides]))
 
 
-def without_gpu(experiment: Experiment) -> str:
+def no_gpu_message(experiment: Experiment) -> str:
     duration = human_time(experiment.train.steps * step_seconds(experiment))
     return (
         f"this machine has no GPU, and {experiment.train.steps:,} steps would take about {duration} on its "
-        f"{os.cpu_count()} cores; a reduced setting for a look: make train-cifar ARGS='{CPU_ALLOWED} {REDUCED} "
-        f"name={experiment.name}_reduced', or go on as asked with {CPU_ALLOWED}"
+        f"{os.cpu_count()} cores; for a quick look, train a small model: make train-cifar ARGS='{ALLOW_CPU} {SMALL} "
+        f"name={experiment.name}_small', or add {ALLOW_CPU} to train this one anyway"
     )
 
 
 def step_seconds(experiment: Experiment, images: int = 8) -> float:
-    """Seconds of a training step, extrapolated from one of a few images after one to warm up."""
+    """Return the seconds per training step, extrapolated from a batch of a few images after one warm-up step."""
     from diffusion.losses import GaussianDiffusion
     from diffusion.schedule import Schedule
     from models.unet import UNet

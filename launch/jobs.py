@@ -1,12 +1,11 @@
-"""What runs inside a job: small callables that are pickled with their arguments and find their own state."""
+"""Work of a job: callables that are pickled with their arguments and find their state on disk."""
 
 import os
-import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from configs.errors import UserError
 from configs.schema import Experiment
@@ -15,64 +14,70 @@ from records.atomic import write_text
 from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
 from train.run_folder import is_trained
 
-SECONDS_BETWEEN_LOOKS = 0.5
+POLL_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """The launching process of a local job, known by the lock that it holds."""
+    """The launching process of a local job, identified by the lock it holds."""
 
     lock: Path
     holder: str
 
     def exit_with_launcher(self) -> None:
-        """From now on this process ends when the launcher has: nothing goes on unseen, and nothing is lost by it."""
+        """End this process when the launcher ends, so that no job keeps running unnoticed. Finished work is on disk."""
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         while lock.is_held_by(self.lock, self.holder):
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_INTERVAL_S)
         os._exit(1)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A job's work on an experiment. Calling it returns what went wrong in a sentence, or ""."""
+    """Work on an experiment, done by one job."""
+
+    kind: ClassVar[str]  # part of the SLURM job name
 
     experiment: Experiment
-    threads: int  # CPU threads; 0: as many as there are cores
+    threads: int  # CPU threads; 0: all cores
 
     def __call__(self, launcher: Launcher | None = None) -> str:
+        """Do the work and return the error message, or "" on success."""
         if launcher is not None:
             launcher.exit_with_launcher()
         try:
-            self.begin()
+            self.run()
         except UserError as error:
             return str(error)
         return ""
 
-    def begin(self) -> None:
+    def run(self) -> None:
+        """Do the work. Raises UserError if it fails."""
         import torch
 
         if self.threads:
             torch.set_num_threads(self.threads)
-        self.run()
+        self._run()
 
-    def run(self) -> None:
+    def _run(self) -> None:
         raise NotImplementedError
 
     def progress(self) -> int:
-        """A number that grows with what is done of the work and kept."""
+        """Return a number that grows whenever a part of the work is finished and saved."""
         return 0
 
 
 @dataclass(frozen=True)
 class Train(Work):
-    """Trains a seed, or goes on with it."""
+    """Start or resume the training of a seed."""
+
+    kind = "train"
 
     seed: int
 
-    def run(self) -> None:
+    def _run(self) -> None:
         from train.trainer import train
 
         train(replace(self.experiment, seed=self.seed))
@@ -82,13 +87,15 @@ class Train(Work):
 
 
 @dataclass(frozen=True)
-class Analyse(Work):
-    """Generates and measures what is missing of some checkpoints; one that fails leaves the others alone."""
+class Analyze(Work):
+    """Analyze the missing ones of some checkpoints; a failing checkpoint does not affect the others."""
+
+    kind = "analyse"  # the spelling of earlier versions, whose jobs may still be in the queue
 
     seed: int
     steps: tuple[int, ...]
 
-    def run(self) -> None:
+    def _run(self) -> None:
         from analyze.analysis import SeedAnalysis
         from analyze.report.wandb_runs import publish_beginning
 
@@ -96,7 +103,7 @@ class Analyse(Work):
         missing = set(analysis.missing())
         todo = [step for step in self.steps if step in missing]
         started_s = time.monotonic()
-        analysis.analyse(todo)
+        analysis.analyze(todo)
         publish_beginning(analysis)
         if todo and not analysis.failures().keys() & set(todo):
             minutes = (time.monotonic() - started_s) / 60 / len(todo)
@@ -111,12 +118,14 @@ class Analyse(Work):
 
 @dataclass(frozen=True)
 class Collect(Work):
-    """Report and W&B from all that is trained and measured; `failed` is what went wrong before."""
+    """Write the report and publish to W&B from everything trained and analyzed so far."""
 
-    failed: UserError | None = None
+    kind = "collect"
 
-    def run(self) -> None:
-        from analyze.study import collect
+    failed: UserError | None = None  # of the jobs before this one
+
+    def _run(self) -> None:
+        from analyze.report.study import collect
         from train.log import publish_training
 
         with lock.hold(experiment_folder(self.experiment) / "collect.lock", lock.describe_process("collecting"), 3600):
@@ -124,72 +133,3 @@ class Collect(Work):
                 if is_trained(seed_folder(self.experiment, seed), self.experiment.train.steps):
                     publish_training(self.experiment, seed)
             collect(self.experiment, self.failed)
-
-
-@dataclass(frozen=True)
-class SlurmJob:
-    """A work inside a SLURM job, of which every process of a training calls one.
-
-    It can be ended at any time: by a signal or a time limit, when the process ends with status 128 + signal, or by
-    SIGKILL. The job's script puts it back into the queue then (`launch.slurm.submit`), and it finds what it had done.
-    """
-
-    work: Work
-
-    def __call__(self) -> None:
-        from submitit import JobEnvironment
-        from submitit.helpers import TorchDistributedEnvironment
-
-        end_at_signals()
-        here = JobEnvironment()
-        notes = Notes(Path(os.environ["SUBMITIT_FOLDER"]), here.job_id)
-        if here.global_rank == 0:
-            notes.begin(self.work.progress())
-        if here.num_tasks > 1:
-            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
-        try:
-            self.work.begin()
-        except UserError as error:
-            if error.status <= 128:
-                notes.failed.touch()
-                raise
-            print(error, file=sys.stderr)
-            sys.exit(error.status)
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What a SLURM job and the script around it tell each other, in files beside its log."""
-
-    folder: Path
-    job: str
-
-    @property
-    def failed(self) -> Path:
-        """Is there when starting again is of no use."""
-        return self.folder / f"{self.job}_failed"
-
-    @property
-    def restarts(self) -> Path:
-        """A line for each restart since the work last got further."""
-        return self.folder / f"{self.job}_restarts"
-
-    @property
-    def progress(self) -> Path:
-        return self.folder / f"{self.job}_progress"
-
-    def begin(self, progress: int) -> None:
-        """Forgets the restarts before this one where the work got further since the last."""
-        if self.progress.exists() and self.progress.read_text(encoding="utf-8") != str(progress):
-            self.restarts.unlink(missing_ok=True)
-        write_text(self.progress, str(progress))
-
-
-def end_at_signals() -> None:
-    """SIGTERM and SIGUSR2 end this process at once from now on, with status 128 + signal.
-
-    An exception in their place would come up inside whatever runs, and a library may make another one of it, which
-    says that a sound file is damaged. Nothing is lost: what is being written is written aside.
-    """
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, lambda number, _frame: os._exit(128 + number))

@@ -1,4 +1,4 @@
-"""The local cluster: submitit's local executor, in the foreground."""
+"""Local jobs in the foreground, as processes of submitit's local executor."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import submitit
@@ -18,79 +19,80 @@ from configs.schema import Cluster
 from launch.jobs import Launcher
 from launch.plan import Job
 
-SECONDS_BETWEEN_LOOKS = 0.2
-Look = Callable[[], None]
+POLL_INTERVAL_S = 0.2
 
 
 @dataclass
 class LocalRun:
-    """Runs jobs as processes of this machine, at most `max_parallel` at a time and each after those it needs."""
+    """Runs jobs as processes on this machine, at most `max_parallel` at a time, in the order of their dependencies."""
 
     cluster: Cluster
     folder: Path
     launcher: Launcher
-    running: dict[str, tuple[submitit.Job, int]] = field(default_factory=dict)  # by name: the process and its slot
-    failures: dict[str, str] = field(default_factory=dict)  # by name, of jobs that ended badly or could not start
-    done: set[str] = field(default_factory=set)
+    running: dict[str, tuple[submitit.Job, int]] = field(default_factory=dict)  # by name: process and slot
+    failures: dict[str, str] = field(default_factory=dict)  # error messages by name
 
-    def run(self, jobs: list[Job], looks: Sequence[Look]) -> None:
-        """Runs all jobs, with all `looks` several times a second; raises UserError, at the end, where any failed."""
-        waiting = list(jobs)
-        while waiting or self.running:
-            self._collect_ended()
-            for job in list(waiting):
-                if self.failures.keys() & set(job.needs):
-                    self.failures[job.name] = ""  # told by the job that it waited for
-                    waiting.remove(job)
-                elif set(job.needs) <= self.done and len(self.running) < self.cluster.max_parallel:
-                    self._start(job)
-                    waiting.remove(job)
-            for look in looks:
-                look()
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        told = [f"{name}: {why}" for name, why in self.failures.items() if why]
-        if told:
-            raise UserError("; ".join(told))
+    def run(self, jobs: list[Job], on_poll: Sequence[Callable[[], None]]) -> None:
+        """Run all jobs except those that need a failed one, and call all of `on_poll` several times per second.
+
+        Raises UserError, after all other jobs have ended, if any failed.
+        """
+        by_name = {job.name: job for job in jobs}
+        position = {job.name: index for index, job in enumerate(jobs)}
+        order = TopologicalSorter({job.name: job.needs for job in jobs})
+        order.prepare()
+        ready: list[str] = []
+        while order.is_active():
+            order.done(*self._collect_successes())
+            ready = sorted([*ready, *order.get_ready()], key=position.__getitem__)
+            while ready and len(self.running) < self.cluster.max_parallel:
+                self._start(by_name[ready.pop(0)])
+            if not self.running:
+                break  # complete, or the remaining jobs need a failed one
+            for callback in on_poll:
+                callback()
+            time.sleep(POLL_INTERVAL_S)
+        if self.failures:
+            raise UserError("; ".join(f"{name}: {message}" for name, message in self.failures.items()))
 
     def _start(self, job: Job) -> None:
         slot = min(set(range(self.cluster.max_parallel)) - {slot for _, slot in self.running.values()})
         gpus = torch.cuda.device_count()
-        # A folder for each job: submitit names its files by the process number, which comes again one day.
+        # One folder per job: submitit names files by process id, and the system reuses those.
         executor = submitit.LocalExecutor(self.folder / f"{job.name.replace(' ', '_')}-{uuid.uuid4().hex[:8]}")
         executor.update_parameters(
             timeout_min=self.cluster.timeout_hours * 60,
             gpus_per_node=1 if gpus else 0,
             visible_gpus=[slot % gpus] if gpus else [],
         )
-        os.environ["OMP_NUM_THREADS"] = str(job.work.threads)  # read by the job's libraries when they are loaded
+        os.environ["OMP_NUM_THREADS"] = str(job.work.threads)  # inherited by the job; its libraries read it on import
         with ignore_sigint():
             self.running[job.name] = executor.submit(job.work, self.launcher), slot
 
-    def _collect_ended(self) -> None:
-        for name, (process, _) in list(self.running.items()):
-            if process.done():
-                del self.running[name]
-                failure = outcome(process)
-                if failure:
-                    self.failures[name] = failure
-                else:
-                    self.done.add(name)
+    def _collect_successes(self) -> list[str]:
+        """Remove ended jobs from `running`, record failures, and return the names of the jobs that succeeded."""
+        ended = [(name, process) for name, (process, _) in self.running.items() if process.done()]
+        errors = {name: error_message(process) for name, process in ended}
+        for name in errors:
+            del self.running[name]
+        self.failures |= {name: message for name, message in errors.items() if message}
+        return [name for name, message in errors.items() if not message]
 
 
 @contextmanager
 def ignore_sigint() -> Iterator[None]:
-    """What is started meanwhile never hears of Ctrl-C in their terminal: it ends with the launcher, and quietly."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Start processes that do not receive Ctrl-C from the terminal; they end quietly with the launcher instead."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def outcome(job: submitit.Job) -> str:
-    """What went wrong in a job that has ended, in a sentence that names its log, or ""."""
+def error_message(job: submitit.Job) -> str:
+    """Return why an ended job failed, in one sentence that names its log, or "" if it succeeded."""
     log = f"(log: {job.paths.stderr})"
     if not job.paths.result_pickle.exists():
         return f"the process died {log}"
-    kind, content = pickle_load(job.paths.result_pickle)
-    return content if kind == "success" else f"{content.strip().splitlines()[-1]} {log}"
+    outcome, content = pickle_load(job.paths.result_pickle)
+    return content if outcome == "success" else f"{content.strip().splitlines()[-1]} {log}"

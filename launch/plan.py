@@ -1,4 +1,4 @@
-"""Which jobs a study needs, and which of them wait for which."""
+"""Jobs that a study still needs, and their dependencies."""
 
 import math
 import os
@@ -10,46 +10,34 @@ import torch
 from analyze.analysis import SeedAnalysis
 from configs.checks import checkpoint_steps
 from configs.schema import Experiment
-from launch.jobs import Analyse, Train, Work
+from launch.jobs import Analyze, Train, Work
 from models.flops import forward_flop
 from records.layout import checkpoint_minutes_file, seed_folder
 from train.run_folder import is_trained
 
-# Sustained, of a GPU and of a core, for a first idea of how long an analysis takes; later ones go by what was measured.
+# Sustained rates, for a first estimate of the analysis time; later estimates use the measured time.
 ASSUMED_GPU_FLOP_PER_S, ASSUMED_CORE_FLOP_PER_S = 20e12, 20e9
 
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work with a name, which starts when the jobs of `needs` have ended well."""
+    """Named work that starts when all jobs in `needs` have succeeded."""
 
     name: str
     work: Work
     needs: tuple[str, ...] = ()
 
 
-def train_name(seed: int) -> str:
-    return f"train seed {seed}"
-
-
-def last_name(seed: int, step: int) -> str:
-    return f"analyse seed {seed} step {step}"
-
-
-def slice_name(seed: int, steps: Sequence[int]) -> str:
-    return f"analyse seed {seed} steps {steps[0]}–{steps[-1]}"
-
-
 @dataclass(frozen=True)
 class Queued:
-    """What earlier launches have in the queue: names of jobs, and by seed the steps that are analysed by them."""
+    """Work that earlier launches have in the queue: names of jobs, and the steps being analyzed."""
 
     names: frozenset[str] = frozenset()
     steps: frozenset[tuple[int, int]] = frozenset()  # (seed, step)
 
 
 def plan(experiment: Experiment, queued: Queued = Queued()) -> list[Job]:
-    """The jobs that are still to be done: per seed a training, its last checkpoint, and the others in slices."""
+    """Return the jobs to run: per seed the training, the analysis of its last checkpoint, and the others in slices."""
     return [job for seed in experiment.seeds for job in _seed_plan(experiment, seed, queued)]
 
 
@@ -57,35 +45,38 @@ def _seed_plan(experiment: Experiment, seed: int, queued: Queued) -> Iterator[Jo
     threads = threads_per_job(experiment)
     needs: tuple[str, ...] = ()
     if not is_trained(seed_folder(experiment, seed), experiment.train.steps):
-        needs = (train_name(seed),)
-        if needs[0] not in queued.names:
-            yield Job(needs[0], Train(experiment, threads, seed))
-    todo, last = steps_to_analyse(experiment, seed), experiment.train.steps
-    if last in todo:  # first and alone, since all others are compared with it
-        before, needs = needs, (last_name(seed, last),)
-        if needs[0] not in queued.names:
-            yield Job(needs[0], Analyse(experiment, threads, seed, (last,)), before)
+        train = Job(f"train seed {seed}", Train(experiment, threads, seed))
+        needs = (train.name,)
+        if train.name not in queued.names:
+            yield train
+    todo, last = steps_to_analyze(experiment, seed), experiment.train.steps
+    if last in todo:  # first and alone, because all others are compared with it
+        analyze_last = Job(f"analyze seed {seed} step {last}", Analyze(experiment, threads, seed, (last,)), needs)
+        needs = (analyze_last.name,)
+        if analyze_last.name not in queued.names:
+            yield analyze_last
     others = [step for step in todo if step != last and (seed, step) not in queued.steps]
     for steps in slices(others, slice_size(experiment, len(others))):
-        yield Job(slice_name(seed, steps), Analyse(experiment, threads, seed, steps), needs)
+        name = f"analyze seed {seed} steps {steps[0]}–{steps[-1]}"
+        yield Job(name, Analyze(experiment, threads, seed, steps), needs)
 
 
-def steps_to_analyse(experiment: Experiment, seed: int) -> list[int]:
-    """The steps of the schedule whose measures are not all there yet, checkpoints that are still to come included."""
+def steps_to_analyze(experiment: Experiment, seed: int) -> list[int]:
+    """Return the scheduled steps without complete measures, including checkpoints that are yet to be trained."""
     analysis = SeedAnalysis(experiment, seed)
-    there, missing = set(analysis.steps), set(analysis.missing())
-    planned = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
-    return [step for step in planned if step not in there or step in missing]
+    complete = set(analysis.steps) - set(analysis.missing())
+    scheduled = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
+    return [step for step in scheduled if step not in complete]
 
 
 def slices(steps: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
-    """The steps of each analysis job: `size` of them, in the last one what is left."""
+    """Yield the steps of each analysis job: `size` of them, and the remainder in the last."""
     for start in range(0, len(steps), size):
         yield tuple(steps[start : start + size])
 
 
 def slice_size(experiment: Experiment, checkpoints: int) -> int:
-    """How many of a seed's checkpoints an analysis job takes: `slice_minutes` of work, or an even share if less."""
+    """Return the number of checkpoints per analysis job: `slice_minutes` of work, or an even share if that is less."""
     cluster = experiment.cluster
     if cluster.checkpoints_per_job is not None:
         return cluster.checkpoints_per_job
@@ -94,7 +85,7 @@ def slice_size(experiment: Experiment, checkpoints: int) -> int:
 
 
 def checkpoint_minutes(experiment: Experiment) -> float:
-    """How long the analysis of a checkpoint takes: as said, as the last job measured it, or from its operations."""
+    """Return the analysis time per checkpoint: as configured, as the last job measured it, or estimated from FLOPs."""
     if experiment.cluster.checkpoint_minutes is not None:
         return experiment.cluster.checkpoint_minutes
     measured = checkpoint_minutes_file(experiment, SeedAnalysis(experiment, experiment.seeds[0]).folder.name)
@@ -108,7 +99,7 @@ def checkpoint_minutes(experiment: Experiment) -> float:
 
 
 def threads_per_job(experiment: Experiment) -> int:
-    """CPU threads of each job: its share of this machine's cores, so that they don't slow each other, or of SLURM's."""
+    """Return the CPU threads per job: SLURM's cores per task, or an equal share of this machine's; 0: all cores."""
     if experiment.cluster.kind == "slurm":
         return experiment.cluster.cpus_per_task
     if experiment.cluster.kind == "debug":

@@ -1,4 +1,4 @@
-"""How far a study is while its jobs run, from the files that they leave."""
+"""Progress bars of a study's jobs, updated from the files that the jobs write."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,55 +7,56 @@ from pathlib import Path
 
 from analyze.analysis import SeedAnalysis
 from configs.schema import Experiment
-from launch.jobs import Analyse, Train
-from launch.local import Look
+from launch.jobs import Analyze, Train
 from launch.plan import Job
 from records.layout import seed_folder
 from records.progress import progress
 from records.tracking import points
 
+Refresh = Callable[[], None]
+
 
 @contextmanager
-def training_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
-    """A bar over the steps of all seeds that are to be trained, as their logs tell."""
+def training_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Refresh]:
+    """Show a bar over the training steps of all seeds to train, counted in their logs."""
     logs = [seed_folder(experiment, job.work.seed).log for job in jobs if isinstance(job.work, Train)]
     total = experiment.train.steps * len(logs)
-    with _bar("training", total, "step", lambda: sum(map(points.last_step, logs))) as look:
-        yield look
+    with _bar("training", total, "step", lambda: sum(map(points.last_step, logs))) as refresh:
+        yield refresh
 
 
 @contextmanager
-def analysis_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Look]:
-    """A bar over the checkpoints that are to be analysed, as the files they leave tell."""
+def analysis_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Refresh]:
+    """Show a bar over the checkpoints to analyze, counted by the result and failure files written from now on."""
     started_s = time.time()
     files = [
         (analysis.results_file(step), analysis.failure_file(step))
-        for work in (job.work for job in jobs if isinstance(job.work, Analyse))
+        for work in (job.work for job in jobs if isinstance(job.work, Analyze))
         for analysis in [SeedAnalysis(experiment, work.seed)]
         for step in work.steps
     ]
 
-    def done() -> int:
-        return sum(any(_written_s(file) > started_s for file in pair) for pair in files)
+    def count() -> int:
+        return sum(any(_modified_s(file) > started_s for file in pair) for pair in files)
 
-    with _bar("analysing", len(files), "checkpoint", done) as look:
-        yield look
+    with _bar("analyzing", len(files), "checkpoint", count) as refresh:
+        yield refresh
 
 
 @contextmanager
-def _bar(what: str, total: int, unit: str, done: Callable[[], int]) -> Iterator[Look]:
-    """A bar that each look brings up to date, or none where there is nothing to do."""
+def _bar(label: str, total: int, unit: str, count: Callable[[], int]) -> Iterator[Refresh]:
+    """Show a bar and yield the function that updates it; show none if `total` is 0."""
     if not total:
         yield lambda: None
         return
-    with progress(what, total, unit, done()) as bar:
+    with progress(label, total, unit, count()) as bar:
 
-        def look() -> None:
-            if (now := done()) != bar.n:
-                bar.update(now - bar.n)
+        def refresh() -> None:
+            if (done := count()) != bar.n:
+                bar.update(done - bar.n)
 
-        yield look
+        yield refresh
 
 
-def _written_s(file: Path) -> float:
+def _modified_s(file: Path) -> float:
     return file.stat().st_mtime if file.exists() else 0.0

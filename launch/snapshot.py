@@ -1,4 +1,4 @@
-"""The code as it was when jobs were launched: they run a copy of it, whatever is edited meanwhile."""
+"""Snapshot of the code at launch: jobs run this copy, so later edits do not affect them."""
 
 import hashlib
 import os
@@ -15,19 +15,19 @@ ROOMS = ("configs", "records", "diffusion", "models", "train", "analyze", "launc
 
 
 def snapshot(experiment: Experiment) -> Path:
-    """The folder that holds a copy of this code, named by its content and made where it is not there yet."""
+    """Return a folder with a copy of this code, named by a digest of its content; create it if it does not exist."""
     files = sorted(file for room in ROOMS for file in (HERE / room).rglob("*") if _is_code(file))
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file.relative_to(HERE)).encode() + b"\0" + file.read_bytes() + b"\0")
     folder = code_folder(experiment, digest.hexdigest()[:16]).resolve()
     if not folder.exists():
-        with atomic_folder(folder) as aside:
+        with atomic_folder(folder) as partial:
             for file in files:
-                copy = aside / file.relative_to(HERE)
+                copy = partial / file.relative_to(HERE)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)
-            (aside / "commit").write_text(commit(), encoding="utf-8")
+            (partial / "commit").write_text(commit(), encoding="utf-8")
     return folder
 
 
@@ -36,6 +36,6 @@ def _is_code(file: Path) -> bool:
 
 
 def environment(code: Path) -> dict[str, str]:
-    """What a Python process has to be told to run that code, wherever it is started."""
+    """Return the environment variables that make a Python process import a copy of the code from any directory."""
     path = ":".join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # safe: not the code of the working directory
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # safe path: do not import from the working directory

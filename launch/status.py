@@ -1,4 +1,4 @@
-"""Where a study stands: a table of its jobs and one of its checkpoints, from files and from what SLURM says."""
+"""Status of a study: a table of its jobs and a table of its checkpoints, from files and SLURM's queue."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from submitit.core.utils import pickle_load
 
-from analyze.analysis import SeedAnalysis, fingerprint, other_fingerprints
+from analyze.analysis import SeedAnalysis, other_fingerprints
+from analyze.settings import fingerprint
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Experiment
@@ -23,111 +24,115 @@ WIDTHS = (34, 10)
 
 @dataclass(frozen=True)
 class State:
-    """What became of a job: a word, and what there is to say about it."""
+    """The state of a job: one word, and details."""
 
     word: str
-    about: str = ""
+    details: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.details}" if self.details else self.word
 
 
 def status(experiment: Experiment) -> str:
-    """The tables as text. Raises UserError nowhere: what SLURM does not say is told from files alone."""
+    """Return both tables as text, from files alone if SLURM does not answer."""
     if not experiment_folder(experiment).exists():
-        return f"nothing of it was launched or trained yet: there is no folder {experiment_folder(experiment)}"
-    notes = list(submissions.read(experiment))
+        return f"not launched yet: {experiment_folder(experiment)} does not exist"
+    submitted = list(submissions.read(experiment))
     lines, states = [], {}
-    if notes:
-        waiting, warning = _queue(experiment)
-        states = dict(_states(notes, waiting))
-        lines += [*warning, *_row("job", "id", "state"), *_job_lines(experiment, notes, states), ""]
-    return "\n".join([*lines, *_checkpoint_lines(experiment, notes)])
+    if submitted:
+        entries, warning = _queue_entries(experiment)
+        states = dict(_states(submitted, entries))
+        lines += [*warning, _row("job", "id", "state"), *_job_lines(experiment, submitted, states), ""]
+    return "\n".join([*lines, *_checkpoint_lines(experiment, submitted)])
 
 
-def _queue(experiment: Experiment) -> tuple[dict[str, Entry], list[str]]:
+def _queue_entries(experiment: Experiment) -> tuple[dict[str, Entry], list[str]]:
     try:
-        return {job: entry for job, (_, _, entry) in in_queue(experiment).items()}, []
+        return {job_id: entry for job_id, (_, _, entry) in in_queue(experiment).items()}, []
     except UserError as error:
-        return {}, [f"SLURM cannot be asked ({error}); from files alone:"]
+        return {}, [f"SLURM does not answer ({error}); using files only:"]
 
 
-def _states(notes: list[Submission], waiting: dict[str, Entry]) -> Iterator[tuple[tuple[str, str], State]]:
-    """The state of every job, by (time of submission, id)."""
-    unknown = [
-        task.id for note in notes for task in note.tasks if task.id not in waiting and not note.result(task).exists()
-    ]
-    ended = queue.ended(unknown)
-    for note in notes:
-        for task in note.tasks:
-            entry = waiting.get(task.id)
-            yield (note.time, task.id), _of_entry(entry) if entry else _of_result(note, task, ended)
+def _states(submitted: list[Submission], entries: dict[str, Entry]) -> Iterator[tuple[tuple[str, str], State]]:
+    """Yield the state of every job with its key: time of submission and id."""
+    jobs = [(submission, task) for submission in submitted for task in submission.tasks]
+    final_states = queue.final_states(
+        task.id
+        for submission, task in jobs
+        if task.id not in entries and not submission.paths(task).result_pickle.exists()
+    )
+    for submission, task in jobs:
+        entry = entries.get(task.id)
+        state = _queued_state(entry) if entry else _final_state(submission, task, final_states)
+        yield (submission.time, task.id), state
 
 
-def _of_entry(entry: Entry) -> State:
+def _queued_state(entry: Entry) -> State:
     return State(entry.state.lower(), entry.reason if entry.state == "PENDING" else "")
 
 
-def _of_result(note: Submission, task: Task, ended: dict[str, str]) -> State:
-    result, log = note.result(task), f"(log: {note.log(task)})"
-    if result.exists():
-        kind, content = pickle_load(result)
-        if kind == "success":
+def _final_state(submission: Submission, task: Task, final_states: dict[str, str]) -> State:
+    paths = submission.paths(task)
+    log = f"(log: {paths.stderr})"
+    if paths.result_pickle.exists():
+        outcome, content = pickle_load(paths.result_pickle)
+        if outcome == "success":
             return State("done")
         return State("failed", f"{content.strip().splitlines()[-1].removeprefix('configs.errors.UserError: ')} {log}")
-    return State(ended.get(task.id, "gone").lower(), f"{log}" if note.log(task).exists() else "it never began")
+    return State(final_states.get(task.id, "unknown").lower(), log if paths.stderr.exists() else "never started")
 
 
-def _job_lines(experiment: Experiment, notes: list[Submission], states: dict[tuple[str, str], State]) -> Iterator[str]:
-    for note in notes:
-        of_tasks = [(task, states[note.time, task.id]) for task in note.tasks]
-        if len(of_tasks) == 1:
-            ((task, state),) = of_tasks
-            yield from _row(task.name, task.id, f"{_said(state)}{_trained(experiment, task, state)}")
+def _job_lines(
+    experiment: Experiment, submitted: list[Submission], states: dict[tuple[str, str], State]
+) -> Iterator[str]:
+    for submission in submitted:
+        jobs = [(task, states[submission.time, task.id]) for task in submission.tasks]
+        if len(jobs) == 1:
+            ((task, state),) = jobs
+            yield _row(task.name, task.id, f"{state}{_training_progress(experiment, task, state)}")
             continue
-        counts = Counter(state.word for _, state in of_tasks)
-        counted = ", ".join(f"{count} {word}" for word, count in counts.items())
-        yield from _row(f"analyse seed {note.tasks[0].seed}", note.id, f"{len(of_tasks)} jobs: {counted}")
-        for task, state in of_tasks:
+        counts = Counter(state.word for _, state in jobs)
+        summary = ", ".join(f"{count} {word}" for word, count in counts.items())
+        yield _row(f"analyze seed {submission.tasks[0].seed}", submission.id, f"{len(jobs)} jobs: {summary}")
+        for task, state in jobs:
             if state.word not in ("done", "pending", "running"):
-                yield from _row(f"  {task.name}", task.id, _said(state))
+                yield _row(f"  {task.name}", task.id, str(state))
 
 
-def _said(state: State) -> str:
-    return f"{state.word}: {state.about}" if state.about else state.word
-
-
-def _trained(experiment: Experiment, task: Task, state: State) -> str:
+def _training_progress(experiment: Experiment, task: Task, state: State) -> str:
     if state.word != "running" or not task.trains:
         return ""
     return f", step {points.last_step(seed_folder(experiment, task.seed or 0).log):,} of {task.steps[0]:,}"
 
 
-def _row(*cells: str) -> Iterator[str]:
-    yield "".join(cell.ljust(width) + " " for cell, width in zip(cells, WIDTHS, strict=False)) + cells[-1]
+def _row(*cells: str) -> str:
+    return "".join(cell.ljust(width) + " " for cell, width in zip(cells, WIDTHS, strict=False)) + cells[-1]
 
 
-def _checkpoint_lines(experiment: Experiment, notes: list[Submission]) -> Iterator[str]:
+def _checkpoint_lines(experiment: Experiment, submitted: list[Submission]) -> Iterator[str]:
     total = len(checkpoint_steps(experiment.train.checkpoints, experiment.train.steps))
     failed: list[str] = []
-    yield "checkpoints    trained  analysed  failed"
+    yield "checkpoints    trained  analyzed  failed"
     for seed in experiment.seeds:
         analysis = SeedAnalysis(experiment, seed)
-        failures, missing = analysis.failures(), analysis.missing()
-        there = len(analysis.steps)
-        yield f"seed {seed:<8}  {there:>4}/{total:<4}  {there - len(missing):>3}/{total:<4}  {len(failures):>6}"
-        for step, why in failures.items():
-            log = _log_of(notes, seed, step)
-            failed.append(f"seed {seed}, step {step}: {why}{f' (log: {log})' if log else ''}")
+        failures = analysis.failures()
+        trained, analyzed = len(analysis.steps), len(analysis.steps) - len(analysis.missing())
+        yield f"seed {seed:<8}  {trained:>4}/{total:<4}  {analyzed:>3}/{total:<4}  {len(failures):>6}"
+        for step, reason in failures.items():
+            log = _log(submitted, seed, step)
+            failed.append(f"seed {seed}, step {step}: {reason}{f' (log: {log})' if log else ''}")
     if others := other_fingerprints(experiment):
-        yield f"(analysed as {fingerprint(experiment.analyze)}; there is also {', '.join(others)})"
+        yield f"(analysis {fingerprint(experiment.analyze)}; also available: {', '.join(others)})"
     if failed:
         yield from ["", "failed checkpoints", *(f"  {line}" for line in failed)]
 
 
-def _log_of(notes: list[Submission], seed: int, step: int) -> Path | None:
-    """The log of the latest job that had this checkpoint."""
-    had = [
-        note.log(task)
-        for note in notes
-        for task in note.tasks
+def _log(submitted: list[Submission], seed: int, step: int) -> Path | None:
+    """Return the log of the latest job that analyzed a checkpoint, or None if no log exists."""
+    logs = [
+        submission.paths(task).stderr
+        for submission in submitted
+        for task in submission.tasks
         if not task.trains and task.seed == seed and step in task.steps
     ]
-    return next((log for log in reversed(had) if log.exists()), None)
+    return next((log for log in reversed(logs) if log.exists()), None)

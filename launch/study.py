@@ -1,4 +1,4 @@
-"""A whole study, from nothing or from wherever it has got to, to the report."""
+"""A whole study: training of all seeds, analysis of all checkpoints, report."""
 
 import math
 import os
@@ -19,21 +19,20 @@ from train.run_folder import check_config
 
 
 def run_study(experiment: Experiment, follow: bool = False) -> None:
-    """Trains all seeds, analyses all checkpoints and writes the report, doing only what is missing.
+    """Train all seeds, analyze all checkpoints and write the report, doing only what is missing.
 
-    On SLURM it hands the jobs over and leaves, or with `follow` stays to the end. Raises UserError where a run folder
-    was made with another configuration, and, after everything else is done, where a job or a checkpoint failed.
+    On SLURM, submit the jobs and return, or with `follow` stay until they end. Raises UserError if a run folder
+    belongs to another configuration, and, after everything else is done, if a job or a checkpoint failed.
     """
     launcher = Launcher(experiment_folder(experiment) / "launch.lock", lock.describe_process("launch"))
     for seed in experiment.seeds:
         check_config(seed_folder(experiment, seed), experiment)
     with exclusive(launcher):
-        if experiment.cluster.kind == "slurm":
-            done = submit_study(experiment)
-        else:
+        if experiment.cluster.kind != "slurm":
             run_jobs(experiment, launcher)
             return
-    if done:
+        is_complete = submit_study(experiment)
+    if is_complete:
         Collect(experiment, threads=0).run()
     elif follow:
         from launch.slurm.follow import follow_study
@@ -42,58 +41,58 @@ def run_study(experiment: Experiment, follow: bool = False) -> None:
 
 
 def run_jobs(experiment: Experiment, launcher: Launcher) -> None:
-    """The study on this machine."""
+    """Run the missing jobs on this machine, then collect the results."""
     jobs, failed = plan(experiment), None
     try:
-        run_here(jobs) if experiment.cluster.kind == "debug" else run_local(experiment, jobs, launcher)
+        run_in_process(jobs) if experiment.cluster.kind == "debug" else run_local(experiment, jobs, launcher)
     except UserError as error:
         failed = error
     Collect(experiment, threads=0, failed=failed).run()
 
 
 def submit_study(experiment: Experiment) -> bool:
-    """Hands SLURM what is missing and not in its queue yet; whether nothing is left to be done by jobs."""
-    there, ids = queued(experiment)
-    jobs = plan(experiment, there)
+    """Submit the missing jobs that are not in SLURM's queue; return whether all jobs of the study are complete."""
+    existing, ids = queued(experiment)
+    jobs = plan(experiment, existing)
     if not jobs:
-        waiting = f"nothing to submit: {len(ids)} jobs of this study are in the queue" if ids else ""
-        print(waiting or "nothing to submit: all is trained and analysed", flush=True)
+        reason = f"{len(ids)} jobs of this study are in the queue" if ids else "everything is trained and analyzed"
+        print(f"nothing to submit: {reason}", flush=True)
         return not ids
-    for one in SlurmRun(experiment, ids).submit(with_collecting(experiment, jobs, tuple(ids))):
-        last = f" … {one.tasks[-1].name} ({len(one.tasks)} jobs)" if len(one.tasks) > 1 else ""
-        print(f"submitted {one.id}: {one.tasks[0].name}{last}")
-    print("they go on by themselves; see  python -m launch status  and  python -m launch cancel", flush=True)
+    for submission in SlurmRun(experiment, ids).submit(with_collect_job(experiment, jobs, tuple(ids))):
+        first, *rest = [task.name for task in submission.tasks]
+        print(f"submitted {submission.id}: {first}{f' … {rest[-1]} ({len(rest) + 1} jobs)' if rest else ''}")
+    print("SLURM runs these jobs; see  python -m launch status  and  python -m launch cancel", flush=True)
     return False
 
 
-def with_collecting(experiment: Experiment, jobs: list[Job], others: tuple[str, ...]) -> list[Job]:
-    """Jobs and one that makes the report when all of them, and the `others` in the queue, have ended, however."""
-    needs = (*(job.name for job in jobs), *others)
+def with_collect_job(experiment: Experiment, jobs: list[Job], queued_jobs: tuple[str, ...]) -> list[Job]:
+    """Append the job that writes the report after these jobs and the named queued ones end, even if some fail."""
+    needs = (*(job.name for job in jobs), *queued_jobs)
     return [*jobs, Job("collect", Collect(experiment, experiment.cluster.cpus_per_task), needs)]
 
 
 @contextmanager
 def exclusive(launcher: Launcher) -> Iterator[None]:
-    """Holds the experiment's launch lock; whoever comes second waits until the first has done its part."""
+    """Hold the experiment's launch lock; if another launch holds it, print a message and wait."""
     with ExitStack() as stack:
         try:
             stack.enter_context(lock.hold(launcher.lock, launcher.holder, wait_s=0))
-        except lock.Busy as busy:
-            print(f"another {busy}, is at work on this; waiting for it", flush=True)
+        except lock.Busy as holder:
+            print(f"waiting for another launch of this experiment: {holder}", flush=True)
             stack.enter_context(lock.hold(launcher.lock, launcher.holder, wait_s=math.inf))
         yield
 
 
-def run_here(jobs: list[Job]) -> None:
-    """All jobs one after the other, inside this process."""
+def run_in_process(jobs: list[Job]) -> None:
+    """Run all jobs one after another inside this process. Raises UserError at the first failure."""
     for job in jobs:
-        if failure := job.work():
-            raise UserError(f"{job.name}: {failure}")
+        if message := job.work():
+            raise UserError(f"{job.name}: {message}")
 
 
 def run_local(experiment: Experiment, jobs: list[Job], launcher: Launcher) -> None:
-    """All jobs as processes of this machine, with a bar for the training and one for the analysis."""
-    os.environ |= environment(snapshot(experiment))  # of the job processes, which may start hours from now
+    """Run all jobs as processes on this machine, with progress bars for training and analysis."""
+    os.environ |= environment(snapshot(experiment))  # inherited by the jobs, some of which start hours from now
     with ExitStack() as stack:
-        looks = [stack.enter_context(bar) for bar in (training_bar(experiment, jobs), analysis_bar(experiment, jobs))]
-        LocalRun(experiment.cluster, jobs_folder(experiment), launcher).run(jobs, looks)
+        bars = [stack.enter_context(bar) for bar in (training_bar(experiment, jobs), analysis_bar(experiment, jobs))]
+        LocalRun(experiment.cluster, jobs_folder(experiment), launcher).run(jobs, bars)

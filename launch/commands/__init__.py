@@ -1,1 +1,1 @@
-"""What `python -m launch` can be asked for: one module a command, each with PURPOSE and main(arguments)."""
+"""Commands of `python -m launch`: one module per command, each with PURPOSE and main(arguments)."""

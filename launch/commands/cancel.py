@@ -1,8 +1,8 @@
-"""python -m launch cancel CONFIG.yaml [key=value …]: ends all jobs of a study that SLURM has."""
+"""`python -m launch cancel CONFIG.yaml [key=value …]`: cancel all SLURM jobs of a study."""
 
 from configs.command import experiment_command
 
-PURPOSE = "Ends all jobs of a study that SLURM has; what they saved is kept, and launching again goes on from it."
+PURPOSE = "Cancel all SLURM jobs of a study; saved work is kept, rerun python -m launch to resume."
 
 
 def main(arguments: list[str]) -> None:

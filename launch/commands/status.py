@@ -1,8 +1,8 @@
-"""python -m launch status CONFIG.yaml [key=value …]: where a study stands, from its files and from SLURM."""
+"""`python -m launch status CONFIG.yaml [key=value …]`: status of a study, from its files and SLURM."""
 
 from configs.command import experiment_command
 
-PURPOSE = "Shows jobs and checkpoints: waiting, running, done, failed with the reason and the log."
+PURPOSE = "Show jobs and checkpoints: pending, running, done, or failed with the reason and the log."
 
 
 def main(arguments: list[str]) -> None:

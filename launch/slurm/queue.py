@@ -1,4 +1,4 @@
-"""What SLURM says of jobs, one call a question."""
+"""Queries and commands to SLURM; each function makes one call."""
 
 import subprocess
 from collections.abc import Iterable
@@ -6,40 +6,44 @@ from dataclasses import dataclass
 
 from configs.errors import UserError, first_line
 
-ENDED_WELL = "COMPLETED"
-
 
 @dataclass(frozen=True)
 class Entry:
-    """A job that is in the queue: waiting, running or just ending."""
+    """A job in the queue: pending, running or completing."""
 
     id: str  # 17, or 17_3 in an array
     name: str
     state: str  # PENDING, RUNNING, …
-    reason: str  # why it waits
+    reason: str  # why it is pending
+
+
+def array_id(job_id: str) -> str:
+    """Return the id of the array that a job belongs to: 17 for 17_3. Other jobs keep their id."""
+    return job_id.partition("_")[0]
 
 
 def entries(names: Iterable[str]) -> list[Entry]:
-    """The jobs in the queue that have one of some names. Raises UserError where SLURM does not answer."""
-    wanted = ",".join(sorted(set(names)))
-    if not wanted:
+    """Return the jobs in the queue with any of the given names. Raises UserError if SLURM does not answer."""
+    names = sorted(set(names))
+    if not names:
         return []
-    said = call("squeue", "--noheader", "--array", f"--name={wanted}", "--format=%i|%j|%T|%r")
-    found = [Entry(*line.split("|", 3)) for line in said.splitlines()]
-    return [entry for entry in found if entry.reason != "DependencyNeverSatisfied"]
+    output = call("squeue", "--noheader", "--array", f"--name={','.join(names)}", "--format=%i|%j|%T|%r")
+    jobs = [Entry(*line.split("|", 3)) for line in output.splitlines()]
+    return [job for job in jobs if job.reason != "DependencyNeverSatisfied"]
 
 
-def ended(ids: Iterable[str]) -> dict[str, str]:
-    """How jobs ended, by id, where SLURM keeps accounts of them: COMPLETED, CANCELLED, TIMEOUT, …"""
-    wanted = ",".join(sorted({one.partition("_")[0] for one in ids}))
-    if not wanted:
+def final_states(ids: Iterable[str]) -> dict[str, str]:
+    """Return the final states of jobs by id (COMPLETED, CANCELLED, TIMEOUT, …); empty if SLURM has no accounting."""
+    ids = sorted(set(map(array_id, ids)))
+    if not ids:
         return {}
+    columns = ("--noheader", "--parsable2", "--allocations", "--format=JobID,State")
     try:
-        said = call("sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State", f"--jobs={wanted}")
+        output = call("sacct", *columns, f"--jobs={','.join(ids)}")
     except UserError:  # many clusters have no accounting
         return {}
-    pairs = (line.split("|") for line in said.splitlines())
-    return {job: state.partition(" ")[0] for job, state in pairs}
+    pairs = (line.split("|") for line in output.splitlines())
+    return {job_id: state.partition(" ")[0] for job_id, state in pairs}
 
 
 def cancel(ids: Iterable[str]) -> None:
@@ -47,10 +51,10 @@ def cancel(ids: Iterable[str]) -> None:
 
 
 def call(*command: str) -> str:
-    """What a command of SLURM prints. Raises UserError where it fails or is not there."""
+    """Run a SLURM command and return its output. Raises UserError if it fails or is not installed."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except FileNotFoundError:
-        raise UserError(f"{command[0]} is not found: this machine is no part of a SLURM cluster") from None
+        raise UserError(f"{command[0]} not found: this machine is not part of a SLURM cluster") from None
     except subprocess.CalledProcessError as error:
-        raise UserError(f"{command[0]} fails: {error.stderr.strip() or first_line(error)}") from None
+        raise UserError(f"{command[0]} failed: {error.stderr.strip() or first_line(error)}") from None

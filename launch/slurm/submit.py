@@ -1,4 +1,4 @@
-"""SLURM: jobs become a handful of sbatch calls that wait for each other, so that the launching process can leave."""
+"""Submission of jobs to SLURM as a few sbatch calls with dependencies, so that the launching process can exit."""
 
 import functools
 import itertools
@@ -16,40 +16,25 @@ from submitit.core.utils import FailedJobError
 
 from configs.errors import UserError
 from configs.schema import Cluster, Experiment
-from launch.jobs import Analyse, Collect, SlurmJob, Train, Work
+from launch.jobs import Analyze, Collect, Train, Work
 from launch.plan import Job, Queued
 from launch.slurm import queue, submissions
-from launch.slurm.submissions import Submission, Task, study_fingerprint
+from launch.slurm.job import SlurmJob
+from launch.slurm.submissions import Submission, Task, settings_fingerprint
 from launch.snapshot import environment, snapshot
 from records.layout import jobs_folder
 
-# After srun, in the job's script. A task that a signal ended (status 128 + its number) goes on after a requeue, unless
-# the job has failed for good or was cancelled: SLURM calls it running no longer then.
-REQUEUE = """code=$?
-id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
-id=${id:-$SLURM_JOB_ID}
-notes=LOGS/$id
-[ $code -gt 128 ] || exit $code
-[ ! -e ${notes}_failed ] || exit 1
-[ "$(squeue --noheader --jobs=$id --format=%T)" = RUNNING ] || exit $code
-echo "ended with status $code" >> ${notes}_restarts
-if [ $(wc -l < ${notes}_restarts) -gt MOST ]; then
-  echo "given up after $(wc -l < ${notes}_restarts) ends without anything done between them" >&2
-  exit 1
-fi
-echo "ended with status $code; goes back into the queue"
-scontrol requeue $id"""
-OUTLIVE_SIGTERM = "trap : TERM  # which preemption sends; the lines after srun are still to run"
+SURVIVE_SIGTERM = "trap : TERM  # sent by preemption; the lines after srun must still run"
 
 
 def parameters(cluster: Cluster, work: Work) -> dict[str, Any]:
-    """What submitit's SLURM executor is told for a job of some work."""
-    training = isinstance(work, Train)
-    processes = cluster.processes_per_node or max(1, cluster.gpus_per_node) if training else 1
-    hours = cluster.train_timeout_hours if training else None
-    asked = {
+    """Return the parameters of submitit's SLURM executor for a job."""
+    is_training = isinstance(work, Train)
+    processes = cluster.processes_per_node or max(1, cluster.gpus_per_node) if is_training else 1
+    hours = cluster.train_timeout_hours if is_training else None
+    options = {
         "time": math.ceil(60 * (hours or cluster.timeout_hours)),
-        "nodes": cluster.nodes if training else 1,
+        "nodes": cluster.nodes if is_training else 1,
         "ntasks_per_node": processes,
         "cpus_per_task": cluster.cpus_per_task,
         "mem": f"{math.ceil(1024 * cluster.memory_gb * processes)}M" if cluster.memory_gb else None,
@@ -63,136 +48,144 @@ def parameters(cluster: Cluster, work: Work) -> dict[str, Any]:
         "mail_type": cluster.mail_type,
         "signal_delay_s": cluster.signal_seconds,
         "array_parallelism": cluster.max_parallel,
-        # srun does not take cpus-per-task from sbatch; a process that dies must not leave the others waiting for it.
+        # srun does not inherit cpus-per-task from sbatch; a process that dies must not leave the others waiting for it.
         "srun_args": [f"--cpus-per-task={cluster.cpus_per_task}", "--kill-on-bad-exit=1", *cluster.srun_args],
         "additional_parameters": {"requeue": True, "kill-on-invalid-dep": "yes", **cluster.additional_parameters},
     }
-    return {key: value for key, value in asked.items() if value is not None}
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _gres(cluster: Cluster, work: Work) -> str | None:
     gpus = 0 if isinstance(work, Collect) else cluster.gpus_per_node if isinstance(work, Train) else 1
-    kind = f":{cluster.gpu_type}" if cluster.gpu_type else ""
-    asked = [f"gpu{kind}:{gpus}"] if gpus and cluster.gpus_per_node else []
-    return ",".join([*asked, *([cluster.gres] if cluster.gres else [])]) or None
+    gpu_type = f":{cluster.gpu_type}" if cluster.gpu_type else ""
+    resources = [f"gpu{gpu_type}:{gpus}"] if gpus and cluster.gpus_per_node else []
+    return ",".join([*resources, *([cluster.gres] if cluster.gres else [])]) or None
 
 
-def setup(cluster: Cluster, code: Path) -> list[str]:
-    """The lines of a job's script before srun."""
-    own = [f"export {name}={value!r}" for name, value in environment(code).items()]
-    return [*cluster.setup, *own, f"export OMP_NUM_THREADS={cluster.cpus_per_task}", OUTLIVE_SIGTERM]
+def setup(cluster: Cluster, code: Path, folder: Path) -> list[str]:
+    """Return the lines of the batch script before srun, for jobs that run `code` and keep their files in `folder`."""
+    variables = environment(code) | {
+        "OMP_NUM_THREADS": str(cluster.cpus_per_task),
+        "NOISEMAP_JOB_FOLDER": str(folder),
+        "NOISEMAP_MAX_RESTARTS": str(cluster.fruitless_restarts),
+    }
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    return [*cluster.setup, *exports, SURVIVE_SIGTERM]
 
 
-def teardown(cluster: Cluster, logs: Path) -> list[str]:
-    """The lines after it."""
-    lines = REQUEUE.replace("LOGS", shlex.quote(str(logs))).replace("MOST", str(cluster.fruitless_restarts))
-    return lines.splitlines()
+def teardown(code: Path) -> list[str]:
+    """Return the lines of the batch script after srun."""
+    return [f"source {shlex.quote(str(code / 'launch' / 'slurm' / 'requeue.sh'))}"]
 
 
 def arrays(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Jobs that are handed over together: of one kind and seed, waiting for the same."""
+    """Yield groups of jobs that share a kind, a seed and dependencies; each group is one sbatch call."""
     for _, group in itertools.groupby(jobs, key=lambda job: (job_name("", job), job.needs)):
         yield list(group)
 
 
 def job_name(experiment: str, job: Job) -> str:
-    """What SLURM calls a job: the study, the kind of work and the seed."""
+    """Return the SLURM job name: experiment, kind of work and seed."""
     work = job.work
-    seed = f"-seed-{work.seed}" if isinstance(work, (Train, Analyse)) else ""
-    return f"{experiment}-{type(work).__name__.lower()}{seed}"
+    seed = f"-seed-{work.seed}" if isinstance(work, (Train, Analyze)) else ""
+    return f"{experiment}-{work.kind}{seed}"
 
 
 @dataclass
 class SlurmRun:
-    """Hands jobs to SLURM; `ids` are those of jobs that earlier launches handed over, by name."""
+    """Submits the jobs of a study; `ids` maps names of jobs to SLURM ids, including jobs of earlier launches."""
 
     experiment: Experiment
     ids: dict[str, str]
 
     def submit(self, jobs: Sequence[Job]) -> list[Submission]:
-        """One sbatch a training, a last checkpoint, an array and the collecting job. Raises UserError if refused."""
+        """Submit jobs with one sbatch call per training, last checkpoint, array and collect job.
+
+        Raises UserError if this machine has no SLURM or if SLURM refuses a job.
+        """
         if shutil.which("sbatch") is None:
             raise UserError(
-                "sbatch is not found: this machine is no part of a SLURM cluster; "
-                "leave --cluster out to work on this machine"
+                "sbatch not found: this machine is not part of a SLURM cluster; omit --cluster to run on this machine"
             )
-        logs = jobs_folder(self.experiment).resolve() / time.strftime("%Y-%m-%d_%H-%M-%S")
-        return [self._submit(group, logs) for group in arrays(jobs)]
+        folder = jobs_folder(self.experiment).resolve() / time.strftime("%Y-%m-%d_%H-%M-%S")
+        return [self._submit(group, folder) for group in arrays(jobs)]
 
     @functools.cached_property
     def code(self) -> Path:
-        """All jobs of this run have the code of one moment."""
+        """The snapshot of the code that all jobs of this run share."""
         return snapshot(self.experiment)
 
-    def _submit(self, jobs: list[Job], logs: Path) -> Submission:
+    def _submit(self, jobs: list[Job], folder: Path) -> Submission:
         cluster, first = self.experiment.cluster, jobs[0]
         name = job_name(self.experiment.name, first)
-        executor = submitit.SlurmExecutor(logs)
+        executor = submitit.SlurmExecutor(folder)
         executor.update_parameters(
             **parameters(cluster, first.work),
             job_name=name,
             dependency=self._dependency(first),
-            setup=setup(cluster, self.code),
-            teardown=teardown(cluster, logs),
+            setup=setup(cluster, self.code, folder),
+            teardown=teardown(self.code),
         )
-        works = [SlurmJob(job.work) for job in jobs]
         try:
             with executor.batch():
-                handed = [executor.submit(work) for work in works]
+                submitted = [executor.submit(SlurmJob(job.work)) for job in jobs]
         except FailedJobError as error:
-            raise UserError(f"sbatch refuses {first.name}: {_refusal(error)}") from None
-        ids = [job.job_id for job in handed]
+            raise UserError(f"sbatch refuses {first.name}: {_sbatch_errors(error)}") from None
+        ids = [job.job_id for job in submitted]
         self.ids |= dict(zip((job.name for job in jobs), ids, strict=True))
-        return submissions.write(self.experiment, jobs, ids, name, logs)
+        return submissions.write(self.experiment, jobs, ids, name, folder)
 
     def _dependency(self, job: Job) -> str | None:
         if not job.needs:
             return None
         ids = [self.ids[need] for need in job.needs]
-        if isinstance(job.work, Collect):  # whatever came of them; an array counts as one
-            return "afterany:" + ":".join(sorted({one.partition("_")[0] for one in ids}))
+        if isinstance(job.work, Collect):  # runs even if the others fail; an array is one dependency
+            return "afterany:" + ":".join(sorted({queue.array_id(job_id) for job_id in ids}))
         return "afterok:" + ":".join(ids)
 
 
-def _refusal(error: Exception) -> str:
-    said = [line.strip() for line in str(error).splitlines() if "sbatch: error:" in line]
-    return " ".join(line.removeprefix("sbatch: error: ") for line in said) or " ".join(str(error).split())
+def _sbatch_errors(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "sbatch: error:" in line]
+    return " ".join(line.removeprefix("sbatch: error: ") for line in lines) or " ".join(str(error).split())
 
 
 def in_queue(experiment: Experiment) -> dict[str, tuple[Submission, Task, queue.Entry]]:
-    """The jobs of a study that are in SLURM's queue, by id."""
-    notes = list(submissions.read(experiment))
-    entries = {(entry.id, entry.name): entry for entry in queue.entries(note.job_name for note in notes)}
+    """Return the jobs of a study that are in SLURM's queue, by id."""
+    submitted = list(submissions.read(experiment))
+    entries = {
+        (entry.id, entry.name): entry for entry in queue.entries(submission.job_name for submission in submitted)
+    }
     return {
-        task.id: (note, task, entries[task.id, note.job_name])
-        for note in notes
-        for task in note.tasks
-        if (task.id, note.job_name) in entries
+        task.id: (submission, task, entries[task.id, submission.job_name])
+        for submission in submitted
+        for task in submission.tasks
+        if (task.id, submission.job_name) in entries
     }
 
 
 def queued(experiment: Experiment) -> tuple[Queued, dict[str, str]]:
-    """What need not be handed over again, and the ids of all of a study's jobs in the queue, by name.
+    """Return the queued work that need not be submitted again, and the ids of all queued jobs by name.
 
-    Raises UserError where a seed is being trained to another number of steps: a second training would be in its way.
+    Raises UserError if a queued job trains a seed to another number of steps, because two trainings would conflict.
     """
-    found = in_queue(experiment).values()
-    for _, task, _ in found:
+    jobs = in_queue(experiment).values()
+    for _, task, _ in jobs:
         if task.trains and task.steps != [experiment.train.steps]:
             raise UserError(
-                f"seed {task.seed} is being trained to {task.steps[0]:,} steps by job {task.id}; wait for it, or end "
+                f"job {task.id} is training seed {task.seed} to {task.steps[0]:,} steps; wait for it to end, or cancel "
                 "it with  python -m launch cancel"
             )
-    same = [(note, task) for note, task, _ in found if note.way == study_fingerprint(experiment) or task.trains]
-    steps = {(task.seed or 0, step) for _, task in same if "analyse" in task.name for step in task.steps}
-    names = frozenset(task.name for _, task in same)
-    return Queued(names, frozenset(steps)), {task.name: task.id for _, task, _ in found}
+    current = settings_fingerprint(experiment)
+    same = [task for submission, task, _ in jobs if submission.fingerprint == current or task.trains]
+    steps = {(task.seed or 0, step) for task in same if task.name.startswith("analyze") for step in task.steps}
+    names = frozenset(task.name for task in same)
+    return Queued(names, frozenset(steps)), {task.name: task.id for _, task, _ in jobs}
 
 
 def cancel(experiment: Experiment) -> str:
-    """Ends all jobs of a study that are in the queue, in one call; what it did, in a line."""
-    ids = {one.partition("_")[0] for one in in_queue(experiment)}
+    """Cancel all queued jobs of a study in one call, and return a message."""
+    ids = sorted({queue.array_id(job_id) for job_id in in_queue(experiment)}, key=int)
     if not ids:
         return "no jobs of this study are in SLURM's queue"
     queue.cancel(ids)
-    return f"cancelled: {', '.join(sorted(ids, key=int))}; what was saved is kept, and launching again goes on from it"
+    return f"cancelled: {', '.join(ids)}; saved work is kept, rerun python -m launch to resume"

@@ -1,4 +1,4 @@
-"""Jobs as processes: how many at once, what waits for what, how they fail, and that none outlives its launcher."""
+"""Jobs as processes: parallelism, dependencies, failures, and their end with the launcher."""
 
 import os
 import re
@@ -22,102 +22,111 @@ from launch.plan import Job
 from launch.study import exclusive
 from records import lock
 
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # job processes cannot import a test
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # job processes cannot import tests
 
 
 @dataclass(frozen=True)
-class Play:
-    """Work that notes its beginning and its end in a file, and does what its name says in between."""
+class FakeWork:
+    """Work that logs its start and end to a file and behaves as its name says."""
 
     name: str
-    notes: Path
+    events: Path
     threads: int = 1
 
     def __call__(self, launcher: Launcher) -> str:
-        self._note("begins")
+        self._log("starts")
         if self.name in ("one", "two"):  # each waits for the other
             other = {"one": "two", "two": "one"}[self.name]
             deadline = time.monotonic() + 60
-            while f"{other} begins\n" not in self.notes.read_text():
+            while f"{other} starts\n" not in self.events.read_text():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         if self.name == "raises":
             raise ValueError("first line\nlast line")
         if self.name == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
-        self._note("ends")
-        return "what the user can mend" if self.name == "says" else ""
+        self._log("ends")
+        return "a message for the user" if self.name == "reports" else ""
 
-    def _note(self, what: str) -> None:
-        with open(self.notes, "a") as file:
-            file.write(f"{self.name} {what}\n")
+    def _log(self, event: str) -> None:
+        with open(self.events, "a") as file:
+            file.write(f"{self.name} {event}\n")
 
 
 @dataclass(frozen=True)
-class Played:
-    notes: list[str]
+class Outcome:
+    events: list[str]
     folder: Path
     error: str
-    looks: int
+    polls: int
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory) -> Played:
-    """Eight jobs, two at a time, of which three fail and two need one that failed."""
+def outcome(tmp_path_factory) -> Outcome:
+    """Eight jobs, two at a time: three fail and two depend on a failed one."""
     folder = tmp_path_factory.mktemp("jobs")
-    notes, looks = folder / "notes", []
-    notes.touch()
-    needs = {"one": (), "two": (), "three": ("one", "two"), "raises": ("one",), "dies": (), "says": ()}
+    events, polls = folder / "events", []
+    events.touch()
+    needs = {"one": (), "two": (), "three": ("one", "two"), "raises": ("one",), "dies": (), "reports": ()}
     needs |= {"never": ("three", "raises"), "not even": ("never",)}
-    jobs = [Job(name, Play(name, notes), wanted) for name, wanted in needs.items()]
+    jobs = [Job(name, FakeWork(name, events), needed) for name, needed in needs.items()]
     run = LocalRun(Cluster(max_parallel=2), folder / "jobs", Launcher(folder / "lock", "nobody"))
     with pytest.raises(UserError) as error:
-        run.run(jobs, [lambda: looks.append(1)])
-    return Played(notes.read_text().splitlines(), folder, str(error.value), len(looks))
+        run.run(jobs, [lambda: polls.append(1)])
+    return Outcome(events.read_text().splitlines(), folder, str(error.value), len(polls))
 
 
-def test_two_at_a_time_and_never_more(played):
-    """That there were two is shown by "one" and "two", which end only where both have begun."""
+def test_exactly_two_jobs_run_at_a_time(outcome):
+    """Jobs "one" and "two" show that two run together: each ends only after both have started."""
     running, most = set(), 0
-    for note in played.notes:
-        name, what = note.split()
-        running = running | {name} if what == "begins" else running - {name}
+    for line in outcome.events:
+        name, event = line.split()
+        running = running | {name} if event == "starts" else running - {name}
         most = max(most, len(running - {"raises", "dies"}))
-    assert most == 2 and {"one ends", "two ends"} <= set(played.notes)
+    assert most == 2 and {"one ends", "two ends"} <= set(outcome.events)
 
 
-def test_a_job_starts_when_all_that_it_needs_has_ended(played):
-    place = played.notes.index
-    assert place("three begins") > max(place("one ends"), place("two ends"))
-    assert place("raises begins") > place("one ends")
+def test_a_job_starts_after_the_jobs_it_needs(outcome):
+    position = outcome.events.index
+    assert position("three starts") > max(position("one ends"), position("two ends"))
+    assert position("raises starts") > position("one ends")
 
 
-def test_what_needs_a_failed_job_is_not_started(played):
-    assert not [note for note in played.notes if note.startswith(("never", "not even"))]
-    assert "never" not in played.error and "not even" not in played.error
+def test_ready_jobs_start_in_the_order_of_the_plan(tmp_path):
+    """A seed is complete before the next one starts, even if both were ready at the beginning."""
+    events = tmp_path / "events"
+    needs = {"a1": (), "a2": ("a1",), "b1": (), "b2": ("b1",)}
+    jobs = [Job(name, FakeWork(name, events), needed) for name, needed in needs.items()]
+    LocalRun(Cluster(max_parallel=1), tmp_path / "jobs", Launcher(tmp_path / "lock", "nobody")).run(jobs, [])
+    assert events.read_text().split() == [word for name in needs for word in (name, "starts", name, "ends")]
 
 
-def test_the_others_are_done_all_the_same(played):
-    assert {"one ends", "two ends", "three ends", "says ends"} <= set(played.notes)
+def test_jobs_that_need_a_failed_job_are_skipped(outcome):
+    assert not [line for line in outcome.events if line.startswith(("never", "not even"))]
+    assert "never" not in outcome.error and "not even" not in outcome.error
 
 
-def test_failures_are_told_in_a_line_each_with_the_log(played):
-    told = dict(part.split(": ", 1) for part in played.error.split("; "))
-    assert told.keys() == {"raises", "dies", "says"} and "\n" not in played.error
-    assert told["raises"].startswith("last line (log: ")
-    assert told["dies"].startswith("the process died (log: ")
-    assert told["says"] == "what the user can mend"
-    log = Path(re.search(r"last line \(log: (.*?)\)", told["raises"])[1])
-    assert played.folder / "jobs" in log.parents and "ValueError: first line\nlast line" in log.read_text()
+def test_independent_jobs_continue_after_a_failure(outcome):
+    assert {"one ends", "two ends", "three ends", "reports ends"} <= set(outcome.events)
 
 
-def test_looks_are_taken_while_jobs_run(played):
-    assert played.looks > 5
+def test_each_failure_is_reported_in_one_line_with_its_log(outcome):
+    messages = dict(part.split(": ", 1) for part in outcome.error.split("; "))
+    assert messages.keys() == {"raises", "dies", "reports"} and "\n" not in outcome.error
+    assert messages["raises"].startswith("last line (log: ")
+    assert messages["dies"].startswith("the process died (log: ")
+    assert messages["reports"] == "a message for the user"
+    log = Path(re.search(r"last line \(log: (.*?)\)", messages["raises"])[1])
+    assert outcome.folder / "jobs" in log.parents and "ValueError: first line\nlast line" in log.read_text()
 
 
-def test_an_earlier_process_of_the_same_number_is_not_taken_for_this_one(tmp_path):
-    """Numbers come again, after a restart of a container within minutes: what it left says nothing of a new job."""
-    jobs, notes = tmp_path / "jobs", tmp_path / "notes"
+def test_callbacks_run_while_jobs_run(outcome):
+    assert outcome.polls > 5
+
+
+def test_results_of_an_earlier_process_with_the_same_id_are_ignored(tmp_path):
+    """The system reuses process ids, within minutes after a container restarts."""
+    jobs, events = tmp_path / "jobs", tmp_path / "events"
     jobs.mkdir()
     newest = int(Path("/proc/loadavg").read_text().split()[-1])
     cloudpickle_dump(("success", ""), jobs / "result")
@@ -125,10 +134,10 @@ def test_an_earlier_process_of_the_same_number_is_not_taken_for_this_one(tmp_pat
         os.link(jobs / "result", jobs / f"{number}_0_result.pkl")
     run = LocalRun(Cluster(), jobs, Launcher(tmp_path / "lock", "nobody"))
     with pytest.raises(UserError, match="dies: the process died"):
-        run.run([Job("dies", Play("dies", notes))], [])
+        run.run([Job("dies", FakeWork("dies", events))], [])
 
 
-LAUNCHES = """
+LAUNCH = """
 import os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,9 +155,9 @@ class Sleep:
 
     def __call__(self, launcher):
         launcher.exit_with_launcher()
-        numbers = self.folder / "numbers"
-        numbers.with_suffix(".new").write_text(f"{os.getpid()} {os.getppid()}")
-        numbers.with_suffix(".new").rename(numbers)
+        pids = self.folder / "pids"
+        pids.with_suffix(".new").write_text(f"{os.getpid()} {os.getppid()}")
+        pids.with_suffix(".new").rename(pids)
         time.sleep(600)
 
 def launch(arguments):
@@ -162,35 +171,35 @@ run_command(launch)
 
 
 def test_a_job_ends_when_its_launcher_is_killed(tmp_path, repository, wait_until):
-    """It would sleep for ten minutes. Nothing of it is left, nor of the process that started it."""
-    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHES, str(tmp_path)], cwd=repository)
+    """The job sleeps for ten minutes; neither it nor its parent process survives."""
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(tmp_path)], cwd=repository)
     try:
-        wait_until((tmp_path / "numbers").exists)
-        numbers = [int(number) for number in (tmp_path / "numbers").read_text().split()]
-        assert all(alive(number) for number in numbers)
+        wait_until((tmp_path / "pids").exists)
+        pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+        assert all(is_alive(pid) for pid in pids)
     finally:
         launcher.kill()
         launcher.wait()
-    wait_until(lambda: not any(alive(number) for number in numbers), timeout_s=30)
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), timeout_s=30)
 
 
-def test_ctrl_c_is_answered_in_one_sentence_and_ends_all(tmp_path, repository, wait_until):
-    """A terminal sends it to the launcher and to all that it started."""
-    command = [sys.executable, "-c", LAUNCHES, str(tmp_path)]
+def test_ctrl_c_prints_one_sentence_and_ends_all_jobs(tmp_path, repository, wait_until):
+    """A terminal sends SIGINT to the launcher and to all processes it started."""
+    command = [sys.executable, "-c", LAUNCH, str(tmp_path)]
     pipe = {"stderr": subprocess.PIPE, "text": True}
     launcher = subprocess.Popen(command, cwd=repository, start_new_session=True, **pipe)
-    wait_until((tmp_path / "numbers").exists)
-    numbers = [int(number) for number in (tmp_path / "numbers").read_text().split()]
+    wait_until((tmp_path / "pids").exists)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     os.killpg(launcher.pid, signal.SIGINT)
-    _, said = launcher.communicate(timeout=60)
-    assert launcher.returncode == 130 and said == "\ninterrupted; the same command goes on from here\n"
-    wait_until(lambda: not any(alive(number) for number in numbers), timeout_s=30)
+    _, stderr = launcher.communicate(timeout=60)
+    assert launcher.returncode == 130 and stderr == "\ninterrupted; the same command goes on from here\n"
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), timeout_s=30)
 
 
-def alive(number: int) -> bool:
-    """Whether a process is there and not only waiting for its parent to notice that it ended."""
+def is_alive(pid: int) -> bool:
+    """Return whether a process exists and is not a zombie."""
     try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
@@ -199,18 +208,18 @@ def test_a_second_launch_waits_for_the_first(tmp_path, capsys, wait_until):
     first, second = (Launcher(tmp_path / "launch.lock", f"launch, process {number}") for number in (1, 2))
     order = []
 
-    def launch_too() -> None:
+    def launch_second() -> None:
         with exclusive(second):
             order.append("second")
 
-    thread = threading.Thread(target=launch_too)
+    thread = threading.Thread(target=launch_second)
     with exclusive(first):
         thread.start()
-        said = []
-        wait_until(lambda: said.append(capsys.readouterr().out) or "waiting for it" in "".join(said))
-        assert "".join(said) == "another launch, process 1, is at work on this; waiting for it\n"
+        output = []
+        wait_until(lambda: output.append(capsys.readouterr().out) or "waiting for" in "".join(output))
+        assert "".join(output) == "waiting for another launch of this experiment: launch, process 1\n"
         order.append("first")
     thread.join(timeout=30)
     assert order == ["first", "second"]
-    with lock.hold(first.lock, "a third", wait_s=0):  # nobody holds it any more
+    with lock.hold(first.lock, "a third", wait_s=0):  # the lock is free
         pass

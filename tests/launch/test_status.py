@@ -1,18 +1,18 @@
-"""What is told of a study from its files alone."""
+"""The status of a study from its files alone."""
 
 from analyze.analysis import SeedAnalysis
-from launch.jobs import Analyse
+from launch.jobs import Analyze
 from launch.plan import Job
 from launch.slurm import submissions
 from launch.status import status
 from records.atomic import write_json, write_text
 
 
-def test_a_checkpoint_that_failed_in_an_early_analysis_is_told_with_its_log(as_if_trained, tmp_path):
+def test_a_checkpoint_that_failed_in_an_early_analysis_is_listed_with_its_log(as_if_trained, tmp_path):
     experiment = as_if_trained("seeds=[0]")
-    early = Job("early seed 0 steps 2–5", Analyse(experiment, 1, 0, (2, 5)))
-    note = submissions.write(experiment, [early], ["17"], "tiny-analyse-seed-0", tmp_path / "logs")
-    log = note.log(note.tasks[0])
+    early = Job("early seed 0 steps 2–5", Analyze(experiment, 1, 0, (2, 5)))
+    submission = submissions.write(experiment, [early], ["17"], "tiny-early", tmp_path / "logs")
+    log = submission.paths(submission.tasks[0]).stderr
     write_text(log, "why\n")
     write_json(SeedAnalysis(experiment, 0).failure_file(2), {"step": 2, "why": "it is damaged"})
     assert f"seed 0, step 2: it is damaged (log: {log})" in status(experiment)

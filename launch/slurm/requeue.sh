@@ -1,0 +1,22 @@
+# shellcheck shell=bash
+# Requeue an interrupted job. The batch script sources this file right after srun, whose exit status is $?.
+# It exports NOISEMAP_JOB_FOLDER (logs and the files of launch/slurm/job.py) and NOISEMAP_MAX_RESTARTS.
+status=$?
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-$SLURM_JOB_ID}
+failed=$NOISEMAP_JOB_FOLDER/${job}_failed
+restarts=$NOISEMAP_JOB_FOLDER/${job}_restarts
+
+[ "$status" -gt 128 ] || exit "$status" # only a signal is worth a restart: status 128 + its number
+[ ! -e "$failed" ] || exit 1
+# A job being cancelled is no longer RUNNING.
+[ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ] || exit "$status"
+
+echo "ended with status $status" >> "$restarts"
+interruptions=$(wc -l < "$restarts")
+if [ "$interruptions" -gt "$NOISEMAP_MAX_RESTARTS" ]; then
+  echo "giving up after $interruptions interruptions without progress" >&2
+  exit 1
+fi
+echo "ended with status $status; requeued"
+scontrol requeue "$job"

@@ -1,0 +1,63 @@
+"""The end of a batch script: which jobs requeue.sh requeues, with stand-ins for squeue and scontrol."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from launch.slurm.job import JobFiles
+from launch.slurm.submit import teardown
+from launch.snapshot import HERE
+
+ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "20"}
+
+
+@pytest.fixture
+def end_job(tmp_path):
+    """A function: run the last lines of a batch script after a job step that ended with a status."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+
+    def end(status: int, state: str = "RUNNING", **variables: str) -> subprocess.CompletedProcess:
+        for name, line in (("squeue", f"echo {state}"), ("scontrol", 'echo "scontrol $*"')):
+            (commands / name).write_text(f"#!/bin/sh\n{line}\n")
+            (commands / name).chmod(0o755)
+        script = "\n".join([f"(exit {status})", "", *teardown(HERE)])
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        environment |= {"NOISEMAP_JOB_FOLDER": str(tmp_path), "NOISEMAP_MAX_RESTARTS": "1", **variables}
+        environment["PATH"] = f"{commands}:{os.environ['PATH']}"
+        return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+
+    return end
+
+
+def restarts(folder: Path, job_id: str) -> list[str]:
+    file = JobFiles(folder, job_id).restarts
+    return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.mark.parametrize("variables, job_id", [({"SLURM_JOB_ID": "17"}, "17"), (ARRAY, "17_3")])
+def test_an_interrupted_job_is_requeued(end_job, tmp_path, variables, job_id):
+    process = end_job(138, **variables)
+    assert process.returncode == 0 and process.stdout.endswith(f"requeued\nscontrol requeue {job_id}\n")
+    assert restarts(tmp_path, job_id) == ["ended with status 138"]
+
+
+@pytest.mark.parametrize("status, state, code", [(0, "RUNNING", 0), (1, "RUNNING", 1), (143, "COMPLETING", 143)])
+def test_a_complete_failed_or_cancelled_job_is_not_requeued(end_job, tmp_path, status, state, code):
+    process = end_job(status, state, SLURM_JOB_ID="17")
+    assert process.returncode == code and not process.stdout and restarts(tmp_path, "17") == []
+
+
+def test_a_job_with_a_lasting_error_is_not_requeued(end_job, tmp_path):
+    JobFiles(tmp_path, "17").failed.touch()
+    process = end_job(137, SLURM_JOB_ID="17")
+    assert process.returncode == 1 and not process.stdout and restarts(tmp_path, "17") == []
+
+
+def test_a_job_without_progress_is_given_up(end_job, tmp_path):
+    assert "scontrol requeue 17" in end_job(137, SLURM_JOB_ID="17").stdout
+    process = end_job(137, SLURM_JOB_ID="17")
+    assert process.returncode == 1 and not process.stdout
+    assert process.stderr == "giving up after 2 interruptions without progress\n"
