@@ -1,7 +1,7 @@
-"""What of the pages is made when they are built: every option, what benchmarks found, the notebook with its figures.
+"""Generated pages of the documentation: options, benchmark results, and the notebook with its figures.
 
-The sources link files of the repository, so that they can be followed where the repository is read. Here a link goes
-to the page that such a file became, or becomes its bare name.
+Pages link to files of the repository, for readers of the repository. In the built documentation, such a link leads to
+the page generated from the file, or becomes the file name as text.
 """
 
 import re
@@ -33,10 +33,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    return LINK.sub(_relinked, markdown)
+    return LINK.sub(_rewritten_link, markdown)
 
 
-def _relinked(link: re.Match[str]) -> str:
+def _rewritten_link(link: re.Match[str]) -> str:
     text, target, anchor = link.groups()
     file = (REPOSITORY / "docs" / target).resolve()
     if not file.is_relative_to(REPOSITORY):
@@ -47,7 +47,7 @@ def _relinked(link: re.Match[str]) -> str:
     return link[0] if file.is_relative_to(REPOSITORY / "docs") else f"`{text.strip('`')}`"
 
 
-# --- every option
+# --- options
 
 
 def options_page() -> str:
@@ -55,18 +55,18 @@ def options_page() -> str:
     shown = {section.kind for section in experiment}
     return "\n".join(
         [
-            "# Every option",
+            "# Options",
             "",
-            "Set in a YAML file as nested keys, or behind it on the command line as `key=value`, which wins.",
-            "An option marked ↻ may differ when a started run goes on; any other change is refused.",
+            "Set options in a YAML file as nested keys, or on the command line as `key=value`, which takes precedence.",
+            "Options marked ↻ may change after a run has started; any other change is rejected.",
             "",
             "## An experiment",
             "",
-            "What `python -m train`, `python -m analyze`, `python -m launch` and `python -m train.datasets` take.",
+            "Options of `python -m train`, `python -m analyze`, `python -m launch` and `python -m train.datasets`.",
             *(line for section in experiment for line in _section_lines(section)),
-            "## A model that others trained",
+            "## An existing model",
             "",
-            "What `python -m analyze model` takes; its sections `analyze` and `wandb` are those above.",
+            "Options of `python -m analyze model`; its sections `analyze` and `wandb` are the same as above.",
             *(line for section in study if section.kind not in shown for line in _section_lines(section)),
         ]
     )
@@ -86,7 +86,7 @@ def _section_lines(section: Section) -> Iterator[str]:
     yield ""
 
 
-# --- pages of other files
+# --- pages from other files
 
 
 def benchmark_pages() -> list[tuple[str, str]]:
@@ -94,11 +94,11 @@ def benchmark_pages() -> list[tuple[str, str]]:
 
 
 def notebook_pages() -> list[tuple[str, str | bytes]]:
-    """The notebook as a page, and its figures: executed, so that it shows what it computes today."""
+    """Execute the notebook, and return it as a page with its figures."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    quiet = ["--log-level=ERROR"]  # or the kernel warns of strangers on the network, of which it listens to none
+    quiet = ["--log-level=ERROR"]  # hides the kernel's warning about network access, which does not apply here
     ExecutePreprocessor(timeout=120, extra_arguments=quiet).preprocess(
         notebook, {"metadata": {"path": NOTEBOOK.parent}}
     )
-    text, made = MarkdownExporter().from_notebook_node(notebook)
-    return [("curves.md", text), *made["outputs"].items()]
+    text, resources = MarkdownExporter().from_notebook_node(notebook)
+    return [("curves.md", text), *resources["outputs"].items()]

@@ -13,11 +13,11 @@ MAY_IMPORT = {
     "analyze": {"configs", "records", "diffusion", "models"},
     "launch": {"configs", "records", "diffusion", "models", "train", "analyze"},
 }
-ROOMS = MAY_IMPORT.keys() | {"tests", "benchmarks"}
+PACKAGES = MAY_IMPORT.keys() | {"tests", "benchmarks"}
 
 
-def imported_rooms(source: str) -> set[str]:
-    """The rooms that a source file imports anywhere, also inside functions. Relative imports are none of ours."""
+def imported_packages(source: str) -> set[str]:
+    """Return the packages that a source file imports, at module level or inside functions; fail on relative imports."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -25,28 +25,28 @@ def imported_rooms(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "a relative import"
             names.add(node.module)
-    return {name.partition(".")[0] for name in names} & ROOMS
+    return {name.partition(".")[0] for name in names} & PACKAGES
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_a_room_imports_only_those_before_it(room, repository):
-    files = sorted((repository / room).rglob("*.py"))
-    wrong = {
-        str(file.relative_to(repository)): imported_rooms(file.read_text()) - MAY_IMPORT[room] - {room}
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_only_allowed_packages(package, repository):
+    files = sorted((repository / package).rglob("*.py"))
+    forbidden = {
+        str(file.relative_to(repository)): imported_packages(file.read_text()) - MAY_IMPORT[package] - {package}
         for file in files
     }
-    assert files and not {file: rooms for file, rooms in wrong.items() if rooms}
+    assert files and not {file: packages for file, packages in forbidden.items() if packages}
 
 
 def test_nothing_imports_tests(repository):
-    files = [*repository.glob("*.py"), *(file for room in ROOMS for file in (repository / room).rglob("*.py"))]
-    assert not [str(file) for file in files if "tests" in imported_rooms(file.read_text())]
+    files = [*repository.glob("*.py"), *(file for package in PACKAGES for file in (repository / package).rglob("*.py"))]
+    assert not [str(file) for file in files if "tests" in imported_packages(file.read_text())]
 
 
-def test_imports_are_seen_wherever_they_stand():
+def test_imports_inside_functions_are_detected():
     source = (
         "import train.data as d, numpy\ndef f():\n    from analyze.measures import knn\n    from diffusion import ddim"
     )
-    assert imported_rooms(source) == {"train", "analyze", "diffusion"}
+    assert imported_packages(source) == {"train", "analyze", "diffusion"}
     with pytest.raises(AssertionError, match="relative"):
-        imported_rooms("from . import schema")
+        imported_packages("from . import schema")

@@ -1,4 +1,4 @@
-"""The documentation as pages: built without a warning, they need no network, and the notebook reads what we export."""
+"""The documentation builds without warnings and works offline, and the notebook reads an exported table."""
 
 import os
 import re
@@ -23,40 +23,42 @@ def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "--quiet", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    built = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
-    assert (built.returncode, built.stdout, built.stderr) == (0, "", "")
+    result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     return folder
 
 
-def test_pages_load_nothing_from_a_network(site):
-    loads = re.compile(r"""<(?:script|img|iframe|link(?![^>]*rel="?canonical))[^>]*(?:src|href)=["']?(?:https?:)?//""")
+def test_pages_load_nothing_from_the_network(site):
+    external = re.compile(
+        r"""<(?:script|img|iframe|link(?![^>]*rel="?canonical))[^>]*(?:src|href)=["']?(?:https?:)?//"""
+    )
     pages = list(site.rglob("*.html"))
-    assert len(pages) > 15 and [page.name for page in pages if loads.search(page.read_text(encoding="utf-8"))] == []
+    assert len(pages) > 15 and [page.name for page in pages if external.search(page.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("kind", [Experiment, ModelStudy])
-def test_every_option_has_its_place(site, kind):
+def test_every_option_is_documented(site, kind):
     page = (site / "options.html").read_text(encoding="utf-8")
     assert [key for key, _ in options(kind) if f"<code>{key}</code>" not in page] == []
 
 
-def test_what_benchmarks_found_has_a_page(site):
+def test_every_benchmark_result_has_a_page(site):
     numbers = (site / "numbers.html").read_text(encoding="utf-8")
-    found = [file.stem for file in (REPOSITORY / "benchmarks" / "results").glob("*.md")]
-    assert found and [name for name in found if f'href="benchmarks/{name}.html"' not in numbers] == []
+    results = [file.stem for file in (REPOSITORY / "benchmarks" / "results").glob("*.md")]
+    assert results and [name for name in results if f'href="benchmarks/{name}.html"' not in numbers] == []
 
 
-def test_the_notebook_shows_its_figure(site):
+def test_notebook_page_shows_its_figure(site):
     assert 'src="output' in (site / "curves.html").read_text(encoding="utf-8")
     assert list(site.glob("output*.png"))
 
 
-def test_the_notebook_reads_what_is_exported_today(analysed, tmp_path):
+def test_notebook_reads_an_exported_table(analysed, tmp_path):
     notebook = nbformat.read(REPOSITORY / "docs" / "curves.ipynb", as_version=4)
     export(analysed(), tmp_path / "digits.csv")
     ExecutePreprocessor(timeout=120).preprocess(notebook, {"metadata": {"path": tmp_path}})
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
-    assert [kind for output in shown for kind in output["data"] if kind in ("text/html", "image/png")] == [
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    assert [kind for output in outputs for kind in output["data"] if kind in ("text/html", "image/png")] == [
         "text/html",
         "image/png",
     ]
@@ -65,7 +67,6 @@ def test_the_notebook_reads_what_is_exported_today(analysed, tmp_path):
 @pytest.mark.parametrize(
     "page", [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")], ids=lambda page: page.name
 )
-def test_links_lead_to_files(page):
-    """Of the repository, in which pages are read as well."""
+def test_links_lead_to_files_of_the_repository(page):
     links = LINK.findall(page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
