@@ -1,17 +1,16 @@
-"""Checkpoints → generations and measures, each made once and kept.
+"""Analysis of checkpoints: generations and measures, each computed once and stored.
 
 analysis/ema_0.9999-T100-N2048-clip-1f0c2b7a/
   analysis.yaml   generations/000002500/…   000002500.json (its measures)   000002500.failed.json
 """
 
-import dataclasses
 import functools
-import hashlib
 import json
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +19,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from analyze.background import BackgroundWorker
-from analyze.generations import ONLY_LAST, Tensors, devices
-from analyze.measures import MEASURES, Measure
+from analyze.generations import ONLY_LAST, Generations, devices
+from analyze.measures import MEASURES, Measure, MeasureFailed
 from analyze.measures.unavailable import Unavailable
+from analyze.settings import Setting, fingerprint, samples_fingerprint
 from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line
 from configs.schema import Analyze, Experiment
@@ -31,65 +31,87 @@ from models.compiled import allow_tf32, check_compiler, optimize_inference
 from models.open import open_checkpoint_folder
 from records.atomic import write_json, write_text
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
+from records.progress import progress
 from records.provenance import versions
 
 T = TypeVar("T")
 
-# Options of `analyze` that no generation depends on.
-NOT_IN_GENERATIONS = ("batch_size", "compile", "pictures", "published", "measures")
 
+def analyze_experiment(experiment: Experiment) -> None:
+    """Analyze all checkpoints whose results are missing or stale, in this process.
 
-def fingerprint(options: Analyze) -> str:
-    """The name of a way of analysing: readable, and different whenever the generations would be."""
-    shaping = {key: value for key, value in dataclasses.asdict(options).items() if key not in NOT_IN_GENERATIONS}
-    precision = f"-{options.precision}"
-    if options.precision == "fp32":  # was the only one once
-        del shaping["precision"]
-        precision = ""
-    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:8]
-    clip = "noclip" if options.clip_denoised is False else "clip"
-    return f"{options.weights}-T{options.ddim_steps}-N{options.samples}-{clip}{precision}-{digest}"
+    Raises UserError if there are no checkpoints.
+    """
+    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    if not any(analysis.steps for analysis in analyses):
+        raise UserError(f"{experiment_folder(experiment)} contains no checkpoints; train first: python -m train …")
+    missing = [(analysis, steps) for analysis in analyses if (steps := analysis.missing())]
+    checkpoints = sum(len(steps) for _, steps in missing)
+    with progress("analyzing", checkpoints, "checkpoint", shown=bool(missing)) as bar:
+        for analysis, steps in missing:
+            analysis.analyze(steps, bar.update)
 
 
 def other_fingerprints(experiment: Experiment) -> list[str]:
-    """The ways in which an experiment was analysed, but for the one that it asks for."""
-    ways = {way.parent.name for way in experiment_folder(experiment).glob("seed_*/analysis/*/analysis.yaml")}
-    return sorted(ways - {fingerprint(experiment.analyze)})
+    """Return the fingerprints of the experiment's stored analyses, except the configured one."""
+    files = experiment_folder(experiment).glob("seed_*/analysis/*/analysis.yaml")
+    return sorted({file.parent.name for file in files} - {fingerprint(experiment.analyze)})
 
 
-def nothing_analysed(experiment: Experiment) -> str:
-    """A sentence for where nothing was analysed in the way that an experiment asks for."""
+def nothing_analyzed(experiment: Experiment) -> str:
+    """Return the error message for an experiment without results under its configuration."""
     folder, others = experiment_folder(experiment), other_fingerprints(experiment)
     if not others:
-        return f"{folder}: nothing is analysed yet; run python -m analyze first"
+        return f"{folder}: nothing has been analyzed yet; run python -m analyze first"
     return (
-        f"{folder}: nothing is analysed as {fingerprint(experiment.analyze)}, but as {', '.join(others)}; "
-        "give the options of analyze that it was analysed with"
+        f"{folder}: there are no results for {fingerprint(experiment.analyze)}, only for {', '.join(others)}; "
+        "pass the analyze options of one of these"
     )
 
 
-class Analysis:
-    """One way of analysing some checkpoints: what is made and measured of each, and what is kept of it.
+class Analysis(ABC):
+    """Generations and measures of several checkpoints, or of a model, under the same options.
 
-    What they are, where they are and where to keep it is for the two kinds below and in analyze.model to say.
+    A step identifies a checkpoint by its training step; a model without checkpoints has the single step T (see
+    `Setting.position`).
     """
 
-    options: Analyze
-    folder: Path
-    steps: Sequence[int]  # of the checkpoints that are there, ascending
+    @property
+    @abstractmethod
+    def options(self) -> Analyze: ...
 
-    def tensors(self, step: int) -> Tensors:
-        """Noise, samples, latents and so on of a checkpoint, made where they are not kept yet."""
-        raise NotImplementedError
+    @property
+    @abstractmethod
+    def root(self) -> Path:
+        """Folder of all analyses of this run or model."""
 
-    def measured(self, step: int) -> list[Measure]:
-        """What is measured of a checkpoint."""
-        there = [one for one in MEASURES if step == self.last_step or not ONLY_LAST & set(one.inputs)]
-        return [measure for measure in there if measure.is_on(self.options.measures)]
+    @property
+    @abstractmethod
+    def steps(self) -> Sequence[int]:
+        """Available steps, ascending."""
+
+    @abstractmethod
+    def generations(self, step: int) -> Generations:
+        """Return the tensors of a step, which are generated on first use."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the results."""
+        return self.root / fingerprint(self.options)
+
+    @property
+    def generations_folder(self) -> Path:
+        """Folder of the tensors; analyses that differ only in the inverter share their samples."""
+        return self.root / samples_fingerprint(self.options) / "generations"
+
+    def measures(self, step: int) -> list[Measure]:
+        """Return the measures that apply to a step."""
+        measures = [measure for measure in MEASURES if measure.is_on(self.options.measures)]
+        return [measure for measure in measures if step == self.last_step or not ONLY_LAST & set(measure.inputs)]
 
     @property
     def last_step(self) -> int:
-        """The last checkpoint that is there: preliminary, while training has not got to its end."""
+        """Last available checkpoint; preliminary until training has finished."""
         return self.steps[-1]
 
     def results_file(self, step: int) -> Path:
@@ -99,121 +121,132 @@ class Analysis:
         return self.folder / f"{step_name(step)}.failed.json"
 
     def missing(self) -> list[int]:
-        """The checkpoints whose measures are not all there, the last one first since the others need it."""
+        """Return the steps with missing or stale measures, the last step first because the others depend on it."""
         return [step for step in reversed(self.steps) if self._stale_measures(step)]
 
-    def analyse(self, steps: Iterable[int], after_each: Callable[[], object] = lambda: None) -> None:
-        """Generates and measures what is missing of some checkpoints; one that fails is noted and the others go on.
+    def analyze(self, steps: Iterable[int], after_each: Callable[[], object] = lambda: None) -> None:
+        """Generate and measure whatever is missing at the given steps; record failures and continue.
 
-        On GPUs a checkpoint is measured while the next one is opened and generated. Raises UserError where networks
-        should be compiled but cannot be.
+        On a GPU, a background thread measures a checkpoint while the next one is loaded and generated. Raises UserError
+        if networks must be compiled and no compiler works.
         """
         if self.options.compile:
             check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))
-        with BackgroundWorker(devices()[0].type == "cuda" and self.options.precision != "tf32") as beside:
+        overlap = devices()[0].type == "cuda" and self.options.precision != "tf32"
+        with BackgroundWorker(overlap) as worker:
             for step in steps:
-                if (generated := self._attempt(self._generated, step)) is not None:
-                    beside(self._finish, step, generated, after_each)
-                else:
+                tensors = self._record_failure(self._generate, step)
+                if tensors is None:
                     after_each()
+                else:
+                    worker.submit(self._measure_and_report, step, tensors, after_each)
 
-    def _attempt(self, work: Callable[..., T], step: int, *arguments: Any) -> T | None:
-        """What some work on a checkpoint returns; None, with a note why, where it fails: the others may be sound."""
+    def _record_failure(self, function: Callable[..., T], step: int, *arguments: Any) -> T | None:
+        """Return function(step, *arguments); if it fails, store the reason and return None."""
         try:
-            return work(step, *arguments)
+            return function(step, *arguments)
         except UserError as error:
-            why = str(error)
+            reason = str(error)
         except Exception as error:
             traceback.print_exc()
-            why = f"{type(error).__name__}: {first_line(error)}"
-        write_json(self.failure_file(step), {"step": step, "why": why})
+            reason = f"{type(error).__name__}: {first_line(error)}"
+        write_json(self.failure_file(step), {"step": step, "why": reason})
         return None
 
-    def _finish(self, step: int, generated: dict[str, Tensor], after: Callable[[], object]) -> None:
-        self._attempt(self._measure, step, generated)
-        after()
+    def _measure_and_report(self, step: int, tensors: dict[str, Tensor], after_each: Callable[[], object]) -> None:
+        self._record_failure(self._measure, step, tensors)
+        after_each()
 
-    def _generated(self, step: int) -> dict[str, Tensor]:
-        """The tensors that the stale measures of a checkpoint ask for, by name."""
-        needed = {name for measure in self._stale_measures(step) for name in measure.inputs}
-        here = self.tensors(step)
-        if "last_samples" in needed:
-            self._check_last(here)
-        return {name: here[name] for name in sorted(needed)}
+    def _generate(self, step: int) -> dict[str, Tensor]:
+        """Return the inputs of a step's stale measures by name."""
+        names = {name for measure in self._stale_measures(step) for name in measure.inputs}
+        generations = self.generations(step)
+        if "last_samples" in names:
+            self._check_last(generations)
+        return {name: generations[name] for name in sorted(names)}
 
-    def _measure(self, step: int, generated: dict[str, Tensor]) -> None:
-        """Makes the stale measures of a checkpoint, on the device that it was generated on."""
-        allow_tf32(False)  # a switch of the process: in TF32, nothing is generated beside this
-        if stale := self._stale_measures(step):
-            with _queue_of_its_own():
-                tensors = {name: self._in_place(name, tensor) for name, tensor in generated.items()}
-                found = {measure.name: self._measured(measure, tensors) for measure in stale}
-            results = self.results(step) | found
-            write_json(self.results_file(step), {"step": step, "measures": results, "versions": versions()})
+    def _measure(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Compute and store a step's stale measures. Raises UserError, after storing the others, if any fails."""
+        allow_tf32(False)  # process-wide; in TF32, generation never overlaps with measuring
+        results, failures = {}, []
+        with _measuring_stream():
+            tensors = {name: self._move(name, tensor) for name, tensor in tensors.items()}
+            for measure in self._stale_measures(step):
+                try:
+                    results[measure.name] = self._result(measure, tensors)
+                except (UserError, MeasureFailed) as error:
+                    if isinstance(error, MeasureFailed):
+                        traceback.print_exc()
+                    failures.append(str(error))
+        if results:
+            content = {"setting": asdict(self.generations(step).setting), "measures": self.results(step) | results}
+            write_json(self.results_file(step), {"step": step, **content, "versions": versions()})
+        if failures:
+            raise UserError("; ".join(failures))
         self.failure_file(step).unlink(missing_ok=True)
 
-    def _in_place(self, name: str, tensor: Tensor) -> Tensor:
-        """A tensor where it is measured; training images are brought there a batch at a time by what needs them."""
+    def _move(self, name: str, tensor: Tensor) -> Tensor:
+        """Move a tensor to the measuring device; training images stay on the CPU and are moved batch by batch."""
         return tensor if name == "training_images" else tensor.to(devices()[0])
 
-    def _check_last(self, here: Tensors) -> None:
-        """Makes the last checkpoint's images first, so that nothing is made in vain where they cannot be had."""
+    def _check_last(self, generations: Generations) -> None:
+        """Generate the last checkpoint's images first, to fail before any other work if they are unavailable."""
         try:
-            here["last_samples"]
+            generations["last_samples"]
         except UserError as error:
-            about = "" if here.last is None else "the last checkpoint, which it is compared with, fails: "
-            raise UserError(f"{about}{error}") from None
+            context = "" if generations.last is None else "the last checkpoint, which is the reference, fails: "
+            raise UserError(f"{context}{error}") from None
 
-    def _measured(self, measure: Measure, tensors: dict[str, Tensor]) -> dict[str, Any]:
-        """A measure's values with what they depend on, or the reason why it cannot be computed here."""
+    def _result(self, measure: Measure, tensors: dict[str, Tensor]) -> dict[str, Any]:
+        """Return a measure's values and the conditions they depend on, or the reason why it is unavailable."""
         try:
-            found: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
+            values: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
         except Unavailable as reason:
-            found = {"unavailable": str(reason)}
-        return {**self._conditions(measure), **found}
+            values = {"unavailable": str(reason)}
+        return {**self._conditions(measure), **values}
 
     def _conditions(self, measure: Measure) -> dict[str, Any]:
-        """All but the generations that a measure's numbers depend on; they are stale when it changes."""
+        """Return everything besides the tensors that a result depends on; a result is stale if it has changed."""
         last = {"last_step": self.last_step} if measure.needs_last else {}
         return {"options": measure.options(self.options.measures), **last}
 
     def _stale_measures(self, step: int) -> list[Measure]:
-        known = self.results(step)
-        return [one for one in self.measured(step) if not self._is_fresh(one, known.get(one.name))]
+        results = self.results(step)
+        return [measure for measure in self.measures(step) if not self._is_fresh(measure, results.get(measure.name))]
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
         return result is not None and result | self._conditions(measure) == result
 
     def results(self, step: int) -> dict[str, Any]:
-        """What is known of a checkpoint: by measure its options, the last step where it matters, and its values."""
+        """Return the stored results of a step by measure: options, last step if it is the reference, and values."""
         try:
             return json.loads(self.results_file(step).read_text(encoding="utf-8"))["measures"]
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
     def failures(self) -> dict[int, str]:
-        """Why a checkpoint could not be analysed, by step."""
+        """Return the reasons of failed steps."""
         files = [self.failure_file(step) for step in self.steps]
-        notes = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
-        return {note["step"]: note["why"] for note in notes}
+        failures = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+        return {failure["step"]: failure["why"] for failure in failures}
 
 
-def _queue_of_its_own() -> AbstractContextManager:
-    """A stream of the GPU for measures: who reads one of their numbers does not wait for what is being generated."""
+def _measuring_stream() -> AbstractContextManager:
+    """Return a separate CUDA stream, so that reading a measure's value does not wait for the running generation."""
     device = devices()[0]
     return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
 @dataclass(frozen=True)
 class SeedAnalysis(Analysis):
-    """The analysis of the checkpoints of one seed of an experiment."""
+    """Analysis of the checkpoints of one seed of an experiment."""
 
     experiment: Experiment
     seed: int
 
     @property
-    def options(self) -> Analyze:  # type: ignore[override]
+    def options(self) -> Analyze:
         return self.experiment.analyze
 
     @property
@@ -221,23 +254,25 @@ class SeedAnalysis(Analysis):
         return seed_folder(self.experiment, self.seed)
 
     @property
-    def folder(self) -> Path:  # type: ignore[override]
-        return self.run.analysis(fingerprint(self.options))
+    def root(self) -> Path:
+        return self.run.analyses
 
     @functools.cached_property
-    def steps(self) -> list[int]:  # type: ignore[override]
-        """The checkpoints that are there and belong to the experiment, ascending."""
+    def steps(self) -> list[int]:
+        """Existing checkpoints that belong to the experiment's checkpoint schedule, ascending."""
         planned = set(checkpoint_steps(self.experiment.train.checkpoints, self.experiment.train.steps))
         return [step for step in saved_steps(self.run.checkpoints) if step in planned]
 
-    def tensors(self, step: int) -> Tensors:
-        last = None if step == self.last_step else self.tensors(self.last_step)
-        training = data_folder(self.experiment.data, self.experiment.model)
-        return Tensors(self.folder / "generations", step, self.options, self._opener(step), training, last)
+    def generations(self, step: int) -> Generations:
+        return Generations(
+            self.generations_folder,
+            Setting.from_options(self.options, step),
+            self.options,
+            functools.partial(self._load_denoiser, step),
+            training=data_folder(self.experiment.data, self.experiment.model),
+            last=None if step == self.last_step else self.generations(self.last_step),
+        )
 
-    def _opener(self, step: int) -> Callable[[torch.device], Denoiser]:
-        def load_denoiser(device: torch.device) -> Denoiser:
-            opened = open_checkpoint_folder(self.run.checkpoint(step), self.options.weights, device)
-            return optimize_inference(opened, self.options.precision, self.options.compile)
-
-        return load_denoiser
+    def _load_denoiser(self, step: int, device: torch.device) -> Denoiser:
+        denoiser = open_checkpoint_folder(self.run.checkpoint(step), self.options.weights, device)
+        return optimize_inference(denoiser, self.options.precision, self.options.compile)

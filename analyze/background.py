@@ -1,4 +1,4 @@
-"""Work that is done beside other work: what a GPU's processor has time for while the GPU generates."""
+"""Background thread that measures while the GPU generates."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,28 +7,29 @@ from typing import Any
 
 
 class BackgroundWorker:
-    """Calls functions one after the other: in a thread of its own, or, where that is of no use, at once.
+    """Runs functions one after the other, in a background thread or, without `overlap`, in the calling thread.
 
-    Never more than one waits, since each holds the tensors of a checkpoint. What one raised is raised by the next
-    call, or at the end of the context.
+    At most one function is pending, because each holds the tensors of a checkpoint. An exception is raised by the next
+    call of `submit` or at the end of the context.
     """
 
-    def __init__(self, in_a_thread: bool):
-        self.pool = ThreadPoolExecutor(1) if in_a_thread else None
-        self.running: Future[object] | None = None
+    def __init__(self, overlap: bool):
+        self.pool = ThreadPoolExecutor(1) if overlap else None
+        self.pending: Future[object] | None = None
 
-    def __call__(self, function: Callable[..., object], *arguments: Any) -> None:
+    def submit(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Wait for the pending function, then run this one."""
         self.wait()
         if self.pool is None:
             function(*arguments)
         else:
-            self.running = self.pool.submit(function, *arguments)
+            self.pending = self.pool.submit(function, *arguments)
 
     def wait(self) -> None:
-        """Returns when nothing is being done any more."""
-        running, self.running = self.running, None
-        if running is not None:
-            running.result()
+        """Wait until no function is pending."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
 
     def __enter__(self) -> "BackgroundWorker":
         return self

@@ -1,6 +1,6 @@
-"""A denoiser and the fixed noise → samples, latents and what else measures ask for, a batch at a time.
+"""Batched sampling and inversion on one or several devices.
 
-Where there are several denoisers, the same one on each of several devices, they share the batches.
+Several denoisers must be the same model on different devices; they share the batches.
 """
 
 import queue
@@ -14,53 +14,44 @@ from analyze.batch_size import images_at_once
 from configs.errors import UserError
 from configs.schema import Analyze
 from diffusion.denoiser import Denoiser
-from diffusion.solvers import ddim
+from diffusion.solvers.solver import Solver, final_state
 
-TRAJECTORY_POINTS = 25  # times at which x_t is kept, the noise and the image among them
-
-
-def sample(denoisers: Sequence[Denoiser], noise: Tensor, options: Analyze) -> Tensor:
-    """Images x_0 [N, C, H, W] by DDIM from noise x_T, of classes as the options say."""
-
-    def run(denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
-        return ddim.last(ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, y))
-
-    return _in_batches(denoisers, noise, options, run)
+TRAJECTORY_POINTS = 25  # stored states x_t per trajectory, including the noise and the image
 
 
-def invert(denoisers: Sequence[Denoiser], images: Tensor, options: Analyze) -> Tensor:
-    """Latents x̂_T [N, C, H, W] by DDIM inversion of images x_0."""
-
-    def run(denoiser: Denoiser, x_0: Tensor, y: Tensor | None) -> Tensor:
-        return ddim.last(ddim.inversion(denoiser, x_0, options.ddim_steps, options.clip_denoised, y))
-
-    return _in_batches(denoisers, images, options, run)
+def sample(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze) -> Tensor:
+    """Return the images x_0 [N, C, H, W] generated from noise x_T, with the class labels set in the options."""
+    return _in_batches(denoisers, noise, options, lambda *batch: final_state(solver.sample(*batch)))
 
 
-def trajectory(denoisers: Sequence[Denoiser], noise: Tensor, options: Analyze) -> Tensor:
-    """x_t [K, n, C, H, W] at K evenly spread points of the way from noise x_T [n, C, H, W] to the image."""
-    kept = trajectory_steps(options.ddim_steps)
+def invert(denoisers: Sequence[Denoiser], solver: Solver, images: Tensor, options: Analyze) -> Tensor:
+    """Return the latents x̂_T [N, C, H, W] of images x_0."""
+    return _in_batches(denoisers, images, options, lambda *batch: final_state(solver.invert(*batch)))
+
+
+def trajectory(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze) -> Tensor:
+    """Return x_t [K, n, C, H, W] at K evenly spaced points of the trajectory from noise x_T [n, C, H, W] to x_0."""
+    stored = trajectory_steps(options.ddim_steps)
 
     def run(denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
-        path = ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, y)
-        points = [x_T, *(x for i, x in enumerate(path, start=1) if i in kept)]
-        return torch.stack(points, dim=1)
+        states = enumerate(solver.sample(denoiser, x_T, y), start=1)
+        return torch.stack([x_T, *(x_t for step, x_t in states if step in stored)], dim=1)
 
     return _in_batches(denoisers, noise, options, run).transpose(0, 1).contiguous()
 
 
 def trajectory_steps(ddim_steps: int) -> list[int]:
-    """After how many of the DDIM steps x_t is kept, from 0 (the noise) to all (the image)."""
+    """Return the numbers of completed steps at which x_t is stored, from 0 (the noise) to all (the image)."""
     points = min(TRAJECTORY_POINTS, ddim_steps + 1)
     return [round(i * ddim_steps / (points - 1)) for i in range(points)]
 
 
-def decoded(denoisers: Sequence[Denoiser], codes: Tensor, options: Analyze) -> Tensor:
-    """The images uint8 [n, 3, H', W'] that a latent-diffusion model's decoder makes of codes [n, C, H, W]."""
+def decode(denoisers: Sequence[Denoiser], codes: Tensor, options: Analyze) -> Tensor:
+    """Decode latent-diffusion codes [n, C, H, W] to images uint8 [n, 3, H', W']."""
 
     def run(denoiser: Denoiser, x_0: Tensor, y: Tensor | None) -> Tensor:
-        assert denoiser.decode is not None, "a pixel model has nothing to decode"
-        return torch.cat([denoiser.decode(one[None]) for one in x_0])  # one at a time: they are large
+        assert denoiser.decode is not None, "a pixel-space model has no decoder"
+        return torch.cat([denoiser.decode(code[None]) for code in x_0])  # one at a time, to bound the memory
 
     return (_in_batches(denoisers, codes, options, run).clamp(-1, 1) * 127.5 + 127.5).round().byte()
 
@@ -71,35 +62,35 @@ def _in_batches(
     options: Analyze,
     run: Callable[[Denoiser, Tensor, Tensor | None], Tensor],
 ) -> Tensor:
-    """run(denoiser, batch, labels) of all batches, put together on the CPU.
+    """Return run(denoiser, batch, labels) of all batches, concatenated on the CPU.
 
-    Raises UserError where numbers are not finite.
+    Raises UserError if any value is not finite.
     """
-    free: queue.SimpleQueue[Denoiser] = queue.SimpleQueue()
+    idle: queue.SimpleQueue[Denoiser] = queue.SimpleQueue()
     for denoiser in denoisers:
-        free.put(denoiser)
+        idle.put(denoiser)
     size = options.batch_size or images_at_once(denoisers[0], len(inputs), len(denoisers))
 
-    def made(start: int) -> Tensor:
-        denoiser = free.get()
+    def run_batch(start: int) -> Tensor:
+        denoiser = idle.get()
         try:
             batch = inputs[start : start + size].to(denoiser.device)
             return run(denoiser, batch, denoiser.labels(start, len(batch), options.labels)).float().cpu()
         finally:
-            free.put(denoiser)
+            idle.put(denoiser)
 
-    outputs = torch.cat(_all(made, range(0, len(inputs), size), len(denoisers)))
+    outputs = torch.cat(_map_threads(run_batch, range(0, len(inputs), size), len(denoisers)))
     if not outputs.isfinite().all():
-        raise UserError("the model puts out numbers that are not finite")
+        raise UserError("the model's outputs are not finite")
     return outputs
 
 
-def _all(made: Callable[[int], Tensor], starts: Sequence[int], threads: int) -> list[Tensor]:
-    """made(start) of all starts, in order, so many at a time."""
+def _map_threads(run_batch: Callable[[int], Tensor], starts: Sequence[int], threads: int) -> list[Tensor]:
+    """Return run_batch(start) of all starts, in order."""
     if threads == 1:
-        return [made(start) for start in starts]
+        return [run_batch(start) for start in starts]
     pool = ThreadPoolExecutor(threads)
     try:
-        return list(pool.map(made, starts))
+        return list(pool.map(run_batch, starts))
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C nothing new is begun
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, start no further batch

@@ -1,6 +1,9 @@
-"""What measures can ask for of a checkpoint, each made when it is first asked for and kept.
+"""Samples, latents and further tensors of one checkpoint, generated on first use and cached on disk.
 
-generations/000002500/  samples.safetensors  latents.safetensors  last_latents-000700000.safetensors  …
+generations/000002500/
+  samples.safetensors   trajectory.safetensors   images.safetensors (of latent-diffusion models)
+  inversions/ddim-T100/
+    latents.safetensors   last_latents-000700000.safetensors   reconstructions.safetensors
 """
 
 import functools
@@ -12,46 +15,51 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as serialised
+from safetensors.torch import save as serialize
 from torch import Tensor
 
-from analyze.generate import decoded, invert, sample, trajectory
+from analyze.generate import decode, invert, sample, trajectory
+from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze
 from diffusion.denoiser import Denoiser
 from diffusion.randomness import fixed_noise
+from diffusion.solvers.solver import Solver
+from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
 from records.atomic import atomic_file
 from records.layout import step_name
 
-TRAINING_IMAGES = 50_000  # that generated ones are compared with
-TRAJECTORY_IMAGES = 256  # of which x_t is kept
-PICTURED = 1_000  # codes that are decoded
+MAX_TRAINING_IMAGES = 50_000  # training images that generated images are compared with
+TRAJECTORY_IMAGES = 256  # images whose trajectory is stored
+DECODED_IMAGES = 1_000  # codes that are decoded to images
 NO_IMAGES = torch.empty(0, 1, 1, 1, dtype=torch.uint8)
-NOT_MADE = ("noise", "training_images", "last_samples")  # of a single checkpoint
-ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # what is made of the last checkpoint alone
+NOT_CACHED = ("noise", "training_images", "last_samples")
+ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # generated from the last checkpoint only
+OF_INVERTER = frozenset({"latents", "last_latents", "reconstructions"})
 
 
 @dataclass(frozen=True)
-class Tensors:
-    """The tensors of one checkpoint by name, float32 on the CPU.
+class Generations:
+    """Generations of one checkpoint by name, float32 on the CPU.
 
-    noise x_T, samples x_0, latents x̂_T, last_samples (the last checkpoint's), last_latents (these, inverted by this
-    checkpoint) and reconstructions (samples made of the latents) are [N, C, H, W]; trajectory is [K, n, C, H, W].
-    training_images are uint8 [M, C, H, W], M = 0 where they are not prepared.
+    [N, C, H, W]: noise x_T, samples x_0, latents x̂_T, last_samples (of the last checkpoint), last_latents
+    (last_samples inverted by this checkpoint) and reconstructions (images sampled from the latents).
+    [K, n, C, H, W]: trajectory. uint8 [M, C, H, W]: training_images, with M = 0 if the data set is not prepared.
     """
 
     folder: Path
-    step: int
+    setting: Setting
     options: Analyze
     load_denoiser: Callable[[torch.device], Denoiser]
-    training: Path | None = None  # the prepared data set, if there is one
-    last: "Tensors | None" = None  # of the last checkpoint, where this is another one
-    are_codes: bool = False  # samples are an autoencoder's codes, which it makes images of
+    spacing: TimestepSpacing = StridedSpacing()
+    training: Path | None = None  # the prepared data set
+    last: "Generations | None" = None  # of the last checkpoint; None if this is the last
+    are_codes: bool = False  # whether samples are codes of an autoencoder
 
     def __getitem__(self, name: str) -> Tensor:
         if name == "noise":
-            shape = self["samples"].shape[1:]
-            return fixed_noise(tuple(shape), self.options.samples, self.options.noise_seed)
+            shape = tuple(self["samples"].shape[1:])
+            return fixed_noise(shape, self.options.samples, self.options.noise_seed)
         if name == "training_images":
             return training_images(self.training) if self.training else NO_IMAGES
         if name == "last_samples":
@@ -59,58 +67,75 @@ class Tensors:
         if name == "last_latents" and self.last is None:
             return self["latents"]
         if name not in GENERATORS:
-            known = ", ".join(sorted({*GENERATORS, *NOT_MADE}))
-            raise UserError(f"a measure asks for {name}, which no checkpoint has; there are {known}")
-        return self._kept(name)
+            known = ", ".join(sorted({*GENERATORS, *NOT_CACHED}))
+            raise UserError(f'a measure has the parameter "{name}", which is not available; available are {known}')
+        return self._cached(name)
 
-    def _kept(self, name: str) -> Tensor:
+    def _cached(self, name: str) -> Tensor:
         file = self.file(name)
         try:
             return load_file(file)[name]
         except (OSError, SafetensorError):
-            made = GENERATORS[name](self)
-        with atomic_file(file) as aside:
-            aside.write_bytes(serialised({name: made}))
-        return made
+            tensor = GENERATORS[name](self)
+        with atomic_file(file) as partial:
+            partial.write_bytes(serialize({name: tensor}))
+        return tensor
 
     def file(self, name: str) -> Path:
-        """Where a tensor is kept; one that depends on the last checkpoint says which that was."""
-        which = f"-{step_name(self.last.step)}" if name == "last_latents" and self.last else ""
-        return self.folder / step_name(self.step) / f"{name}{which}.safetensors"
+        """Return the path of a tensor; a tensor that depends on the last checkpoint has that step in its name."""
+        last = f"-{step_name(self.last.setting.position)}" if name == "last_latents" and self.last else ""
+        checkpoint, file_name = self.folder / step_name(self.setting.position), f"{name}{last}.safetensors"
+        if name not in OF_INVERTER:
+            return checkpoint / file_name
+        before_inversions = checkpoint / file_name  # location in version 0.1
+        if before_inversions.exists() and not self.setting.has_own_inverter:
+            return before_inversions
+        return checkpoint / "inversions" / self.setting.inverter.key / file_name
 
     @property
     def images(self) -> Tensor:
-        """What the samples look like, [N, C, H, W] in [−1, 1]; of codes the first PICTURED are decoded and kept."""
-        return self._kept("images").float() / 127.5 - 1 if self.are_codes else self["samples"]
+        """The samples as images [N, C, H, W] in [−1, 1]; codes are decoded, the first DECODED_IMAGES only."""
+        return self._cached("images").float() / 127.5 - 1 if self.are_codes else self["samples"]
 
     @functools.cached_property
     def denoisers(self) -> list[Denoiser]:
         return [self.load_denoiser(device) for device in devices()]
 
-    def new_noise(self) -> Tensor:
+    @property
+    def sampler(self) -> Solver:
+        return self.setting.sampler.build(self.spacing, self.options.clip_denoised)
+
+    @property
+    def inverter(self) -> Solver:
+        return self.setting.inverter.build(self.spacing, self.options.clip_denoised)
+
+    def initial_noise(self) -> Tensor:
+        """Return x_T [N, C, H, W] for the model's shape; unlike self["noise"], it needs no samples."""
         return fixed_noise(self.denoisers[0].shape, self.options.samples, self.options.noise_seed)
 
 
-GENERATORS: dict[str, Callable[[Tensors], Tensor]] = {
-    "samples": lambda it: sample(it.denoisers, it.new_noise(), it.options),
-    "latents": lambda it: invert(it.denoisers, it["samples"], it.options),
-    "last_latents": lambda it: invert(it.denoisers, it["last_samples"], it.options),
-    "reconstructions": lambda it: sample(it.denoisers, it["latents"], it.options),
-    "trajectory": lambda it: trajectory(it.denoisers, it.new_noise()[:TRAJECTORY_IMAGES], it.options),
-    "images": lambda it: decoded(it.denoisers, it["samples"][:PICTURED], it.options),
+GENERATORS: dict[str, Callable[[Generations], Tensor]] = {
+    "samples": lambda self: sample(self.denoisers, self.sampler, self.initial_noise(), self.options),
+    "latents": lambda self: invert(self.denoisers, self.inverter, self["samples"], self.options),
+    "last_latents": lambda self: invert(self.denoisers, self.inverter, self["last_samples"], self.options),
+    "reconstructions": lambda self: sample(self.denoisers, self.sampler, self["latents"], self.options),
+    "trajectory": lambda self: trajectory(
+        self.denoisers, self.sampler, self.initial_noise()[:TRAJECTORY_IMAGES], self.options
+    ),
+    "images": lambda self: decode(self.denoisers, self["samples"][:DECODED_IMAGES], self.options),
 }
 
 
 @functools.lru_cache(maxsize=1)
 def training_images(folder: Path) -> Tensor:
-    """At most TRAINING_IMAGES of a prepared data set, evenly spread, uint8 [M, C, H, W]."""
+    """Return at most MAX_TRAINING_IMAGES evenly spaced images of a prepared data set, uint8 [M, C, H, W]."""
     if not (folder / "images.npy").exists():
         return NO_IMAGES
     images = np.load(folder / "images.npy", mmap_mode="r")
-    chosen = np.linspace(0, len(images) - 1, min(TRAINING_IMAGES, len(images))).round().astype(int)
-    return torch.from_numpy(images[chosen])
+    indices = np.linspace(0, len(images) - 1, min(MAX_TRAINING_IMAGES, len(images))).round().astype(int)
+    return torch.from_numpy(images[indices])
 
 
 def devices() -> list[torch.device]:
-    """All GPUs that this process may use, or else the CPU."""
+    """Return all visible GPUs, or the CPU if there is none."""
     return [torch.device("cuda", i) for i in range(torch.cuda.device_count())] or [torch.device("cpu")]

@@ -1,7 +1,7 @@
-"""A model that others trained, analysed with several numbers T of DDIM steps from the same noise.
+"""Analysis of a pretrained model with several numbers T of DDIM steps, from the same noise.
 
 runs/openai_cifar10/
-  model.json (what it is)   lock   analysis/ema_0.9999-T100-N2048-clip-1f0c2b7a/…   report/…
+  model.json (description and digest)   lock   analysis/ema_0.9999-T100-N2048-clip-1f0c2b7a/…   report/…
 """
 
 import dataclasses
@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 
-from analyze.analysis import Analysis, fingerprint
-from analyze.generations import TRAJECTORY_IMAGES, Tensors
+from analyze.analysis import Analysis
+from analyze.generations import TRAJECTORY_IMAGES, Generations
 from analyze.measures import Measure
+from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
 from models.compiled import optimize_inference
-from models.source import Source, check_ddim_steps, counting, open_source
+from models.source import Source, check_ddim_steps, count_calls, open_source
 from records import lock
 from records.atomic import write_json
 from records.layout import experiment_folder
@@ -34,128 +35,151 @@ PAPER_SWEEP = (10, 50, 100, 500, 1000, 4000)
 
 @dataclass(frozen=True)
 class ModelAnalysis(Analysis):
-    """The analysis of a model with one number of DDIM steps, which takes the place of a checkpoint's step."""
+    """Analysis of a model with one number T of sampling steps."""
 
-    root: Path
-    options: Analyze
+    study: ModelStudy
+    analyze_options: Analyze
+    source: Source
     load_denoiser: Callable[[torch.device], Denoiser]
-    makes_codes: bool
 
     @property
-    def folder(self) -> Path:  # type: ignore[override]
-        return self.root / "analysis" / fingerprint(self.options)
+    def options(self) -> Analyze:
+        return self.analyze_options
 
     @property
-    def steps(self) -> list[int]:  # type: ignore[override]
-        return [self.options.ddim_steps]
+    def root(self) -> Path:
+        return experiment_folder(self.study) / "analysis"
+
+    @property
+    def setting(self) -> Setting:
+        return Setting.from_options(self.options, checkpoint=None)
+
+    @property
+    def steps(self) -> list[int]:
+        return [self.setting.position]
+
+    @property
+    def has_decoder(self) -> bool:
+        return self.source.denoiser.decode is not None
 
     @functools.cached_property
-    def _tensors(self) -> Tensors:
-        step, load_denoiser = self.options.ddim_steps, self.load_denoiser
-        return Tensors(self.folder / "generations", step, self.options, load_denoiser, are_codes=self.makes_codes)
+    def _generations(self) -> Generations:
+        folder, spacing, are_codes = self.generations_folder, self.source.spacing, self.has_decoder
+        return Generations(folder, self.setting, self.options, self.load_denoiser, spacing, are_codes=are_codes)
 
-    def tensors(self, step: int) -> Tensors:
-        return self._tensors
+    def generations(self, step: int) -> Generations:
+        return self._generations
 
-    def measured(self, step: int) -> list[Measure]:
-        """What says something of a single model, which comes without its training images."""
-        return [one for one in super().measured(step) if not one.needs_last and "training_images" not in one.inputs]
+    def measures(self, step: int) -> list[Measure]:
+        """Return the measures that need neither other checkpoints nor training images."""
+        measures = super().measures(step)
+        return [measure for measure in measures if not measure.needs_last and "training_images" not in measure.inputs]
 
     def evaluations(self) -> int:
-        """How many images the network has still to be asked about, each as often as there are DDIM steps."""
-        needed = {name for one in self.measured(self.options.ddim_steps) for name in one.inputs} - {"noise"}
-        images = {name: TRAJECTORY_IMAGES if name == "trajectory" else self.options.samples for name in needed}
-        missing = [name for name in needed if not self._tensors.file(name).exists()]
-        return self.options.ddim_steps * sum(min(images[name], self.options.samples) for name in missing)
+        """Return the number of missing network evaluations, one per image and step."""
+        names = {name for measure in self.measures(self.last_step) for name in measure.inputs} - {"noise"}
+        missing = [name for name in names if not self._generations.file(name).exists()]
+        return sum(self._evaluations_per_image(name) * self._images(name) for name in missing)
+
+    def _evaluations_per_image(self, name: str) -> int:
+        generations = self._generations
+        inverse = generations.inverter.inversion_evaluations
+        return inverse if name == "latents" else generations.sampler.sampling_evaluations
+
+    def _images(self, name: str) -> int:
+        return min(TRAJECTORY_IMAGES if name == "trajectory" else self.options.samples, self.options.samples)
 
 
-def analyse(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
-    """Analyses a model with every T that is not done yet; the model, and the analyses of all T, ascending.
+def analyze_model(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
+    """Analyze a model for every T without results; return the model and the analyses of all T, ascending.
 
-    Raises UserError where the model cannot be opened, has not so many steps, or is another one than was analysed under
-    this name. A T that fails is noted, and the others go on.
+    The failure of one T is recorded, and the others continue. Raises UserError if the model cannot be opened, does not
+    support a requested T, or differs from the model analyzed before under the same name.
     """
     source = open_source(study)
     print("\n  ".join([study.source, *source.about]), flush=True)
-    swept = sweep(study, source.denoiser)
-    load_denoiser = _opener(study, source, lambda images: bar.update(images))
-    analyses = [_analysis(study, load_denoiser, source.denoiser, steps) for steps in swept]
+    steps = sweep(study, source)
+    load_denoiser = _denoiser_loader(study, source, lambda images: bar.update(images))
+    analyses = [_analysis(study, source, load_denoiser, ddim_steps) for ddim_steps in steps]
     with exclusive(study):
-        claim(study, source)
-        todo = [one for one in analyses if one.missing()]
-        with progress("generating", sum(one.evaluations() for one in todo), "image·step", shown=bool(todo)) as bar:
-            for one in todo:
-                bar.set_description_str(f"T = {one.options.ddim_steps:,}")
-                one.analyse(one.steps)
+        check_model(study, source)
+        missing = [analysis for analysis in analyses if analysis.missing()]
+        evaluations = sum(analysis.evaluations() for analysis in missing)
+        with progress("generating", evaluations, "image·step", shown=bool(missing)) as bar:
+            for analysis in missing:
+                bar.set_description_str(f"T = {analysis.options.ddim_steps:,}")
+                analysis.analyze(analysis.steps)
     return source, analyses
 
 
-def described(study: ModelStudy) -> str:
-    """What the model of a study is, and with which T it would be analysed. Raises UserError as `analyse` does."""
+def describe(study: ModelStudy) -> str:
+    """Describe a study's model and its sweep of T. Raises UserError like `analyze_model`."""
     source = open_source(study)
-    swept = sweep(study, source.denoiser)
-    return "\n  ".join([study.source, *source.about, f"T = {', '.join(f'{steps:,}' for steps in swept)} DDIM steps"])
+    steps = ", ".join(f"{ddim_steps:,}" for ddim_steps in sweep(study, source))
+    return "\n  ".join([study.source, *source.about, f"T = {steps} DDIM steps"])
 
 
-def sweep(study: ModelStudy, denoiser: Denoiser) -> list[int]:
-    """The numbers of DDIM steps that are asked for, ascending. Raises UserError where the model cannot take one."""
-    asked = {*study.sweep, study.analyze.ddim_steps}
-    for ddim_steps in asked:
-        check_ddim_steps(denoiser, ddim_steps)
+def sweep(study: ModelStudy, source: Source) -> list[int]:
+    """Return the requested numbers of DDIM steps, ascending. Raises UserError if the model does not support one."""
+    requested = {*study.sweep, study.analyze.ddim_steps}
+    for ddim_steps in requested | {study.analyze.inversion_steps or study.analyze.ddim_steps}:
+        check_ddim_steps(source, ddim_steps)
     paper = () if study.sweep else PAPER_SWEEP
-    return sorted(asked | {steps for steps in paper if _reachable(denoiser, steps)})
+    return sorted(requested | {ddim_steps for ddim_steps in paper if _is_supported(source, ddim_steps)})
 
 
-def _reachable(denoiser: Denoiser, ddim_steps: int) -> bool:
+def _is_supported(source: Source, ddim_steps: int) -> bool:
     try:
-        check_ddim_steps(denoiser, ddim_steps)
+        check_ddim_steps(source, ddim_steps)
     except UserError:
         return False
     return True
 
 
-def _opener(study: ModelStudy, source: Source, called: Callable[[int], Any]) -> Callable[[torch.device], Denoiser]:
-    """Opens the model on a device, once for every T, and tells of each call of its network."""
+def _denoiser_loader(
+    study: ModelStudy, source: Source, after_call: Callable[[int], Any]
+) -> Callable[[torch.device], Denoiser]:
+    """Return a function that opens the model once per device; `after_call` gets the batch size of each network call."""
 
     @functools.cache
     def load_denoiser(device: torch.device) -> Denoiser:
-        return counting(
-            optimize_inference(source.load_denoiser(device), study.analyze.precision, study.analyze.compile), called
-        )
+        options = study.analyze
+        denoiser = optimize_inference(source.load_denoiser(device), options.precision, options.compile)
+        return count_calls(denoiser, after_call)
 
     return load_denoiser
 
 
 def _analysis(
-    study: ModelStudy, load_denoiser: Callable[[torch.device], Denoiser], denoiser: Denoiser, ddim_steps: int
+    study: ModelStudy, source: Source, load_denoiser: Callable[[torch.device], Denoiser], ddim_steps: int
 ) -> ModelAnalysis:
-    asked = study.analyze
-    denoiser.labels(0, 1, asked.labels)  # refuses classes that there are not
-    clip = denoiser.clip if asked.clip_denoised is None else asked.clip_denoised
-    options = dataclasses.replace(asked, ddim_steps=ddim_steps, clip_denoised=clip)
-    return ModelAnalysis(experiment_folder(study), options, load_denoiser, denoiser.decode is not None)
+    options, denoiser = study.analyze, source.denoiser
+    denoiser.labels(0, 1, options.labels)  # raises if a class does not exist
+    clip = denoiser.clip if options.clip_denoised is None else options.clip_denoised
+    options = dataclasses.replace(options, ddim_steps=ddim_steps, clip_denoised=clip)
+    return ModelAnalysis(study, options, source, load_denoiser)
 
 
-def claim(study: ModelStudy, source: Source) -> None:
-    """Writes down which model the study's folder is of. Raises UserError where it is of another one."""
+def check_model(study: ModelStudy, source: Source) -> None:
+    """Record the model in the study's folder. Raises UserError if the folder belongs to another model."""
     file = experiment_folder(study) / "model.json"
     about = {"about": source.about, "sha256": source.digest}
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if {key: before.get(key) for key in about} != about:
-            told = "; ".join(before.get("about", []))
-            raise UserError(f"{file.parent} holds the analysis of another model ({told}); choose another name=")
+        recorded = json.loads(file.read_text(encoding="utf-8"))
+        if {key: recorded.get(key) for key in about} != about:
+            description = "; ".join(recorded.get("about", []))
+            raise UserError(f"{file.parent} contains the analysis of another model ({description}); set another name=")
         return
     write_json(file, about | {"source": study.source, "versions": versions()})
 
 
 @contextmanager
 def exclusive(study: ModelStudy) -> Iterator[None]:
-    """Holds the study's lock. Raises UserError where somebody else does."""
+    """Hold the study's lock. Raises UserError if another process holds it."""
     folder = experiment_folder(study)
     with ExitStack() as stack:
         try:
             stack.enter_context(lock.hold(folder / "lock", lock.describe_process("analysis"), wait_s=0))
         except lock.Busy as busy:
-            raise UserError(f"another {busy}, is at work on {folder}") from None
+            raise UserError(f"{folder} is in use by another {busy}") from None
         yield

@@ -21,13 +21,14 @@ from torch import Tensor
 
 from configs.schema import Experiment
 from diffusion.denoiser import Denoiser
-from diffusion.solvers import ddim
+from diffusion.solvers.ddim import Ddim
+from diffusion.solvers.solver import final_state
 from models.compiled import Precision, allow_tf32, optimize_inference
 from models.open import as_denoiser
 from models.unet import UNet
 from records.layout import seed_folder
 from train.batches import BatchLoader
-from train.data import ImageSet
+from train.data import ImageDataset
 from train.signals import SignalFlags
 from train.trainer import Trainer, new_accelerator
 
@@ -78,11 +79,11 @@ def ours(device: torch.device) -> dict[str, tuple[Precision, bool]]:
 
 
 def our_walker(denoiser: Denoiser, precision: Precision, x: Tensor) -> Walker:
-    step = len(denoiser.alphas_cumprod) // CALLS
+    step = len(denoiser.levels) // CALLS
     return Walker(
         in_precision(precision, torch.no_grad()(lambda: denoiser.output(x, step))),
-        in_precision(precision, lambda: ddim.last(ddim.sampling(denoiser, x, CALLS))),
-        in_precision(precision, lambda: ddim.last(ddim.inversion(denoiser, x, CALLS))),
+        in_precision(precision, lambda: final_state(Ddim(CALLS).sample(denoiser, x))),
+        in_precision(precision, lambda: final_state(Ddim(CALLS).invert(denoiser, x))),
     )
 
 
@@ -182,10 +183,10 @@ def diffusers_walker(experiment: Experiment, x: Tensor) -> Walker:
 class OnRandomImages(Trainer):
     """Training as it is, on images that need not be prepared."""
 
-    def _batches(self) -> BatchLoader:
+    def _new_loader(self) -> BatchLoader:
         model, size = self.experiment.model, self.options.batch_size
         shape = (1024, model.in_channels, model.image_size, model.image_size)
-        images = ImageSet(np.random.default_rng(0).integers(0, 256, shape, np.uint8), np.zeros(1024, np.int64))
+        images = ImageDataset(np.random.default_rng(0).integers(0, 256, shape, np.uint8), np.zeros(1024, np.int64))
         return BatchLoader(images, size, slice(0, size), self.seed, False, self.device)
 
 
@@ -203,7 +204,7 @@ def our_training(experiment: Experiment, batch: int, precision: str, compiled: b
     trainer = new_trainer(experiment, batch_size=batch, precision=precision, compile=compiled, steps=10_000)
 
     def step() -> Tensor:
-        return trainer._train_step(trainer.batches.on_device(trainer.batches.make(trainer.step)))
+        return trainer.train_step(trainer.loader.to_device(trainer.loader.load(trainer.step)))
 
     return step
 

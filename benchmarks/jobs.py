@@ -17,6 +17,7 @@ from benchmarks.memory import forget_peak, peak_gib
 from configs.schema import Experiment
 from diffusion.denoiser import Denoiser
 from diffusion.randomness import fixed_noise
+from diffusion.solvers.ddim import Ddim
 from models.compiled import optimize_inference
 from models.open import open_checkpoint_folder
 from records import checkpoint
@@ -65,7 +66,7 @@ def growth(experiment: Experiment, device: torch.device, images: int = 32) -> di
     def run(count: int, ddim_steps: int, denoisers: list[Denoiser]) -> None:
         for denoiser in denoisers:
             noise = fixed_noise(denoiser.shape, count, 0)
-            sample([denoiser], noise, dataclasses.replace(options, ddim_steps=ddim_steps))
+            sample([denoiser], Ddim(ddim_steps), noise, options)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "0"

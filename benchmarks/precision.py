@@ -27,6 +27,7 @@ from benchmarks import timing
 from configs.schema import Analyze, Diffusion, Model
 from diffusion.denoiser import Denoiser
 from diffusion.randomness import fixed_noise
+from diffusion.solvers.ddim import Ddim
 from models.compiled import Precision, optimize_inference
 from models.open import as_denoiser
 from models.unet import UNet
@@ -86,9 +87,10 @@ def quantities(denoiser: Denoiser, options: Analyze) -> Iterator[tuple[str, floa
     """Every number of Tables 1 to 3, and the errors of the images against which the others are small or large."""
     start = time.monotonic()
     noise = fixed_noise(denoiser.shape, options.samples, options.noise_seed)
-    samples = sample([denoiser], noise, options)
-    latents = invert([denoiser], samples, options)
-    again = sample([denoiser], latents, options)
+    ddim = Ddim(options.ddim_steps, clip=options.clip_denoised)
+    samples = sample([denoiser], ddim, noise, options)
+    latents = invert([denoiser], ddim, samples, options)
+    again = sample([denoiser], ddim, latents, options)
     yield "seconds", time.monotonic() - start
     found = {
         "noise_mapping": noise_mapping(noise, samples, mapping_images=options.samples),

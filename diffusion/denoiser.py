@@ -1,6 +1,5 @@
-"""A network and its schedule seen as one thing: a predictor of the noise in x_t."""
+"""A network with its noise levels: the common interface of every model that is sampled or measured."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,62 +8,56 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from diffusion.solvers.spacing import Step, StepRule, strided_inversion, strided_sampling
+from diffusion.levels import Level, NoiseLevels
 
 PredictionType = Literal["eps", "x_0", "v"]
 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Predicts ε for x_t at any timestep; what every model is opened as before it is sampled or measured.
+    """Predicts x_0 and ε from x_t = α·x_0 + σ·ε.
 
-    `network` maps x_t [N, C, H, W], their t [1] (as the schedule scales it) and labels y [N] or None to its output,
-    of which the first C channels are what is `predicted`: ε, x_0, or v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho, 2022,
-    appendix D). `alphas_cumprod` [steps] is ᾱ in float64, `shape` is (C, H, W). A latent-diffusion model's `decode`
-    turns its x_0 [N, C, H, W] into images [N, 3, H', W'] in [−1, 1].
+    `network` maps x_t [N, C, H, W], timesteps [1] (scaled by `timestep_scale`) and labels y [N] or None to its output.
+    The first C output channels are the prediction: ε, x_0, or v = α·ε − σ·x_0 (Salimans & Ho, 2022, appendix D).
+    `shape` is (C, H, W), and `clip` tells whether the model's own sampler clips x_0 to [−1, 1]. For a latent-diffusion
+    model, `decode` maps x_0 [N, C, H, W] to images [N, 3, H', W'] in [−1, 1].
     """
 
     network: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    alphas_cumprod: Tensor
+    levels: NoiseLevels
     shape: tuple[int, int, int]
     timestep_scale: float
     num_classes: int | None
     device: torch.device
     prediction_type: PredictionType = "eps"
-    clip: bool = True  # whether the model's own sampler clips x_0 to [−1, 1]
-    sampling_steps: StepRule = strided_sampling
-    inversion_steps: StepRule = strided_inversion
+    clip: bool = True
     decode: Callable[[Tensor], Tensor] | None = None
 
     def labels(self, start: int, count: int, chosen: Sequence[int] = ()) -> Tensor | None:
-        """The classes y [count] of samples start, start + 1, …: the `chosen` ones, or else all classes, in turn.
+        """Return the labels y [count] of samples start, start + 1, …, cycling through the chosen or all classes.
 
-        Raises UserError where a chosen one is no class of this model.
+        Raises UserError if a chosen class does not exist.
         """
-        if wrong := [label for label in chosen if label >= (self.num_classes or 0)]:
+        if unknown := [label for label in chosen if label >= (self.num_classes or 0)]:
             known = f"the classes are 0 to {self.num_classes - 1}" if self.num_classes else "the model has no classes"
-            raise UserError(f"analyze.labels={list(chosen)}: there is no class {wrong[0]}; {known}")
+            raise UserError(f"analyze.labels={list(chosen)}: there is no class {unknown[0]}; {known}")
         if self.num_classes is None:
             return None
-        in_turn = torch.tensor(chosen or range(self.num_classes), device=self.device)
-        return in_turn[torch.arange(start, start + count, device=self.device) % len(in_turn)]
+        cycle = torch.tensor(chosen or range(self.num_classes), device=self.device)
+        return cycle[torch.arange(start, start + count, device=self.device) % len(cycle)]
 
     def output(self, x_t: Tensor, timestep: int, y: Tensor | None = None) -> Tensor:
-        """What the network predicts [N, C, H, W] of x_t [N, C, H, W] of classes y [N] at one timestep."""
-        t = torch.full((1,), timestep * self.timestep_scale, device=x_t.device)  # one: it is embedded once
+        """Return the network's prediction [N, C, H, W] for x_t [N, C, H, W] and labels y [N] at one timestep."""
+        t = torch.full((1,), timestep * self.timestep_scale, device=x_t.device)  # length 1: embedded only once
         return self.network(x_t, t, y)[:, : self.shape[0]]
 
-    def predict(self, x_t: Tensor, step: Step, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x_0 and ε, [N, C, H, W] each, of x_t [N, C, H, W] that stands at the ᾱ where the step begins."""
-        output = self.output(x_t, step.timestep, y)
-        signal, noise = math.sqrt(step.alpha_bar), math.sqrt(1 - step.alpha_bar)
+    def predict(self, x_t: Tensor, timestep: int, level: Level, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return x_0 and ε, [N, C, H, W] each, for x_t [N, C, H, W] at noise level `level`."""
+        output, alpha, sigma = self.output(x_t, timestep, y), level.alpha, level.sigma
         if self.prediction_type == "eps":
-            return (x_t - noise * output) / signal, output
+            return (x_t - sigma * output) / alpha, output
         if self.prediction_type == "v":
-            return signal * x_t - noise * output, signal * output + noise * x_t
-        if (
-            step.alpha_bar == 1
-        ):  # a clean image has no noise to derive; it is seen as standing where the network is asked
-            alpha_bar = self.alphas_cumprod[step.timestep].item()
-            signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-        return output, (x_t - signal * output) / noise
+            return alpha * x_t - sigma * output, alpha * output + sigma * x_t
+        if sigma == 0:  # ε is undefined for a clean image; place it at the timestep of the network's evaluation
+            level = self.levels[timestep]
+        return output, (x_t - level.alpha * output) / level.sigma

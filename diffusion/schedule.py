@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from configs.schema import Diffusion
+from diffusion.levels import NoiseLevels
 
 MAX_BETA = 0.999  # keeps the last steps of the cosine schedule from being singular
 
@@ -59,6 +60,10 @@ class Schedule:
     @cached_property
     def alphas_cumprod(self) -> Tensor:
         return torch.cumprod(1 - self.betas, dim=0)
+
+    @property
+    def levels(self) -> NoiseLevels:
+        return NoiseLevels.from_alphas_cumprod(self.alphas_cumprod)
 
     @cached_property
     def alphas_cumprod_prev(self) -> Tensor:

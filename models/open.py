@@ -50,7 +50,7 @@ def as_denoiser(
     schedule = Schedule.of(diffusion)
     return Denoiser(
         network=network,
-        alphas_cumprod=schedule.alphas_cumprod,
+        levels=schedule.levels,
         shape=(model.in_channels, model.image_size, model.image_size),
         timestep_scale=network_time_scale(schedule, diffusion.rescale_timesteps),
         num_classes=model.num_classes,

@@ -3,8 +3,8 @@
 Networks and schedulers are diffusers' own; the steps of DDIM are those of its DDIMScheduler and DDIMInverseScheduler.
 """
 
-import functools
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from configs.errors import UserError, first_line
 from diffusion.denoiser import Denoiser, PredictionType
-from diffusion.solvers.spacing import Step
+from diffusion.levels import Level, NoiseLevels
+from diffusion.solvers.solver import Step
+from diffusion.solvers.spacing import TimestepSpacing
 from models.state_dict import misfits
 
 PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
@@ -43,7 +45,7 @@ def downloaded(name: str) -> Path:
 def open_pipeline(folder: Path, vae_scaling_factor: float | None, device: torch.device) -> Denoiser:
     """The denoiser of a pipeline's folder, with an autoencoder that decodes what it makes where there is one.
 
-    Codes are divided by `vae_scaling_factor` before; None: by what the model was trained with. Raises UserError where a part
+    Codes are divided by `vae_scaling_factor` before; None: by the factor of training. Raises UserError if a part
     is missing, damaged or of a kind that has no ε to predict.
     """
     parts = _parts(folder)
@@ -55,40 +57,47 @@ def open_pipeline(folder: Path, vae_scaling_factor: float | None, device: torch.
         raise UserError(f"{folder}: its network does not say the side of its square images (sample_size)")
     return Denoiser(
         network=Called(network.to(device)),
-        alphas_cumprod=scheduler.alphas_cumprod.double(),
+        levels=NoiseLevels.from_alphas_cumprod(scheduler.alphas_cumprod.double()),
         shape=(config.in_channels, config.sample_size, config.sample_size),
         timestep_scale=1.0,
         num_classes=config.num_class_embeds,
         device=device,
         prediction_type=PREDICTION_TYPES[scheduler.config.prediction_type],
         clip=scheduler.config.clip_sample,
-        sampling_steps=functools.partial(scheduled_sampling, scheduler.config),
-        inversion_steps=functools.partial(scheduled_inversion, scheduler.config),
         decode=_decoder(folder, parts, vae_scaling_factor, device),
     )
 
 
-def scheduled_sampling(config: Any, alphas_cumprod: Tensor, ddim_steps: int) -> list[Step]:
-    """The steps of DDIMScheduler, whose spacing, offset and last ᾱ the pipeline's scheduler configures."""
-    scheduler = _diffusers().DDIMScheduler.from_config(config)
-    scheduler.set_timesteps(ddim_steps)
-    stride, last = len(alphas_cumprod) // ddim_steps, scheduler.final_alpha_cumprod.item()
-    return [
-        Step(t, alphas_cumprod[t].item(), alphas_cumprod[t - stride].item() if t >= stride else last)
-        for t in scheduler.timesteps.tolist()
-    ]
+@dataclass(frozen=True)
+class SchedulerSpacing(TimestepSpacing):
+    """The timesteps of DDIMScheduler and DDIMInverseScheduler under a pipeline's scheduler configuration.
+
+    The configuration sets the spacing, the offset and the level at the clean end. When inverting, the network is
+    evaluated at the end of each step, not at its start.
+    """
+
+    config: Any
+
+    def sampling(self, levels: NoiseLevels, steps: int) -> list[Step]:
+        scheduler = _diffusers().DDIMScheduler.from_config(self.config)
+        scheduler.set_timesteps(steps)
+        stride, clean = len(levels) // steps, Level.from_alpha_bar(scheduler.final_alpha_cumprod.item())
+        timesteps = scheduler.timesteps.tolist()
+        return [Step(t, levels[t], levels[t - stride] if t >= stride else clean) for t in timesteps]
+
+    def inversion(self, levels: NoiseLevels, steps: int) -> list[Step]:
+        spacing = {"linspace": "leading"}.get(self.config.timestep_spacing, self.config.timestep_spacing)
+        # DDIMInverseScheduler has no "linspace".
+        scheduler = _diffusers().DDIMInverseScheduler.from_config(self.config, timestep_spacing=spacing)
+        scheduler.set_timesteps(steps)
+        stride, clean = len(levels) // steps, Level.from_alpha_bar(scheduler.initial_alpha_cumprod.item())
+        timesteps = scheduler.timesteps.tolist()
+        return [Step(t, levels[t - stride] if t >= stride else clean, levels[t]) for t in timesteps]
 
 
-def scheduled_inversion(config: Any, alphas_cumprod: Tensor, ddim_steps: int) -> list[Step]:
-    """The steps of DDIMInverseScheduler: the network is asked where each step ends, not where it begins."""
-    spacing = {"linspace": "leading"}.get(config.timestep_spacing, config.timestep_spacing)  # it has no "linspace"
-    scheduler = _diffusers().DDIMInverseScheduler.from_config(config, timestep_spacing=spacing)
-    scheduler.set_timesteps(ddim_steps)
-    stride, first = len(alphas_cumprod) // ddim_steps, scheduler.initial_alpha_cumprod.item()
-    return [
-        Step(t, alphas_cumprod[t - stride].item() if t >= stride else first, alphas_cumprod[t].item())
-        for t in scheduler.timesteps.tolist()
-    ]
+def timestep_spacing(folder: Path) -> SchedulerSpacing:
+    """Return the timestep spacing of the pipeline in a folder. Raises UserError if its scheduler cannot be opened."""
+    return SchedulerSpacing(_scheduler(folder, _parts(folder)).config)
 
 
 class Called(nn.Module):

@@ -13,14 +13,15 @@ import torch
 from configs.errors import UserError
 from configs.schema import ModelStudy
 from diffusion.denoiser import Denoiser
+from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
 from models.open import open_checkpoint_folder
 from models.openai import open_openai
 from models.openai_presets import PRESETS
 from models.pipelines import downloaded as pipeline_downloaded
-from models.pipelines import is_pipeline, open_pipeline
+from models.pipelines import is_pipeline, open_pipeline, timestep_spacing
 from records import checkpoint
 from records.atomic import file_digest
-from records.download import downloaded
+from records.download import download
 
 WEIGHTS = (".pt", ".pth", ".safetensors")
 
@@ -37,6 +38,7 @@ class Source:
     digest: str
     denoiser: Denoiser
     load_denoiser: Callable[[torch.device], Denoiser]
+    spacing: TimestepSpacing = StridedSpacing()
 
 
 def find(study: ModelStudy) -> Path:
@@ -48,7 +50,7 @@ def find(study: ModelStudy) -> Path:
     if path.exists():
         return path
     if path.stem in PRESETS and path.name == study.source:
-        return downloaded(PRESETS[path.stem].url, None, Path(study.downloads), "source")
+        return download(PRESETS[path.stem].url, None, Path(study.downloads), "source")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", study.source) and path.suffix not in WEIGHTS:
         return pipeline_downloaded(study.source)
     raise UserError(f"{study.source}: no such file or folder, and not the name of a published model")
@@ -85,7 +87,7 @@ def _pipeline(path: Path, vae_scaling_factor: float | None) -> Source:
     about = ["pipeline of diffusers", *summary(denoiser)]
     files = sorted(file for file in path.rglob("*") if file.suffix in (*WEIGHTS, ".bin", ".json"))
     told = "".join(f"{file.relative_to(path)} {file_digest(file, 'sha256')}\n" for file in files)
-    return Source(about, hashlib.sha256(told.encode()).hexdigest(), denoiser, load_denoiser)
+    return Source(about, hashlib.sha256(told.encode()).hexdigest(), denoiser, load_denoiser, timestep_spacing(path))
 
 
 def _openai(path: Path, study: ModelStudy) -> Source:
@@ -106,23 +108,23 @@ def summary(denoiser: Denoiser) -> list[str]:
     names = {"eps": "ε", "x_0": "x_0", "v": "v"}
     return [
         f"{kind} of {channels} × {height} × {width}{classes}",
-        f"{len(denoiser.alphas_cumprod):,} steps of diffusion, predicts {names[denoiser.prediction_type]}, x_0 {clips}",
+        f"{len(denoiser.levels):,} steps of diffusion, predicts {names[denoiser.prediction_type]}, x_0 {clips}",
     ]
 
 
-def check_ddim_steps(denoiser: Denoiser, ddim_steps: int) -> None:
-    """Raises UserError where the model's DDIM cannot take so many steps."""
-    trained = len(denoiser.alphas_cumprod)
-    if ddim_steps > trained:
-        raise UserError(f"T = {ddim_steps:,} DDIM steps are more than the {trained:,} of the model's diffusion")
+def check_ddim_steps(source: Source, ddim_steps: int) -> None:
+    """Raise UserError if DDIM cannot take that number of steps with the model."""
+    levels = source.denoiser.levels
+    if ddim_steps > len(levels):
+        raise UserError(f"T = {ddim_steps:,} DDIM steps exceed the {len(levels):,} diffusion steps of the model")
     try:
-        denoiser.sampling_steps(denoiser.alphas_cumprod, ddim_steps)
-        denoiser.inversion_steps(denoiser.alphas_cumprod, ddim_steps)
+        source.spacing.sampling(levels, ddim_steps)
+        source.spacing.inversion(levels, ddim_steps)
     except ValueError as error:
         raise UserError(f"T = {ddim_steps:,}: {error}") from None
 
 
-def counting(denoiser: Denoiser, called: Callable[[int], Any]) -> Denoiser:
+def count_calls(denoiser: Denoiser, called: Callable[[int], Any]) -> Denoiser:
     """The same denoiser, which tells the number of images of every call of its network."""
 
     def network(x_t, t, y):

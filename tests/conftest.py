@@ -55,7 +55,7 @@ class Reference:
         model = self.network.config
         return Denoiser(
             network=self.network,
-            alphas_cumprod=self.schedule.alphas_cumprod,
+            levels=self.schedule.levels,
             shape=(model.in_channels, model.image_size, model.image_size),
             timestep_scale=network_time_scale(self.schedule, self.diffusion.rescale_timesteps),
             num_classes=model.num_classes,
@@ -276,7 +276,7 @@ def analysed_once(tmp_path_factory, command_line) -> Path:
     write_checkpoints(experiment)
     for seed in experiment.seeds:
         analysis = SeedAnalysis(experiment, seed)
-        analysis.analyse(analysis.missing())
+        analysis.analyze(analysis.missing())
     return Path(experiment.runs)
 
 

@@ -1,4 +1,6 @@
-"""A grid of samples from always the same noise, to see training go on."""
+"""Grids of samples drawn during training, always from the same noise."""
+
+from pathlib import Path
 
 import torch
 from PIL.Image import Image
@@ -6,29 +8,37 @@ from torch import Tensor
 
 from configs.schema import Experiment
 from diffusion.randomness import fixed_noise
-from diffusion.solvers import ddim
+from diffusion.solvers.ddim import Ddim
+from diffusion.solvers.solver import final_state
 from models.open import as_denoiser
 from models.unet import UNet
-from records.pictures import grid
+from records.atomic import atomic_file
+from records.pictures import grid, to_png
 from train.ema import Ema
 
-COLUMNS, IMAGES = 8, 32
+GRID_COLUMNS, GRID_IMAGES = 8, 32
+
+
+def write_sample_grid(file: Path, experiment: Experiment, network: UNet, ema: Ema, device: torch.device) -> None:
+    """Write a PNG of samples from the EMA weights, started from the first x_T of the analysis."""
+    # The averages in evaluation mode would compile the network a second time.
+    with torch.compiler.set_stance("force_eager"), atomic_file(file) as partial:
+        partial.write_bytes(to_png(_sample_grid(experiment, network, ema, device)))
 
 
 @torch.no_grad()
-def sample_grid(experiment: Experiment, network: UNet, ema: Ema, device: torch.device) -> Image:
-    """What the averaged weights make of the first of the noises x_T that the analysis starts from as well."""
+def _sample_grid(experiment: Experiment, network: UNet, ema: Ema, device: torch.device) -> Image:
     model, diffusion, options = experiment.model, experiment.diffusion, experiment.analyze
 
-    def averaged(x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+    def ema_network(x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         return torch.func.functional_call(network, ema.weights, (x_t, t, y))
 
-    denoiser = as_denoiser(averaged, model, diffusion, device)
-    x_T = fixed_noise(denoiser.shape, IMAGES, options.noise_seed).to(device)
+    denoiser = as_denoiser(ema_network, model, diffusion, device)
+    x_T = fixed_noise(denoiser.shape, GRID_IMAGES, options.noise_seed).to(device)
     network.eval()
     try:
-        y = denoiser.labels(0, IMAGES, options.labels)
-        x_0 = ddim.last(ddim.sampling(denoiser, x_T, options.ddim_steps, options.clip_denoised, y))
+        y = denoiser.labels(0, GRID_IMAGES, options.labels)
+        x_0 = final_state(Ddim(options.ddim_steps, clip=options.clip_denoised).sample(denoiser, x_T, y))
     finally:
         network.train()
-    return grid(x_0.float().cpu(), COLUMNS)
+    return grid(x_0.float().cpu(), GRID_COLUMNS)

@@ -1,54 +1,50 @@
-"""Deterministic DDIM (η = 0): noise → image, and image → latent.
+"""Deterministic DDIM (η = 0) and its naive inversion.
 
-Source: Song et al. (2021), equation 12 with σ = 0, as improved-diffusion computes it: where clipping is on, the
-predicted x_0 is clipped to [−1, 1] and ε is derived again from the clipped value.
+Source: Song et al. (2021), equation 12 with σ = 0, as implemented in improved-diffusion: with clipping, the predicted
+x_0 is clipped to [−1, 1] and ε is recomputed from the clipped value.
 """
 
-import math
+import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from diffusion.denoiser import Denoiser
-from diffusion.solvers.spacing import Step
+from diffusion.solvers.solver import Solver, Step, integrate
+from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
 
 
-def move(x_t: Tensor, x_0: Tensor, eps: Tensor, step: Step, clip: bool) -> Tensor:
-    """x at the ᾱ where a step ends, from x_t [N, C, H, W] where it begins and the x_0 and ε predicted there."""
+@dataclass(frozen=True)
+class Ddim(Solver):
+    """DDIM with `steps` steps; `clip` None clips x_0 to [−1, 1] if the model's own sampler does."""
+
+    steps: int
+    spacing: TimestepSpacing = StridedSpacing()
+    clip: bool | None = None
+
+    @property
+    def sampling_evaluations(self) -> int:
+        return self.steps
+
+    @property
+    def inversion_evaluations(self) -> int:
+        return self.steps
+
+    def sample(self, denoiser: Denoiser, x_T: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
+        return integrate(denoiser, x_T, self.spacing.sampling(denoiser.levels, self.steps), self._update(denoiser), y)
+
+    def invert(self, denoiser: Denoiser, x_0: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
+        return integrate(denoiser, x_0, self.spacing.inversion(denoiser.levels, self.steps), self._update(denoiser), y)
+
+    def _update(self, denoiser: Denoiser) -> functools.partial[Tensor]:
+        return functools.partial(ddim_step, clip=denoiser.clip if self.clip is None else self.clip)
+
+
+def ddim_step(x_t: Tensor, x_0: Tensor, eps: Tensor, step: Step, clip: bool) -> Tensor:
+    """Return x at the end of a step, from x_t [N, C, H, W] at its start and the x_0 and ε predicted from x_t."""
     if clip:
         x_0 = x_0.clamp(-1, 1)
-        if step.alpha_bar < 1:  # of a clean image no noise can be derived
-            eps = (x_t - math.sqrt(step.alpha_bar) * x_0) / math.sqrt(1 - step.alpha_bar)
-    return math.sqrt(step.alpha_bar_next) * x_0 + math.sqrt(1 - step.alpha_bar_next) * eps
-
-
-def sampling(
-    denoiser: Denoiser, x_T: Tensor, ddim_steps: int, clip: bool | None = None, y: Tensor | None = None
-) -> Iterator[Tensor]:
-    """x_t after each of the `ddim_steps` steps from noise x_T [N, C, H, W] of classes y [N]; the last is x_0.
-
-    `clip` None is as the model's own sampler does.
-    """
-    return _walk(denoiser, x_T, denoiser.sampling_steps(denoiser.alphas_cumprod, ddim_steps), clip, y)
-
-
-def inversion(
-    denoiser: Denoiser, x_0: Tensor, ddim_steps: int, clip: bool | None = None, y: Tensor | None = None
-) -> Iterator[Tensor]:
-    """x_t after each of the `ddim_steps` steps from images x_0 [N, C, H, W]; the last is the latent x̂_T."""
-    return _walk(denoiser, x_0, denoiser.inversion_steps(denoiser.alphas_cumprod, ddim_steps), clip, y)
-
-
-@torch.no_grad()
-def _walk(denoiser: Denoiser, x: Tensor, steps: list[Step], clip: bool | None, y: Tensor | None) -> Iterator[Tensor]:
-    clip = denoiser.clip if clip is None else clip
-    for step in steps:
-        x = move(x, *denoiser.predict(x, step, y), step, clip)
-        yield x
-
-
-def last(trajectory: Iterator[Tensor]) -> Tensor:
-    """Where a trajectory ends."""
-    *_, end = trajectory
-    return end
+        if step.start.sigma > 0:  # ε cannot be recomputed from a clean image
+            eps = (x_t - step.start.alpha * x_0) / step.start.sigma
+    return step.end.alpha * x_0 + step.end.sigma * eps

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from analyze.analysis import SeedAnalysis, fingerprint
+from analyze.analysis import SeedAnalysis, analyze_experiment
 from analyze.background import BackgroundWorker
 from analyze.measures import MEASURES, Measure
+from analyze.measures.distances import distances
+from analyze.measures.triangle import triangle
+from analyze.settings import fingerprint
+from configs.errors import UserError
 from records import checkpoint
 
 STEPS = [0, 2, 5, 8]
@@ -31,13 +35,17 @@ def done(analysed) -> SeedAnalysis:
     return SeedAnalysis(analysed("seeds=[0]"), 0)
 
 
-def test_a_measure_that_fails_is_named(trained, monkeypatch):
+def test_a_failing_measure_is_named_and_keeps_the_results_of_the_others(trained, monkeypatch):
     def brightness(samples):
         raise ZeroDivisionError("no light")
 
-    monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(brightness)])
-    trained.analyse([8])
-    assert trained.failures() == {8: "MeasureFailed: brightness fails: ZeroDivisionError: no light"}
+    monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(distances), Measure(brightness), Measure(triangle)])
+    trained.analyze([8])
+    assert trained.failures() == {8: "brightness failed: ZeroDivisionError: no light"} and 8 in trained.missing()
+    assert trained.results(8).keys() == {"distances", "triangle"}
+    monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(distances), Measure(triangle)])
+    trained.analyze([8])
+    assert 8 not in trained.missing() and trained.failures() == {}
 
 
 def changed(analysis: SeedAnalysis, **options) -> SeedAnalysis:
@@ -73,7 +81,7 @@ def cut_off(analysis: SeedAnalysis, step: int) -> str:
 
 def test_every_measure_of_every_checkpoint_is_there_and_kept(trained):
     assert trained.steps == STEPS and trained.missing() == STEPS[::-1]
-    trained.analyse(trained.missing())
+    trained.analyze(trained.missing())
     again = SeedAnalysis(trained.experiment, 0)
     assert again.missing() == [] and again.failures() == {}
     for step in STEPS:
@@ -88,7 +96,7 @@ def test_what_is_there_is_not_made_again(done):
     before = {file: file.stat().st_mtime_ns for file in done.folder.rglob("0*")}
     for step in STEPS:
         (done.run.checkpoint(step) / "ema_0.99.safetensors").unlink()
-    done.analyse(STEPS)
+    done.analyze(STEPS)
     assert done.failures() == {} and len(before) >= 2 * len(STEPS)
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
@@ -97,7 +105,7 @@ def test_a_measures_option_makes_that_measure_stale_and_nothing_else(done):
     before, kept = values(done, 2), {step: written(done, step) for step in STEPS}
     other = changed(done, knn_k=1)
     assert other.folder == done.folder and other.missing() == STEPS[::-1]
-    other.analyse(STEPS)
+    other.analyze(STEPS)
     assert other.missing() == [] and done.missing() == STEPS[::-1]
     assert kept == {step: written(done, step) for step in STEPS} and all(kept.values())
     after = values(other, 2)
@@ -122,16 +130,16 @@ def test_what_does_not_shape_the_generations_has_not(tiny):
 
 def test_half_precision_has_a_folder_of_its_own_and_is_written_down(trained):
     half = changed(trained, precision="bf16")
-    half.analyse([STEPS[-1]])
+    half.analyze([STEPS[-1]])
     assert "-bf16-" in half.folder.name and "precision: bf16" in (half.folder / "analysis.yaml").read_text()
-    plain, in_half = (one.tensors(STEPS[-1])["samples"] for one in (trained, half))
+    plain, in_half = (one.generations(STEPS[-1])["samples"] for one in (trained, half))
     assert not torch.equal(plain, in_half) and (plain - in_half).norm() < 0.02 * plain.norm()
 
 
 def test_results_do_not_depend_on_the_batch_size(done):
     (done.run.root / "analysis").rename(done.run.root / "before")
     other = changed(done, batch_size=3)
-    other.analyse(STEPS)
+    other.analyze(STEPS)
     (done.run.root / "analysis").rename(done.run.root / "after")
     files = {when: sorted((done.run.root / when).glob("*/0*.json")) for when in ("before", "after")}
     for old, new in zip(files["before"], files["after"], strict=True):
@@ -145,7 +153,7 @@ def test_a_later_last_checkpoint_makes_stale_what_was_compared_with_it(done, as_
     before, kept = values(done, 2), written(done, 2)
     longer = SeedAnalysis(as_if_trained("seeds=[0]", "train.steps=12"), 0)
     assert longer.steps == [0, 2, 5, 12] and longer.missing() == [12, 5, 2, 0]
-    longer.analyse(longer.missing())
+    longer.analyze(longer.missing())
     after = values(longer, 2)
     assert longer.missing() == [] and set(kept) <= set(written(longer, 2))
     changed = {name for name in after if after[name] != before[name]}
@@ -158,11 +166,11 @@ def test_measuring_beside_generating_finds_the_same(done, monkeypatch):
     folder, threads, after = done.run.root / "analysis", set(), []
     folder.rename(done.run.root / "before")
     measure = SeedAnalysis._measure
-    monkeypatch.setattr("analyze.analysis.BackgroundWorker", lambda of_use: BackgroundWorker(True))
+    monkeypatch.setattr("analyze.analysis.BackgroundWorker", lambda overlap: BackgroundWorker(True))
     monkeypatch.setattr(
         SeedAnalysis, "_measure", lambda *its: (threads.add(threading.current_thread()), measure(*its))[1]
     )
-    done.analyse(STEPS, lambda: after.append(len(list(folder.glob("*/0*.json")))))
+    done.analyze(STEPS, lambda: after.append(len(list(folder.glob("*/0*.json")))))
     assert done.missing() == [] and after == [1, 2, 3, 4] and threading.main_thread() not in threads
     for file in (done.run.root / "before").glob("*/0*.json"):
         assert (folder / file.relative_to(done.run.root / "before")).read_text() == file.read_text()
@@ -170,7 +178,7 @@ def test_measuring_beside_generating_finds_the_same(done, monkeypatch):
 
 def test_a_damaged_checkpoint_is_noted_and_the_others_go_on(trained):
     file = cut_off(trained, 2)
-    trained.analyse(trained.missing())
+    trained.analyze(trained.missing())
     assert trained.missing() == [2] and trained.results(2) == {}
     assert trained.failures().keys() == {2} and file in trained.failures()[2]
     noted = json.loads(trained.failure_file(2).read_text())
@@ -181,16 +189,16 @@ def test_a_note_goes_when_its_checkpoint_is_well_again(trained):
     file = trained.run.checkpoint(2) / "ema_0.99.safetensors"
     whole = file.read_bytes()
     cut_off(trained, 2)
-    trained.analyse([2])
+    trained.analyze([2])
     assert trained.failures().keys() == {2}
     file.write_bytes(whole)
-    trained.analyse([2])
+    trained.analyze([2])
     assert trained.failures() == {} and 2 not in trained.missing()
 
 
 def test_a_damaged_last_checkpoint_is_what_all_others_say(trained):
     file = cut_off(trained, 8)
-    trained.analyse(STEPS)
+    trained.analyze(STEPS)
     assert trained.missing() == STEPS[::-1]
     assert all(file in why for why in trained.failures().values()) and trained.failures().keys() == set(STEPS)
     assert all("the last checkpoint" in trained.failures()[step] for step in (0, 2, 5))
@@ -204,7 +212,7 @@ def test_weights_that_are_not_finite_fail_with_a_sentence(trained):
         file.unlink()
     path.rmdir()
     checkpoint.write(path, 5, 0, source.model, source.diffusion, {"ema_0.99": weights})
-    trained.analyse(STEPS)
+    trained.analyze(STEPS)
     assert trained.missing() == [5] and "not finite" in trained.failures()[5]
     assert generations(trained, 5) == []
 
@@ -214,7 +222,7 @@ def test_generations_that_were_cut_off_are_made_again(done):
     for file in generations(done, 5):
         file.write_bytes(file.read_bytes()[:-100])
     done.results_file(5).unlink()
-    done.analyse([5])
+    done.analyze([5])
     assert (values(done, 5), [file.read_bytes() for file in generations(done, 5)]) == expected
 
 
@@ -223,5 +231,19 @@ def test_results_that_make_no_sense_are_made_again(content, done):
     expected = values(done, 5)
     done.results_file(5).write_text(content)
     assert done.missing() == [5]
-    done.analyse([5])
+    done.analyze([5])
     assert values(done, 5) == expected
+
+
+def test_analyze_experiment_completes_all_seeds(as_if_trained, capsys):
+    experiment = as_if_trained("seeds=[0,1]")
+    analyze_experiment(experiment)
+    assert all(SeedAnalysis(experiment, seed).missing() == [] for seed in (0, 1))
+    assert "8 of 8 checkpoints" in capsys.readouterr().err
+    analyze_experiment(experiment)
+    assert capsys.readouterr().err == ""
+
+
+def test_analyze_experiment_without_checkpoints_is_a_user_error(tiny):
+    with pytest.raises(UserError, match="contains no checkpoints; train first"):
+        analyze_experiment(tiny())

@@ -51,7 +51,7 @@ def played_gpu(monkeypatch):
 
 
 def of(network) -> Denoiser:
-    return Denoiser(network, Schedule.of(Diffusion()).alphas_cumprod, (3, 8, 8), 0.25, 4, torch.device("cpu"))
+    return Denoiser(network, Schedule.of(Diffusion()).levels, (3, 8, 8), 0.25, 4, torch.device("cpu"))
 
 
 def test_on_a_gpu_its_free_memory_decides(randomised, played_gpu):

@@ -68,7 +68,7 @@ def test_curves_are_what_analysis_left(as_if_trained):
     experiment = as_if_trained()
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     for one in analyses:
-        one.analyse(one.missing())
+        one.analyze(one.missing())
     found = curves(analyses)
     stored = [json.loads(one.results_file(5).read_text())["measures"]["triangle"]["values"] for one in analyses]
     for name in stored[0]:

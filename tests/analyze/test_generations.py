@@ -1,10 +1,13 @@
-"""Tensors of a checkpoint: made when first asked for, kept, and made again only where what is kept cannot be read."""
+"""Generations: cached on first use, and regenerated only if the cached file cannot be read."""
+
+import dataclasses
+import json
 
 import pytest
 import torch
 
 from analyze.analysis import SeedAnalysis
-from analyze.generations import Tensors
+from analyze.generations import Generations
 from configs.errors import UserError
 from diffusion.randomness import fixed_noise
 
@@ -20,51 +23,92 @@ def kept(analysis: SeedAnalysis) -> set[str]:
 
 
 def test_noise_is_the_fixed_one(seed_analysis):
-    tensors, options = seed_analysis.tensors(2), seed_analysis.options
+    tensors, options = seed_analysis.generations(2), seed_analysis.options
     assert torch.equal(tensors["noise"], fixed_noise((1, 8, 8), options.samples, options.noise_seed))
 
 
 def test_what_no_checkpoint_has_is_refused_with_what_there_is(seed_analysis):
-    with pytest.raises(UserError, match=r"asks for sample, .* there are .*noise, .*samples, .*training_images"):
-        seed_analysis.tensors(2)["sample"]
+    with pytest.raises(UserError, match='parameter "sample", .* available are .*noise, .*samples, .*training_images'):
+        seed_analysis.generations(2)["sample"]
 
 
 def test_what_is_asked_for_is_made_and_kept_and_nothing_else(seed_analysis):
-    seed_analysis.tensors(2)["samples"]
+    seed_analysis.generations(2)["samples"]
     assert kept(seed_analysis) == {"000000002/samples.safetensors"}
-    seed_analysis.tensors(2)["last_latents"]
+    seed_analysis.generations(2)["last_latents"]
     assert kept(seed_analysis) == {
         "000000002/samples.safetensors",
         "000000008/samples.safetensors",
-        "000000002/last_latents-000000008.safetensors",
+        "000000002/inversions/ddim-T4/last_latents-000000008.safetensors",
     }
 
 
 @pytest.mark.parametrize("name", ["samples", "latents", "last_latents", "reconstructions", "trajectory"])
 def test_what_was_kept_comes_back_bit_for_bit(seed_analysis, name):
-    made = seed_analysis.tensors(5)[name]
-    file = seed_analysis.tensors(5).file(name)
+    made = seed_analysis.generations(5)[name]
+    file = seed_analysis.generations(5).file(name)
     before = file.stat().st_mtime_ns
-    assert torch.equal(seed_analysis.tensors(5)[name], made) and file.stat().st_mtime_ns == before
+    assert torch.equal(seed_analysis.generations(5)[name], made) and file.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("left", [0, 5, 1000])
 def test_what_cannot_be_read_is_made_again(seed_analysis, left):
-    made, file = seed_analysis.tensors(5)["samples"], seed_analysis.tensors(5).file("samples")
+    made, file = seed_analysis.generations(5)["samples"], seed_analysis.generations(5).file("samples")
     whole = file.read_bytes()
     file.unlink()  # a new file: the tensor may be mapped from the old one
     file.write_bytes(whole[:left])
-    assert torch.equal(seed_analysis.tensors(5)["samples"], made) and file.read_bytes() == whole
+    assert torch.equal(seed_analysis.generations(5)["samples"], made) and file.read_bytes() == whole
 
 
 def test_the_last_checkpoint_is_its_own_last(seed_analysis):
-    tensors: Tensors = seed_analysis.tensors(8)
+    tensors: Generations = seed_analysis.generations(8)
     assert torch.equal(tensors["last_samples"], tensors["samples"])
     assert torch.equal(tensors["last_latents"], tensors["latents"])
-    assert torch.equal(seed_analysis.tensors(0)["last_samples"], tensors["samples"])
+    assert torch.equal(seed_analysis.generations(0)["last_samples"], tensors["samples"])
 
 
 def test_seeds_and_checkpoints_differ_and_share_their_noise(as_if_trained):
     experiment = as_if_trained()
-    one, other = (SeedAnalysis(experiment, seed).tensors(2) for seed in (0, 10))
+    one, other = (SeedAnalysis(experiment, seed).generations(2) for seed in (0, 10))
     assert torch.equal(one["noise"], other["noise"]) and not torch.equal(one["samples"], other["samples"])
+
+
+def with_inversion_steps(analysis: SeedAnalysis, steps: int) -> SeedAnalysis:
+    options = dataclasses.replace(analysis.options, inversion_steps=steps)
+    return SeedAnalysis(dataclasses.replace(analysis.experiment, analyze=options), analysis.seed)
+
+
+def test_another_inverter_shares_the_samples_and_has_its_own_results(seed_analysis):
+    seed_analysis.analyze([8])
+    samples = seed_analysis.generations(8).file("samples")
+    written_ns = samples.stat().st_mtime_ns
+    other = with_inversion_steps(seed_analysis, 2)
+    assert other.missing() == [8, 5, 2, 0] and other.folder != seed_analysis.folder
+    other.analyze([8])
+    assert 8 not in other.missing() and 8 not in seed_analysis.missing()
+    assert other.generations(8).file("samples") == samples and samples.stat().st_mtime_ns == written_ns
+    latents = [analysis.generations(8)["latents"] for analysis in (seed_analysis, other)]
+    assert not torch.equal(*latents)
+    setting = json.loads(other.results_file(8).read_text())["setting"]
+    assert setting == {
+        "checkpoint": 8,
+        "sampler": {"name": "ddim", "steps": 4},
+        "inverter": {"name": "ddim", "steps": 2},
+    }
+    assert other.results(8)["distances"] != seed_analysis.results(8)["distances"]
+    assert other.results(8)["cka"] == seed_analysis.results(8)["cka"]
+
+
+def test_equal_inversion_steps_are_the_same_analysis(seed_analysis):
+    assert with_inversion_steps(seed_analysis, 4).folder == seed_analysis.folder
+
+
+def test_latents_stored_by_version_0_1_are_found(seed_analysis):
+    generations = seed_analysis.generations(8)
+    latents, file = generations["latents"], generations.file("latents")
+    old = file.parent.parent.parent / file.name
+    file.rename(old)
+    written_ns = old.stat().st_mtime_ns
+    assert generations.file("latents") == old and torch.equal(seed_analysis.generations(8)["latents"], latents)
+    assert old.stat().st_mtime_ns == written_ns and not file.exists()
+    assert with_inversion_steps(seed_analysis, 2).generations(8).file("latents") != old

@@ -8,15 +8,19 @@ import torch
 from safetensors.torch import load_file
 
 from analyze import model
-from analyze.analysis import fingerprint
 from analyze.generations import GENERATORS
-from analyze.model import analyse, sweep
+from analyze.model import analyze_model, sweep
 from analyze.report.model import collect, tables
+from analyze.settings import fingerprint
 from configs.errors import UserError
 from configs.load import load_model_study
 from configs.schema import Measures
+from diffusion.levels import Level, NoiseLevels
 from diffusion.randomness import fixed_noise
-from diffusion.solvers import ddim
+from diffusion.solvers.ddim import Ddim
+from diffusion.solvers.solver import final_state
+from diffusion.solvers.spacing import StridedSpacing
+from models.source import Source
 from records import lock
 from records.layout import seed_folder
 from records.tracking.runs import offline_runs
@@ -51,9 +55,9 @@ def trained(pipelines, tmp_path):
 def counted(monkeypatch):
     """How many images the network was asked about, a number a call."""
     calls = []
-    original = model.counting
+    original = model.count_calls
     monkeypatch.setattr(
-        model, "counting", lambda denoiser, called: original(denoiser, lambda n: (calls.append(n), called(n)))
+        model, "count_calls", lambda denoiser, called: original(denoiser, lambda n: (calls.append(n), called(n)))
     )
     return calls
 
@@ -61,13 +65,15 @@ def counted(monkeypatch):
 def test_a_latent_model_to_its_report(study, counted, capsys):
     """Every T from the same noise, in the space of codes; pictures decoded; run again, nothing is done again."""
     asked = study("analyze.published=ldm_celeba")
-    source, analyses = analyse(asked)
+    source, analyses = analyze_model(asked)
     expected = 6 * (2 + 4) * 4  # samples, latents, reconstructions and a trajectory of 6 images
     assert sum(counted) == expected and [one.options.ddim_steps for one in analyses] == [2, 4]
-    noise, here = fixed_noise((3, 16, 16), 6, 0), analyses[1].tensors(4)
-    assert torch.equal(analyses[0].tensors(2)["noise"], noise) and torch.equal(here["noise"], noise)
+    noise, here = fixed_noise((3, 16, 16), 6, 0), analyses[1].generations(4)
+    assert torch.equal(analyses[0].generations(2)["noise"], noise) and torch.equal(here["noise"], noise)
     denoiser = source.load_denoiser(torch.device("cpu"))
-    torch.testing.assert_close(here["samples"], ddim.last(ddim.sampling(denoiser, noise, 4)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        here["samples"], final_state(Ddim(4, source.spacing).sample(denoiser, noise)), rtol=1e-4, atol=1e-4
+    )
     assert here.images.shape == (6, 3, 64, 64) and here.images.abs().max() <= 1
 
     collect(asked, source, analyses)
@@ -80,13 +86,13 @@ def test_a_latent_model_to_its_report(study, counted, capsys):
 
     counted.clear()
     page = (report / "index.html").read_bytes()
-    collect(asked, *analyse(asked))
+    collect(asked, *analyze_model(asked))
     assert counted == [] and (report / "index.html").read_bytes() == page
 
 
 def test_tables_have_a_row_for_each_t_beside_the_published_one(study):
     asked = study("analyze.published=ldm_celeba", "sweep=[10]")
-    made = {table.name: table for table in tables(asked, analyse(asked)[1])}
+    made = {table.name: table for table in tables(asked, analyze_model(asked)[1])}
     assert [row.ddim_steps for row in made["table345_triangle"].rows] == [4, 10]
     published = [bool(row.published) for row in made["table345_triangle"].rows]
     assert published == [False, True]  # the paper has T = 10 and no T = 4
@@ -102,28 +108,28 @@ def test_what_was_interrupted_goes_on(study, counted, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setitem(GENERATORS, "trajectory", stops)  # the last in the alphabet, and so the last to be made
         with pytest.raises(KeyboardInterrupt):
-            analyse(asked)
+            analyze_model(asked)
     assert sum(counted) == 6 * 2 * 3
-    analyse(asked)
+    analyze_model(asked)
     assert sum(counted) == 6 * (2 + 4) * 4
 
 
 def test_openai_files_are_clipped_and_take_no_labels_without_classes(study, trained):
     asked = study("openai.schedule=cosine", "openai.steps=4000", source=trained)
-    _, analyses = analyse(asked)
-    assert analyses[0].options.clip_denoised and not analyses[0].makes_codes
-    assert analyses[0].tensors(2).images.abs().max() <= 1
+    _, analyses = analyze_model(asked)
+    assert analyses[0].options.clip_denoised and not analyses[0].has_decoder
+    assert analyses[0].generations(2).images.abs().max() <= 1
     with pytest.raises(UserError, match=r"analyze.labels=\[3\]: there is no class 3; the model has no classes"):
-        analyse(dataclasses.replace(asked, analyze=dataclasses.replace(asked.analyze, labels=[3])))
+        analyze_model(dataclasses.replace(asked, analyze=dataclasses.replace(asked.analyze, labels=[3])))
 
 
 def test_a_class_conditional_checkpoint_takes_the_labels_that_are_asked_for(study, as_if_trained):
     folder = seed_folder(as_if_trained("model.num_classes=4"), 0).checkpoint(8)
     asked = study("analyze.weights=model", "analyze.labels=[3]", source=folder)
-    source, analyses = analyse(asked)
+    source, analyses = analyze_model(asked)
     denoiser, noise = source.load_denoiser(torch.device("cpu")), fixed_noise((1, 8, 8), 6, 0)
-    expected = ddim.last(ddim.sampling(denoiser, noise, 4, True, torch.full((6,), 3)))
-    torch.testing.assert_close(analyses[1].tensors(4)["samples"], expected, rtol=1e-4, atol=1e-4)
+    expected = final_state(Ddim(4, clip=True).sample(denoiser, noise, torch.full((6,), 3)))
+    torch.testing.assert_close(analyses[1].generations(4)["samples"], expected, rtol=1e-4, atol=1e-4)
     assert "labels:\n- 3" in (analyses[1].folder / "analysis.yaml").read_text()
 
 
@@ -134,51 +140,53 @@ def test_labels_are_part_of_what_is_analysed(study):
 
 def test_the_papers_numbers_of_steps_that_the_model_has_are_swept(study, unet32, trained):
     asked = study("sweep=[]", "analyze.ddim_steps=100")
-    assert sweep(asked, unet32.denoiser) == [10, 50, 100, 500, 1000, 4000]
-    few = dataclasses.replace(unet32.denoiser, alphas_cumprod=unet32.denoiser.alphas_cumprod[::4])
-    assert sweep(asked, few) == [10, 50, 100, 500, 1000]
+    source = Source([], "", unet32.denoiser, lambda device: unet32.denoiser)
+    assert sweep(asked, source) == [10, 50, 100, 500, 1000, 4000]
+    levels = NoiseLevels(unet32.denoiser.levels.alphas[::4], unet32.denoiser.levels.sigmas[::4])
+    few = dataclasses.replace(unet32.denoiser, levels=levels)
+    assert sweep(asked, dataclasses.replace(source, denoiser=few)) == [10, 50, 100, 500, 1000]
 
 
 def test_more_steps_than_there_are_end_it_before_anything_is_made(study, tmp_path):
-    with pytest.raises(UserError, match="T = 2,000 DDIM steps are more than the 1,000 of the model's diffusion"):
-        analyse(study("sweep=[2,2000]"))
+    with pytest.raises(UserError, match="T = 2,000 DDIM steps exceed the 1,000 diffusion steps of the model"):
+        analyze_model(study("sweep=[2,2000]"))
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
 
 
 def test_another_model_under_the_same_name_is_refused(study, trained):
-    analyse(study("name=one"))
-    with pytest.raises(UserError, match=r"one holds the analysis of another model \(pipeline of diffusers; .*name="):
-        analyse(study("name=one", "openai.schedule=cosine", source=trained))
+    analyze_model(study("name=one"))
+    with pytest.raises(UserError, match=r"one contains the analysis of another model \(pipeline of diffusers; .*name="):
+        analyze_model(study("name=one", "openai.schedule=cosine", source=trained))
 
 
 def test_two_at_once_are_refused(study):
     asked = study()
     with (
         lock.hold(model.experiment_folder(asked) / "lock", "analysis, process 1 on here", wait_s=0),
-        pytest.raises(UserError, match="another analysis, process 1 on here, is at work on"),
+        pytest.raises(UserError, match="is in use by another analysis, process 1 on here"),
     ):
-        analyse(asked)
+        analyze_model(asked)
 
 
 def test_a_t_that_fails_is_told_after_the_others(study, monkeypatch, capsys):
     asked = study()
     original = model.open_source(asked)
 
-    def broken(device):
-        denoiser = original.load_denoiser(device)
-        rule = denoiser.sampling_steps
-        worse = lambda alphas, T: [dataclasses.replace(s, alpha_bar_next=float("nan")) for s in rule(alphas, T)]  # noqa: E731
-        return dataclasses.replace(denoiser, sampling_steps=lambda a, T: worse(a, T) if T == 2 else rule(a, T))
+    class Broken(StridedSpacing):
+        def sampling(self, levels, steps):
+            nan = Level(float("nan"), 0.0)
+            intact = super().sampling(levels, steps)
+            return [dataclasses.replace(step, end=nan) for step in intact] if steps == 2 else intact
 
-    monkeypatch.setattr(model, "open_source", lambda _: dataclasses.replace(original, load_denoiser=broken))
-    source, analyses = analyse(asked)
-    with pytest.raises(UserError, match="T = 2: the model puts out numbers that are not finite"):
+    monkeypatch.setattr(model, "open_source", lambda _: dataclasses.replace(original, spacing=Broken()))
+    source, analyses = analyze_model(asked)
+    with pytest.raises(UserError, match="T = 2: the model's outputs are not finite"):
         collect(asked, source, analyses)
     assert "Report:" in capsys.readouterr().out and analyses[1].results(4)
 
 
 def test_what_compares_checkpoints_is_not_measured(study):
-    _, analyses = analyse(study())
+    _, analyses = analyze_model(study())
     found = json.loads(analyses[0].results_file(2).read_text())["measures"]
     assert {"noise_mapping", "triangle", "distances", "correlation"} <= found.keys()
     assert not {"cka", "dino", "knn_coverage", "early_inverter", "fid"} & found.keys()
@@ -189,12 +197,12 @@ def test_a_model_is_one_wandb_run_with_a_point_for_each_t(study):
     """Offline; run again it is neither doubled nor changed, and with one T more it is written anew."""
     asked = study("wandb.mode=offline")
     folder = model.experiment_folder(asked)
-    collect(asked, *analyse(asked))
+    collect(asked, *analyze_model(asked))
     (run,) = offline_runs(folder)
     points = [json.loads(line) for line in (folder / "wandb.jsonl").read_text().splitlines()]
     assert [point["step"] for point in points] == [2, 4] and "distances/noise_latent" in points[0]
-    collect(asked, *analyse(asked))
+    collect(asked, *analyze_model(asked))
     assert offline_runs(folder) == [run]
     more = study("wandb.mode=offline", "sweep=[2,3]")
-    collect(more, *analyse(more))
+    collect(more, *analyze_model(more))
     assert len(offline_runs(folder)) == 1 and offline_runs(folder) != [run]

@@ -12,7 +12,8 @@ from configs.errors import UserError
 from configs.schema import Diffusion
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
-from diffusion.solvers import ddim
+from diffusion.solvers.ddim import Ddim
+from diffusion.solvers.solver import final_state
 from models import compiled
 from models.pipelines import open_pipeline
 
@@ -21,7 +22,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.c
 
 
 def of(network: nn.Module, num_classes: int | None = None) -> Denoiser:
-    return Denoiser(network, Schedule.of(Diffusion()).alphas_cumprod, (3, 8, 8), 0.25, num_classes, CPU)
+    return Denoiser(network, Schedule.of(Diffusion()).levels, (3, 8, 8), 0.25, num_classes, CPU)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def test_half_precision_is_near_and_not_the_same(trained32):
     """Of a trained network, whose x_0 by DDIM differs by 1 % at most in the mean."""
     plain, x_T = trained32.denoiser, trained32["x_T"]
     images, in_half = (
-        ddim.last(ddim.sampling(one, x_T, 10)) for one in (plain, compiled.optimize_inference(plain, "bf16", False))
+        final_state(Ddim(10).sample(one, x_T)) for one in (plain, compiled.optimize_inference(plain, "bf16", False))
     )
     assert 0 < (in_half - images).norm() / images.norm() < 0.01
 
@@ -93,13 +94,13 @@ def test_where_half_precision_is_slow_it_is_said_once(able, says, randomised, ca
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("walk", [ddim.sampling, ddim.inversion])
-def test_nothing_is_asked_of_the_device_on_the_way(walk, precision, randomised):
+@pytest.mark.parametrize("direction", [Ddim.sample, Ddim.invert])
+def test_nothing_is_asked_of_the_device_on_the_way(direction, precision, randomised):
     """A GPU would be waited for. On PyTorch's meta device nothing has a value: whoever asks for one fails."""
     network = randomised(num_classes=4).to("meta")
     denoiser = dataclasses.replace(of(network, 4), device=torch.device("meta"))
     made, x = compiled.optimize_inference(denoiser, precision, False), torch.zeros(4, 3, 8, 8, device="meta")
-    end = ddim.last(walk(made, x, 10, True, made.labels(0, 4)))
+    end = final_state(direction(Ddim(10), made, x, made.labels(0, 4)))
     assert end.shape == x.shape
     with pytest.raises(RuntimeError):
         end.sum().item()

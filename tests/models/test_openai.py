@@ -9,7 +9,7 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import Model, OpenAI
-from diffusion.solvers import ddim
+from diffusion.solvers.ddim import Ddim
 from models.openai import describe, open_openai
 from models.openai_presets import PRESETS
 from models.unet import UNet
@@ -52,13 +52,13 @@ def test_a_file_whose_architecture_is_inferred_computes_what_its_own_code_does(n
     assert replace(described.model, dropout=reference.network.config.dropout) == reference.network.config
     output = denoiser.network(reference["unet_x"], reference["unet_t"], reference.labels("unet_y"))
     assert relative_error(output, reference["unet_out"]) < 1e-5
-    assert torch.equal(denoiser.alphas_cumprod, reference.schedule.alphas_cumprod)
+    assert torch.equal(denoiser.levels.alphas, reference.schedule.levels.alphas)
     assert denoiser.shape == reference["unet_x"].shape[1:] and denoiser.num_classes == described.model.num_classes
 
 
 def test_what_improved_diffusion_trained_samples_as_its_own_code_does(saved, trained32, relative_error):
     denoiser, _ = open_openai(saved("trained32"), GIVEN["trained32"], CPU)
-    trajectory = torch.stack(list(ddim.sampling(denoiser, trained32["x_T"], 10, True)))
+    trajectory = torch.stack(list(Ddim(10, clip=True).sample(denoiser, trained32["x_T"])))
     assert relative_error(trajectory, trained32["ddim10_clip_trajectory"]) < 1e-4
 
 

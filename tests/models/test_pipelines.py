@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from configs.errors import UserError
 from diffusion.denoiser import Denoiser
-from diffusion.solvers import ddim
-from models.pipelines import open_pipeline
+from diffusion.solvers.ddim import Ddim
+from diffusion.solvers.solver import final_state
+from models.pipelines import open_pipeline, timestep_spacing
 
 CPU = torch.device("cpu")
 NOISE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -67,20 +68,27 @@ def saved(tmp_path):
     return pipeline
 
 
+def open_with_ddim(folder: Path) -> tuple[Denoiser, Ddim]:
+    """Open a pipeline, and DDIM with 10 steps in its timestep spacing."""
+    return open_pipeline(folder, None, CPU), Ddim(10, timestep_spacing(folder))
+
+
 def test_a_latent_diffusion_model_is_diffusers(ldm, golden, relative_error):
     assert ldm.shape == (3, 16, 16) and not ldm.clip
     assert relative_error(ldm.output(golden["x_T"], 500), golden["eps"]) < 1e-4
-    torch.testing.assert_close(ldm.alphas_cumprod.float(), golden["alphas_cumprod"], rtol=0, atol=0)
+    torch.testing.assert_close(ldm.levels.alphas, golden["alphas_cumprod"].double().sqrt(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("ddim_steps", [10, 50])
-def test_sampling_and_inversion_are_diffusers_own(ddim_steps, ldm, golden, relative_error):
-    there, back = (rule(ldm.alphas_cumprod, ddim_steps) for rule in (ldm.sampling_steps, ldm.inversion_steps))
+def test_sampling_and_inversion_are_diffusers_own(ddim_steps, ldm, pipelines, golden, relative_error):
+    spacing = timestep_spacing(pipelines / "ldm_vq")
+    there, back = spacing.sampling(ldm.levels, ddim_steps), spacing.inversion(ldm.levels, ddim_steps)
+    ddim = Ddim(ddim_steps, spacing)
     assert [step.timestep for step in there] == golden[f"T{ddim_steps}_timesteps"].tolist()
     assert [step.timestep for step in back] == golden[f"T{ddim_steps}_inverse_timesteps"].tolist()
     x_0 = golden[f"T{ddim_steps}_x0"]
-    assert relative_error(ddim.last(ddim.sampling(ldm, golden["x_T"], ddim_steps)), x_0) < 1e-4
-    assert relative_error(ddim.last(ddim.inversion(ldm, x_0, ddim_steps)), golden[f"T{ddim_steps}_latent"]) < 1e-4
+    assert relative_error(final_state(ddim.sample(ldm, golden["x_T"])), x_0) < 1e-4
+    assert relative_error(final_state(ddim.invert(ldm, x_0)), golden[f"T{ddim_steps}_latent"]) < 1e-4
 
 
 def test_codes_are_decoded(ldm, golden, relative_error):
@@ -116,38 +124,38 @@ def test_an_autoencoder_knows_its_own_scale(saved, relative_error):
 def test_a_pixel_model_is_sampled_as_by_diffusers_loop(predicted, options, saved, relative_error):
     """ε derived again from the clipped x_0, as everywhere here: diffusers' `use_clipped_model_output`."""
     scheduler, unet = DDIMScheduler(prediction_type=predicted, **options), small_unet()
-    denoiser = open_pipeline(saved(scheduler, unet), None, CPU)
+    denoiser, ddim = open_with_ddim(saved(scheduler, unet))
     assert denoiser.decode is None and denoiser.clip == options["clip_sample"]
     scheduler.set_timesteps(10)
     x = NOISE
     with torch.no_grad():
         for t in scheduler.timesteps:
             x = scheduler.step(unet(x, t).sample, t, x, use_clipped_model_output=options["clip_sample"]).prev_sample
-    assert relative_error(ddim.last(ddim.sampling(denoiser, NOISE, 10)), x) < 1e-4
+    assert relative_error(final_state(ddim.sample(denoiser, NOISE)), x) < 1e-4
 
 
 @pytest.mark.parametrize("predicted", ["epsilon", "v_prediction"])
 def test_a_pixel_model_is_inverted_as_by_diffusers_loop(predicted, saved, relative_error):
     options = {"prediction_type": predicted, "clip_sample": False}
     unet, inverse = small_unet(), DDIMInverseScheduler(**options)
-    denoiser = open_pipeline(saved(DDIMScheduler(**options), unet), None, CPU)
+    denoiser, ddim = open_with_ddim(saved(DDIMScheduler(**options), unet))
     inverse.set_timesteps(10)
     x = NOISE / 3
     with torch.no_grad():
         for t in inverse.timesteps:
             x = inverse.step(unet(x, t).sample, t, x).prev_sample
-    assert relative_error(ddim.last(ddim.inversion(denoiser, NOISE / 3, 10)), x) < 1e-4
+    assert relative_error(final_state(ddim.invert(denoiser, NOISE / 3)), x) < 1e-4
 
 
 def test_clean_images_are_inverted_by_a_model_that_predicts_them(saved):
-    denoiser = open_pipeline(saved(DDIMScheduler(prediction_type="sample", clip_sample=False)), None, CPU)
-    assert ddim.last(ddim.inversion(denoiser, NOISE / 3, 10)).isfinite().all()
+    denoiser, ddim = open_with_ddim(saved(DDIMScheduler(prediction_type="sample", clip_sample=False)))
+    assert final_state(ddim.invert(denoiser, NOISE / 3)).isfinite().all()
 
 
 def test_the_schedulers_betas_and_clipping_are_the_pipelines(saved):
     own = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=500, clip_sample=False)
     denoiser = open_pipeline(saved(own), None, CPU)
-    assert torch.equal(denoiser.alphas_cumprod, own.alphas_cumprod.double()) and not denoiser.clip
+    assert torch.equal(denoiser.levels.alphas, own.alphas_cumprod.double().sqrt()) and not denoiser.clip
 
 
 def test_classes_reach_the_network(saved):
@@ -184,7 +192,7 @@ def test_a_scheduler_without_what_ddim_needs_is_refused(scheduler, told, saved):
 
 def test_another_sampler_of_the_same_diffusion_will_do(saved):
     own = EulerDiscreteScheduler()
-    assert torch.equal(open_pipeline(saved(own), None, CPU).alphas_cumprod, own.alphas_cumprod.double())
+    assert torch.equal(open_pipeline(saved(own), None, CPU).levels.alphas, own.alphas_cumprod.double().sqrt())
 
 
 def test_weights_that_do_not_fit_are_listed(saved):

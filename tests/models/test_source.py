@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from configs.errors import UserError
 from configs.load import load_model_study
-from models.source import check_ddim_steps, counting, find, open_source
+from models.source import Source, check_ddim_steps, count_calls, find, open_source
 from records.layout import seed_folder
 
 CPU = torch.device("cpu")
@@ -74,11 +74,11 @@ def test_what_is_nothing_of_the_kind_is_refused(tmp_path):
 def test_a_published_file_is_fetched_once(monkeypatch, tmp_path):
     asked = []
 
-    def downloaded(url, digest, folder, option):
+    def download(url, digest, folder, option):
         asked.append((url, digest, str(folder), option))
         return folder / "file.pt"
 
-    monkeypatch.setattr("models.source.downloaded", downloaded)
+    monkeypatch.setattr("models.source.download", download)
     study = load_model_study("cifar10_uncond_50M_500K.pt", [f"downloads={tmp_path}"])
     assert find(study) == tmp_path / "file.pt"
     assert asked[0][0].startswith("https://") and asked[0][0].endswith("/cifar10_uncond_50M_500K.pt")
@@ -96,24 +96,24 @@ def test_a_name_on_the_hub_that_cannot_be_had(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "ddim_steps, told", [(1001, "1,001 DDIM steps are more than the 1,000"), (300, None), (1000, None), (10, None)]
+    "ddim_steps, told", [(1001, "1,001 DDIM steps exceed the 1,000"), (300, None), (1000, None), (10, None)]
 )
 def test_a_model_takes_no_more_steps_than_it_has(ddim_steps, told, pipelines):
-    denoiser = opened(pipelines / "ldm_vq").load_denoiser(CPU)
+    source = opened(pipelines / "ldm_vq")
     if told is None:
-        check_ddim_steps(denoiser, ddim_steps)
+        check_ddim_steps(source, ddim_steps)
         return
     with pytest.raises(UserError, match=told):
-        check_ddim_steps(denoiser, ddim_steps)
+        check_ddim_steps(source, ddim_steps)
 
 
 def test_a_stride_that_there_is_not_is_refused(unet32):
     with pytest.raises(UserError, match="T = 300: no integer stride over 4000 steps gives 300"):
-        check_ddim_steps(unet32.denoiser, 300)
+        check_ddim_steps(Source([], "", unet32.denoiser, lambda device: unet32.denoiser), 300)
 
 
 def test_calls_are_counted_and_change_nothing(unet32):
     calls = []
     x_T = unet32["x_T"]
-    assert torch.equal(counting(unet32.denoiser, calls.append).output(x_T, 40), unet32.denoiser.output(x_T, 40))
+    assert torch.equal(count_calls(unet32.denoiser, calls.append).output(x_T, 40), unet32.denoiser.output(x_T, 40))
     assert calls == [len(x_T)]

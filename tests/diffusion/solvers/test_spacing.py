@@ -6,8 +6,9 @@ import pytest
 
 from configs.checks import reachable_ddim_steps
 from configs.schema import Diffusion
+from diffusion.levels import CLEAN, PURE_NOISE
 from diffusion.schedule import Schedule
-from diffusion.solvers.spacing import ddim_timesteps, strided_inversion, strided_sampling
+from diffusion.solvers.spacing import StridedSpacing, ddim_timesteps
 
 
 @pytest.mark.parametrize("steps", [10, 100])
@@ -29,12 +30,12 @@ def test_ddim_takes_exactly_the_steps_that_the_configuration_allows(schedule_ste
 
 
 def test_sampling_ends_at_the_image_and_inversion_at_pure_noise():
-    alphas_cumprod = Schedule.of(Diffusion()).alphas_cumprod
-    there, back = strided_sampling(alphas_cumprod, 10), strided_inversion(alphas_cumprod, 10)
+    levels, spacing = Schedule.of(Diffusion()).levels, StridedSpacing()
+    there, back = spacing.sampling(levels, 10), spacing.inversion(levels, 10)
     assert (
         [step.timestep for step in there] == [step.timestep for step in reversed(back)] == list(range(3600, -1, -400))
     )
-    assert there[-1].alpha_bar_next == 1 and back[-1].alpha_bar_next == 0
+    assert there[-1].end == CLEAN and back[-1].end == PURE_NOISE
     for steps in (there, back):
-        assert all(one.alpha_bar_next == other.alpha_bar for one, other in itertools.pairwise(steps))
-        assert [step.alpha_bar for step in steps] == alphas_cumprod[[step.timestep for step in steps]].tolist()
+        assert all(one.end == other.start for one, other in itertools.pairwise(steps))
+        assert [step.start for step in steps] == [levels[step.timestep] for step in steps]
