@@ -1,4 +1,4 @@
-"""python -m train CONFIG.yaml [key=value …]: trains one seed of an experiment, or goes on with it."""
+"""python -m train CONFIG.yaml [key=value …]: train one seed of an experiment, or resume its training."""
 
 from configs.command import experiment_command
 from configs.errors import run_command
@@ -6,13 +6,13 @@ from configs.schema import Experiment
 
 
 def describe(experiment: Experiment) -> str:
-    from train.estimate import estimate  # imports PyTorch, which most wrong command lines can do without
+    from train.estimate import estimate  # imports PyTorch, which --help and rejected options do not need
 
     return estimate(experiment)
 
 
 def main(arguments: list[str]) -> None:
-    purpose = "Trains one seed of an experiment, or goes on with it."
+    purpose = "Train one seed of an experiment, or resume its training."
     experiment = experiment_command("python -m train", purpose, arguments, describe)
     from train.trainer import train
 

@@ -1,4 +1,4 @@
-"""The batches of a training run: what each step draws, a function of (seed, step) alone, made ahead of its use."""
+"""Training batches, each a function of (seed, step) alone and prefetched by a background thread."""
 
 import queue
 import threading
@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 
 from diffusion.randomness import generator, normal
-from train.data import ImageSet, batch_indices
+from train.data import ImageDataset, batch_indices
 
 T = TypeVar("T")
-AHEAD = 4  # batches
-SHARE_OF_GPU_MEMORY = 0.25  # that the data set may take to be kept there
+PREFETCH_COUNT = 4
+MAX_GPU_MEMORY_FRACTION = 0.25  # of the free memory, for the dataset
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A process's share of a step's global batch: images in [−1, 1] [n, C, H, W], labels [n], eps as the images,
-    dropout keys int32 [n], and the places [n] of the images in the data set.
+    """One process's slice of a step's global batch.
+
+    Images in [−1, 1] [n, C, H, W], labels [n], eps shaped like the images, dropout keys int32 [n], and the indices [n]
+    of the images in the dataset.
     """
 
     x_0: Tensor
@@ -31,101 +33,107 @@ class Batch:
     dropout_keys: Tensor
     indices: Tensor
 
-    def parts(self, count: int) -> list["Batch"]:
-        split = [getattr(self, one.name).chunk(count) for one in fields(self)]
-        return [Batch(*tensors) for tensors in zip(*split, strict=True)]
+    def split(self, count: int) -> list["Batch"]:
+        chunks = [getattr(self, field.name).chunk(count) for field in fields(self)]
+        return [Batch(*tensors) for tensors in zip(*chunks, strict=True)]
 
 
 @dataclass(frozen=True)
 class BatchLoader:
-    """Makes the batches of one process: `share` is its slice of the global batch."""
+    """Loader of one process's batches; `local` is its slice of the global batch."""
 
-    images: ImageSet
+    dataset: ImageDataset
     batch_size: int
-    share: slice
+    local: slice
     seed: int
     horizontal_flip: bool
     device: torch.device
-    resident: Tensor | None = None  # the whole data set, uint8, where the device has room for it
+    resident: Tensor | None = None  # the whole dataset, uint8, if it fits in the device's memory
 
-    def make(self, step: int) -> Batch:
-        """The batch of a step, on the CPU (in pinned memory for a GPU), its images on the device if they live there."""
-        indices = batch_indices(len(self.images), self.batch_size, self.seed, step)[self.share]
-        positions = [(step, i) for i in range(self.share.start, self.share.stop)]
-        eps = normal(self.images.images.shape[1:], self.seed, "eps", positions)
+    def load(self, step: int) -> Batch:
+        """Load the batch of a step with uint8 images: on the device if the dataset is resident there, else on the CPU.
+
+        All other tensors are on the CPU, the large ones in pinned memory if the device is a GPU.
+        """
+        indices = batch_indices(len(self.dataset), self.batch_size, self.seed, step)[self.local]
+        positions = [(step, i) for i in range(self.local.start, self.local.stop)]
+        eps = normal(self.dataset.images.shape[1:], self.seed, "eps", positions)
         dropout_keys = generator(self.seed, "dropout", step).integers(-(2**31), 2**31, self.batch_size, dtype=np.int32)
         return Batch(
             x_0=self._pixels(indices, step),
-            labels=torch.from_numpy(self.images.labels[indices]),
-            eps=self._ready(eps),
-            dropout_keys=torch.from_numpy(dropout_keys[self.share]),
+            labels=torch.from_numpy(self.dataset.labels[indices]),
+            eps=self._pin(eps),
+            dropout_keys=torch.from_numpy(dropout_keys[self.local]),
             indices=torch.from_numpy(indices),
         )
 
-    def on_device(self, batch: Batch) -> Batch:
-        """The batch on the device, its pixels brought from uint8 to [−1, 1]."""
-        moved = {one.name: getattr(batch, one.name).to(self.device, non_blocking=True) for one in fields(batch)}
-        return Batch(**moved | {"x_0": moved["x_0"].float() / 127.5 - 1})
+    def to_device(self, batch: Batch) -> Batch:
+        """Move a batch to the device, and scale its images from uint8 to [−1, 1]."""
+        tensors = {field.name: getattr(batch, field.name).to(self.device, non_blocking=True) for field in fields(batch)}
+        return Batch(**tensors | {"x_0": tensors["x_0"].float() / 127.5 - 1})
 
     def _pixels(self, indices: np.ndarray, step: int) -> Tensor:
-        """The images of some indices as uint8 [n, C, H, W], each mirrored or not."""
+        """Return the images at some indices as uint8 [n, C, H, W], randomly flipped if the option is set."""
         if self.resident is not None:
             pixels = self.resident[torch.from_numpy(indices).to(self.device)]
         else:
-            pixels = self._ready(torch.from_numpy(self.images.images[indices]))
+            pixels = self._pin(torch.from_numpy(self.dataset.images[indices]))
         if self.horizontal_flip:
-            flips = generator(self.seed, "flip", step).random(self.batch_size)[self.share] < 0.5
-            mirrored = torch.from_numpy(flips).to(pixels.device)[:, None, None, None]
-            pixels = torch.where(mirrored, pixels.flip(3), pixels)
+            flips = generator(self.seed, "flip", step).random(self.batch_size)[self.local] < 0.5
+            mask = torch.from_numpy(flips).to(pixels.device)[:, None, None, None]
+            pixels = torch.where(mask, pixels.flip(3), pixels)
         return pixels
 
-    def _ready(self, tensor: Tensor) -> Tensor:
+    def _pin(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 
-def resident_images(images: ImageSet, device: torch.device) -> Tensor | None:
-    """The whole data set in the memory of a GPU, uint8 [N, C, H, W], or None where it has no room for it."""
+def resident_images(dataset: ImageDataset, device: torch.device) -> Tensor | None:
+    """Copy the whole dataset to a GPU, uint8 [N, C, H, W]; return None on a CPU or if it does not fit."""
     if device.type != "cuda":
         return None
     free_bytes, _ = torch.cuda.mem_get_info(device)
-    if images.images.nbytes > SHARE_OF_GPU_MEMORY * free_bytes:
+    if dataset.images.nbytes > MAX_GPU_MEMORY_FRACTION * free_bytes:
         return None
-    return torch.from_numpy(np.array(images.images)).to(device)
+    return torch.from_numpy(np.array(dataset.images)).to(device)
 
 
 @contextmanager
-def prefetch(make: Callable[[int], T], start: int, stop: int) -> Iterator[Iterator[T]]:
-    """make(start), …, make(stop − 1), a few of them made ahead by a thread; what it raises is raised here."""
-    made: queue.Queue[T | BaseException] = queue.Queue(AHEAD)
-    ended = threading.Event()
+def prefetch(load: Callable[[int], T], start: int, stop: int) -> Iterator[Iterator[T]]:
+    """Iterate over load(start), …, load(stop − 1), with a few items loaded ahead by a background thread.
 
-    def put(item: T | BaseException) -> None:
-        while not ended.is_set():
+    An exception of the thread is raised when the iteration reaches the item that failed.
+    """
+    results: queue.Queue[T | BaseException] = queue.Queue(PREFETCH_COUNT)
+    stopped = threading.Event()
+
+    def put(result: T | BaseException) -> None:
+        while not stopped.is_set():
             try:
-                return made.put(item, timeout=0.2)
+                return results.put(result, timeout=0.2)
             except queue.Full:
                 continue
 
-    def work() -> None:
+    def load_all() -> None:
         try:
             for index in range(start, stop):
-                if ended.is_set():
+                if stopped.is_set():
                     return
-                put(make(index))
+                put(load(index))
         except BaseException as error:
             put(error)
 
-    def take() -> Iterator[T]:
+    def items() -> Iterator[T]:
         for _ in range(start, stop):
-            item = made.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=load_all, daemon=True)
     thread.start()
     try:
-        yield take()
+        yield items()
     finally:
-        ended.set()
+        stopped.set()
         thread.join()

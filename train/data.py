@@ -1,4 +1,4 @@
-"""Prepared data sets as arrays, and which of their images make the batch of a step."""
+"""Prepared datasets as arrays, and the order in which training reads their images."""
 
 import functools
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from train.datasets.prepared import prepared_folder
 
 
 @dataclass(frozen=True)
-class ImageSet:
-    """Training images: uint8 [N, C, S, S], mapped from the disk, and their labels int64 [N]."""
+class ImageDataset:
+    """Training images uint8 [N, C, S, S], memory-mapped from disk, and their labels int64 [N]."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -21,22 +21,24 @@ class ImageSet:
         return len(self.images)
 
 
-def prepare(data: Data, model: Model) -> ImageSet:
-    """The data set of an experiment, made on first use and kept under `data.root`: see `train.datasets.prepared`."""
+def load_dataset(data: Data, model: Model) -> ImageDataset:
+    """Load an experiment's dataset; prepare it under `data.root` on first use: see `train.datasets.prepared`."""
     folder = prepared_folder(data, model)
-    return ImageSet(np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
+    return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
 
 
-def batch_indices(images: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Which images make the batch of a step [batch_size]: the data set is gone through again and again, each
-    time in an order of its own, without a break between them, so that no image is left out.
+def batch_indices(dataset_size: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Return the indices of the images in a step's global batch [batch_size].
+
+    Each epoch is a new permutation of the dataset. Epochs follow each other without a gap, so that a batch may span
+    several and no image is skipped.
     """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, places = np.divmod(positions, images)
-    orders = {epoch: _order(images, seed, int(epoch)) for epoch in np.unique(epochs)}
-    return np.array([orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)])
+    epochs, offsets = np.divmod(positions, dataset_size)
+    orders = {epoch: _epoch_order(dataset_size, seed, int(epoch)) for epoch in np.unique(epochs)}
+    return np.array([orders[epoch][offset] for epoch, offset in zip(epochs, offsets, strict=True)])
 
 
 @functools.lru_cache(maxsize=2)
-def _order(images: int, seed: int, epoch: int) -> np.ndarray:
-    return generator(seed, "order", epoch).permutation(images)
+def _epoch_order(dataset_size: int, seed: int, epoch: int) -> np.ndarray:
+    return generator(seed, "order", epoch).permutation(dataset_size)

@@ -1,4 +1,4 @@
-"""Exponential moving averages of a network's weights."""
+"""Exponential moving averages (EMA) of a network's weights."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from records.checkpoint import Weights
 
 
 class Ema:
-    """An average of the parameters that starts at the network's own and forgets at `rate` a step."""
+    """Moving average of a network's weights, initialized with the weights themselves; `rate` is its decay per step."""
 
     def __init__(self, network: nn.Module, rate: float):
         self.rate = rate
@@ -19,8 +19,8 @@ class Ema:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """average ← rate · average + (1 − rate) · weights, for all parameters in two launches."""
-        now: list[Tensor] = [value.detach() for value in network.state_dict().values()]
+        """Update average ← rate · average + (1 − rate) · weights, in two kernel launches for all parameters."""
+        current: list[Tensor] = [value.detach() for value in network.state_dict().values()]
         averages = list(self.weights.values())
         torch._foreach_mul_(averages, self.rate)
-        torch._foreach_add_(averages, now, alpha=1 - self.rate)
+        torch._foreach_add_(averages, current, alpha=1 - self.rate)

@@ -1,4 +1,6 @@
-"""Checkpoints from and to improved-diffusion: model002500.pt and ema_0.9999_002500.pt, the same tensors and names.
+"""Conversion of checkpoints to and from improved-diffusion's files: model002500.pt and ema_0.9999_002500.pt.
+
+Generations and their names are the same in both.
 
 python -m train.improved_diffusion export CHECKPOINT_FOLDER OUT_FOLDER
 python -m train.improved_diffusion import CONFIG.yaml FOLDER [key=value …]
@@ -22,34 +24,34 @@ from records.layout import seed_folder
 FILE_NAME = re.compile(r"(model|ema_[\d.]+_)(\d{6,})\.pt")
 
 
-def export(source: Path, out: Path) -> list[Path]:
-    """Writes every set of weights of a checkpoint folder as improved-diffusion names it; the files written."""
+def export_checkpoint(source: Path, out: Path) -> list[Path]:
+    """Write each set of weights of a checkpoint folder under improved-diffusion's name; return the files."""
     opened = checkpoint.read(source)
-    written = []
+    files = []
     for name in opened.digests:
         file = out / (f"model{opened.step:06d}.pt" if name == "model" else f"{name}_{opened.step:06d}.pt")
-        with atomic_file(file) as aside:
-            torch.save(opened.weights(name), aside)
-        written.append(file)
-    return written
+        with atomic_file(file) as partial:
+            torch.save(opened.weights(name), partial)
+        files.append(file)
+    return files
 
 
 def import_folder(experiment: Experiment, source: Path) -> list[Path]:
-    """Makes checkpoint folders of an experiment from all weights that improved-diffusion left; the folders.
+    """Write all weights in a folder of improved-diffusion as checkpoints of an experiment; return their folders.
 
-    The experiment says what the files do not: the model and the diffusion. Raises UserError where they do not fit,
-    and where the folder holds no such files.
+    The experiment supplies the model and the diffusion, which the files do not describe. Raises UserError if the
+    weights do not fit the model or the folder contains none.
     """
     by_step: dict[int, dict[str, checkpoint.Weights]] = {}
     with torch.device("meta"):
         network = UNet.of(experiment.model, experiment.diffusion)
     for file in sorted(source.glob("*.pt")):
-        if found := FILE_NAME.fullmatch(file.name):
+        if match := FILE_NAME.fullmatch(file.name):
             weights = read_state_dict(file)
             check_fit(network, weights, file)
-            by_step.setdefault(int(found[2]), {})[found[1].rstrip("_")] = weights
+            by_step.setdefault(int(match[2]), {})[match[1].rstrip("_")] = weights
     if not by_step:
-        raise UserError(f"{source} holds no model*.pt or ema_*.pt files of improved-diffusion")
+        raise UserError(f"{source} contains no model*.pt or ema_*.pt files of improved-diffusion")
     folder = seed_folder(experiment, experiment.seed)
     write_text(folder.config, to_yaml(experiment))
     for step, sets in sorted(by_step.items()):
@@ -65,18 +67,18 @@ def main(arguments: list[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    exporting = commands.add_parser("export", help="write a checkpoint folder as improved-diffusion's .pt files")
-    exporting.add_argument("checkpoint", type=Path, help="e.g. runs/cifar10/seed_0/checkpoints/000002500")
-    exporting.add_argument("out", type=Path, help="folder to write to")
-    importing = commands.add_parser("import", help="make checkpoint folders from improved-diffusion's .pt files")
-    importing.add_argument("config", help="YAML file that describes the model and the diffusion")
-    importing.add_argument("folder", type=Path, help="folder with model*.pt and ema_*.pt")
-    importing.add_argument("overrides", nargs="*", default=[], metavar="key=value")
-    asked = parser.parse_args(arguments)
-    if asked.command == "export":
-        paths = export(asked.checkpoint, asked.out)
+    export_parser = commands.add_parser("export", help="write a checkpoint folder as improved-diffusion's .pt files")
+    export_parser.add_argument("checkpoint", type=Path, help="e.g. runs/cifar10/seed_0/checkpoints/000002500")
+    export_parser.add_argument("out", type=Path, help="output folder")
+    import_parser = commands.add_parser("import", help="write improved-diffusion's .pt files as checkpoint folders")
+    import_parser.add_argument("config", help="YAML file that describes the model and the diffusion")
+    import_parser.add_argument("folder", type=Path, help="folder with model*.pt and ema_*.pt")
+    import_parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "export":
+        paths = export_checkpoint(parsed.checkpoint, parsed.out)
     else:
-        paths = import_folder(load(asked.config, asked.overrides), asked.folder)
+        paths = import_folder(load(parsed.config, parsed.overrides), parsed.folder)
     print("\n".join(map(str, paths)))
 
 

@@ -1,4 +1,4 @@
-"""Weights that a training starts from, when it does not start at random."""
+"""Initial weights from a file or checkpoint, instead of random ones."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from models.unet import UNet
 from records import checkpoint
 
 
-def initial_weights(network: UNet, source: str) -> None:
-    """Loads a checkpoint folder's raw weights, or a .pt or .safetensors state dict with improved-diffusion's names.
+def load_initial_weights(network: UNet, source: str) -> None:
+    """Load the raw weights of a checkpoint folder, or a .pt or .safetensors state dict with improved-diffusion's keys.
 
-    Raises UserError where the source is not there, cannot be read or does not fit the network.
+    Raises UserError if the source does not exist, cannot be read or does not fit the network.
     """
     path = Path(source)
     if not path.exists():
-        raise UserError(f"train.init_from={source}: no such file or folder")
+        raise UserError(f"train.init_from={source} does not exist; give a checkpoint folder or a state dict file")
     weights = checkpoint.read(path).weights("model") if path.is_dir() else read_state_dict(path)
     load_strictly(network, weights, path)

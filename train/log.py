@@ -1,7 +1,7 @@
-"""What training says of itself: train.jsonl, speed.jsonl and the W&B run.
+"""Training logs: train.jsonl, speed.jsonl and the W&B run.
 
-`train.jsonl` holds what the run is: the same, byte for byte, however often it was interrupted. `speed.jsonl`
-holds what depends on the machine. W&B shows both.
+`train.jsonl` holds losses and other results; it is byte for byte the same however often the run was interrupted.
+`speed.jsonl` holds values that depend on the machine. W&B shows both.
 """
 
 import json
@@ -22,54 +22,55 @@ from records.tracking.runs import RunSpec
 
 
 class TrainingLog:
-    """The log of the one process that writes; other processes have none."""
+    """Log of a training run, written by its main process only."""
 
     def __init__(self, experiment: Experiment, folder: SeedFolder, step: int):
-        """Takes up the log at `step`: what was said beyond it was said by steps that will be done again."""
+        """Open the log at `step` and remove the points of later steps, which will be trained again."""
         self.experiment, self.folder = experiment, folder
         self.files = (folder.log, folder.speed)
         for file in self.files:
-            kept = [point for point in read_points(file) if point["step"] <= step]
-            write_text(file, "".join(json.dumps(point) + "\n" for point in kept))
-        self.of = _run_of(experiment, folder)
-        self.tracked = open_unpublished(self.of)
+            points = [point for point in read_points(file) if point["step"] <= step]
+            write_text(file, "".join(json.dumps(point) + "\n" for point in points))
+        self.run_spec = _run_spec(experiment, folder)
+        self.tracked_run = open_unpublished(self.run_spec)
         for point in _points(folder):
-            self.tracked.log(point, partial(_samples, folder, point["step"]))
+            self.tracked_run.log(point, partial(_samples, folder, point["step"]))
 
     def write(self, point: Point, speed: Point) -> None:
-        """A line in each file and a point in W&B, with the grid of samples where that step has one."""
+        """Append a line to each file and log a point to W&B, with the sample grid if the step has one."""
         for file, line in zip(self.files, (point, {"step": point["step"], **speed}), strict=True):
             _append(file, line)
-        self.tracked.log(speed | point, partial(_samples, self.folder, point["step"]))
+        self.tracked_run.log(speed | point, partial(_samples, self.folder, point["step"]))
 
     def sync(self) -> None:
-        """Returns when all that was written is on the disk."""
+        """Flush both files to disk."""
         for file in self.files:
             with open(file, "a") as opened:
                 os.fsync(opened.fileno())
 
     def finish(self) -> None:
-        self.tracked.finish(partial(_conclude, self.experiment, self.folder))
-        note_published(self.of, self.tracked, _points(self.folder))
+        """Finish the W&B run after the last step, with the checkpoints as an artifact."""
+        self.tracked_run.finish(partial(_log_artifact, self.experiment, self.folder))
+        note_published(self.run_spec, self.tracked_run, _points(self.folder))
 
     def leave(self) -> None:
-        """After an interruption, or any other end that is not the last step."""
-        self.tracked.leave()
+        """End the W&B run as interrupted; do nothing if it is finished."""
+        self.tracked_run.leave()
 
 
 def publish_training(experiment: Experiment, seed: int) -> None:
-    """Sends W&B what it lacks of a seed that is trained: where it failed meanwhile, or the run was logged offline."""
+    """Send a trained seed to W&B if points are missing there, because W&B failed or the run was logged offline."""
     folder = seed_folder(experiment, seed)
-    of = _run_of(replace(experiment, seed=seed), folder)
-    publish(of, lambda: _points(folder), partial(_samples, folder), partial(_conclude, experiment, folder))
+    run_spec = _run_spec(replace(experiment, seed=seed), folder)
+    publish(run_spec, lambda: _points(folder), partial(_samples, folder), partial(_log_artifact, experiment, folder))
 
 
-def _run_of(experiment: Experiment, folder: SeedFolder) -> RunSpec:
+def _run_spec(experiment: Experiment, folder: SeedFolder) -> RunSpec:
     return RunSpec(experiment, experiment.seed, "train", folder.root, experiment.name)
 
 
 def _points(folder: SeedFolder) -> list[Point]:
-    """The points of a run, each with the speed that it was made at."""
+    """Return the points of train.jsonl, each merged with the speed of its step."""
     speeds = {point["step"]: point for point in read_points(folder.speed)}
     return [speeds.get(point["step"], {}) | point for point in read_points(folder.log)]
 
@@ -79,7 +80,7 @@ def _samples(folder: SeedFolder, step: int) -> Point:
     return {"samples": wandb.Image(str(file))} if file.exists() else {}
 
 
-def _conclude(experiment: Experiment, folder: SeedFolder, run: wandb.Run) -> None:
+def _log_artifact(experiment: Experiment, folder: SeedFolder, run: wandb.Run) -> None:
     run.log_artifact(checkpoints_artifact(experiment, folder))
 
 

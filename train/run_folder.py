@@ -1,4 +1,4 @@
-"""Whose run folder it is: made with one configuration, and gone on with by no other."""
+"""Run folders of training: opened under one configuration, and never resumed under a different one."""
 
 import dataclasses
 
@@ -9,33 +9,37 @@ from records.atomic import clear_partial, write_text
 from records.layout import SeedFolder, saved_steps
 
 
-def claim(folder: SeedFolder, experiment: Experiment) -> None:
-    """Writes the configuration into the run folder. Raises UserError where another one made what is there."""
+def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
+    """Check the configuration, remove partial checkpoints and write config.yaml.
+
+    Raises UserError if the run was started with a different configuration.
+    """
     check_config(folder, experiment)
     clear_partial(folder.checkpoints)
     write_text(folder.config, to_yaml(experiment))
 
 
 def check_config(folder: SeedFolder, experiment: Experiment) -> None:
-    """Raises UserError where a run folder was made with a configuration that this one cannot go on from.
+    """Raise UserError if the run was started with a configuration that `experiment` cannot resume.
 
-    A folder in which nothing was trained, since its data could not be had, is anyone's.
+    A folder in which no training step was logged or saved, as after a failed download, can be reused.
     """
-    if folder.config.exists() and _is_begun(folder):
-        made_with = load_resolved(folder.config)
-        changed = differences(made_with, dataclasses.replace(experiment, seed=made_with.seed))
-        if changed:
-            raise UserError(
-                f"{folder.root} was made with another configuration ({'; '.join(changed)}); "
-                "give the experiment another name=… or remove the folder"
-            )
+    if not folder.config.exists() or not _has_started(folder):
+        return
+    original = load_resolved(folder.config)
+    changes = differences(original, dataclasses.replace(experiment, seed=original.seed))
+    if changes:
+        raise UserError(
+            f"{folder.root} was created with a different configuration ({'; '.join(changes)}); "
+            "give the experiment another name=… or remove the folder"
+        )
 
 
-def _is_begun(folder: SeedFolder) -> bool:
-    said = folder.log.exists() and folder.log.stat().st_size > 0
-    return bool(said or saved_steps(folder.checkpoints) or saved_steps(folder.state))
+def _has_started(folder: SeedFolder) -> bool:
+    has_log = folder.log.exists() and folder.log.stat().st_size > 0
+    return bool(has_log or saved_steps(folder.checkpoints) or saved_steps(folder.state))
 
 
 def is_trained(folder: SeedFolder, steps: int) -> bool:
-    """Whether training has got to its last step, and nothing of it is left to do but what W&B may lack."""
+    """Return whether training to `steps` is complete; only the upload to W&B may still be pending."""
     return folder.checkpoint(steps).exists() and folder.trained(steps).exists()

@@ -1,4 +1,4 @@
-"""Signals: they set a flag, and the loop acts on it between two steps."""
+"""Signal handling: a signal only sets a flag, and the training loop acts on it between two steps."""
 
 import signal
 from collections.abc import Iterator
@@ -7,43 +7,43 @@ from types import FrameType
 
 from configs.errors import UserError
 
-STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # SIGUSR2: the time that SLURM gave is nearly over
-SAVE = (signal.SIGUSR1,)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # SIGUSR2: SLURM's time limit is near
+SAVE_SIGNALS = (signal.SIGUSR1,)
 
 
 class Stopped(UserError):
-    """Training was asked to stop, and has saved what resuming needs."""
+    """End of a training process that a signal stopped, raised after its state was saved."""
 
     def __init__(self, number: int, step: int):
         super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {step}; the same command goes on from there"
+            f"stopped by {signal.Signals(number).name} after step {step}; rerun the same command to resume"
         )
         self.status = 128 + number
 
 
 class SignalFlags:
-    """What signals have asked for. SIGTERM, SIGUSR2 and Ctrl-C: save and stop; SIGUSR1: save and go on."""
+    """Requests received as signals. SIGTERM, SIGUSR2 and Ctrl-C: save and stop; SIGUSR1: save and continue."""
 
     def __init__(self) -> None:
         self.stop_signal: int | None = None
-        self.save = False
+        self.save_requested = False
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        if number in SAVE:
-            self.save = True
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        if number in SAVE_SIGNALS:
+            self.save_requested = True
         elif number == signal.SIGINT and self.stop_signal is not None:
-            raise KeyboardInterrupt  # asked twice by a person who does not want to wait
+            raise KeyboardInterrupt  # a second Ctrl-C: do not wait for the step to end
         else:
             self.stop_signal = number
 
 
 @contextmanager
 def catch_signals() -> Iterator[SignalFlags]:
-    """Notes signals while it lasts, and puts back what was done on them before."""
-    requests = SignalFlags()
-    before = {number: signal.signal(number, requests.note) for number in (*STOP, *SAVE)}
+    """Set flags on signals inside the context, and restore the previous handlers on exit."""
+    flags = SignalFlags()
+    previous = {number: signal.signal(number, flags.handle) for number in (*STOP_SIGNALS, *SAVE_SIGNALS)}
     try:
-        yield requests
+        yield flags
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,7 @@
-"""What resuming needs: kept apart from checkpoints, the newest two, each complete or not there."""
+"""Training state for resuming, separate from checkpoints: the newest two, each written atomically.
+
+state/000002500/  state.pt  digest.json
+"""
 
 import io
 import json
@@ -14,45 +17,47 @@ from configs.errors import UserError, first_line
 from records.atomic import atomic_folder, clear_partial, file_digest, write_json
 from records.layout import saved_steps, step_name
 
-KEPT = 2
-FILE, DIGEST = "state.pt", "digest.json"
+MAX_STATES = 2
+STATE_FILE, DIGEST_FILE = "state.pt", "digest.json"
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Saves the state after `step` steps and removes all but the newest ones."""
-    with atomic_folder(folder / step_name(step)) as aside:
-        content = io.BytesIO()  # not the file itself: on a full disk torch.save fails with no word about it
-        torch.save({"step": step, **state}, content)
-        (aside / FILE).write_bytes(content.getbuffer())
-        write_json(aside / DIGEST, {FILE: file_digest(aside / FILE)})
-    for old in saved_steps(folder)[:-KEPT]:
-        shutil.rmtree(folder / step_name(old))
+    """Save the state after `step` steps, and remove all but the newest states."""
+    with atomic_folder(folder / step_name(step)) as partial:
+        buffer = io.BytesIO()  # torch.save straight to a file hides the reason if the disk is full
+        torch.save({"step": step, **state}, buffer)
+        (partial / STATE_FILE).write_bytes(buffer.getbuffer())
+        write_json(partial / DIGEST_FILE, {STATE_FILE: file_digest(partial / STATE_FILE)})
+    for old_step in saved_steps(folder)[:-MAX_STATES]:
+        shutil.rmtree(folder / step_name(old_step))
 
 
-def newest(folder: Path) -> int | None:
-    """The step of the newest state, or None where there is none."""
+def newest_step(folder: Path) -> int | None:
+    """Return the step of the newest state, or None if no state was saved."""
     return max(saved_steps(folder), default=None)
 
 
 def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest state that can be read, or None where training has not got to one.
+    """Load the newest readable state; return None if no state was saved.
 
-    Raises UserError where there are states and none can be read: starting again is not ours to decide.
+    Raises UserError if states exist but none is readable, because only the user can decide to start over.
     """
     clear_partial(folder)
     steps = saved_steps(folder)
     for step in reversed(steps):
-        file = folder / step_name(step) / FILE
+        file = folder / step_name(step) / STATE_FILE
         try:
-            # PyTorch's reader takes a file with a wrong bit for good.
-            if json.loads(file.with_name(DIGEST).read_text(encoding="utf-8"))[FILE] != file_digest(file):
-                raise ValueError("its digest is not the one that was written")
-            location = "cpu" if device.type == "cpu" else device  # it does not know the "cpu:1" of a second process
-            return torch.load(file, map_location=location, weights_only=True)
+            return _load(file, device)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            print(f"warning: {file} cannot be read ({first_line(error)}); trying the one before", file=sys.stderr)
+            print(f"warning: {file} cannot be read ({first_line(error)}); trying an older state", file=sys.stderr)
     if steps:
-        raise UserError(
-            f"{folder}: none of the saved states can be read; remove the folder to train from the beginning"
-        )
+        raise UserError(f"{folder}: no saved state can be read; remove the folder to train from the beginning")
     return None
+
+
+def _load(file: Path, device: torch.device) -> dict[str, Any]:
+    # torch.load does not detect a flipped bit.
+    if json.loads(file.with_name(DIGEST_FILE).read_text(encoding="utf-8"))[STATE_FILE] != file_digest(file):
+        raise ValueError("its digest does not match digest.json")
+    # torch.load rejects "cpu:1", the device of a second process without GPUs.
+    return torch.load(file, map_location="cpu" if device.type == "cpu" else device, weights_only=True)

@@ -1,4 +1,4 @@
-"""Means of the losses since the last logged step, over all timesteps and over each quarter of them."""
+"""Mean losses since the last logged step, over all timesteps and over each quarter of the timesteps."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ QUARTERS = 4
 
 
 class LossStatistics:
-    """Sums that stay on the device until they are read, so that training never waits for a number.
+    """Sums of losses, kept on the device so that training does not synchronize with it between logged steps.
 
-    `sums` [parts, 1 + quarters] and `counts` [1 + quarters]: column 0 is over all t, then each quarter of t.
+    `sums` [losses, 1 + quarters] and `counts` [1 + quarters]: column 0 is over all t, the others over each quarter.
     """
 
     def __init__(self, device: torch.device):
@@ -21,12 +21,12 @@ class LossStatistics:
         self.sums = torch.zeros(len(self.names), 1 + QUARTERS, dtype=torch.float64, device=self.device)
         self.counts = torch.zeros(1 + QUARTERS, dtype=torch.float64, device=self.device)
 
-    def add(self, parts: dict[str, Tensor], t: Tensor, steps: int) -> None:
-        """Adds the losses of a batch, each [n], at timesteps t [n] of `steps`."""
+    def add(self, losses: dict[str, Tensor], t: Tensor, steps: int) -> None:
+        """Add losses of a batch, each [n], at timesteps t [n] in 0 … steps − 1."""
         if not self.names:
-            self.names = list(parts)
+            self.names = list(losses)
             self.reset()
-        values = torch.stack([part.detach().double() for part in parts.values()])
+        values = torch.stack([loss.detach().double() for loss in losses.values()])
         quarter = 1 + t * QUARTERS // steps
         self.sums[:, 0] += values.sum(dim=1)
         self.sums.index_add_(1, quarter, values)
@@ -34,7 +34,7 @@ class LossStatistics:
         self.counts.index_add_(0, quarter, torch.ones_like(t, dtype=torch.float64))
 
     def means(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
-        """ "loss", "loss_q0" … "loss_q3" and so on; a quarter that no timestep fell in is left out."""
+        """Return "loss", "loss_q0" … "loss_q3" and the same for each loss, without quarters that have no timestep."""
         means = (sums / counts).tolist()
         suffixes = ["", *(f"_q{quarter}" for quarter in range(QUARTERS))]
         return {
@@ -44,9 +44,9 @@ class LossStatistics:
             if counts[column] > 0
         }
 
-    def state(self) -> dict:
+    def state_dict(self) -> dict:
         return {"names": self.names, "sums": self.sums.cpu(), "counts": self.counts.cpu()}
 
-    def load(self, state: dict) -> None:
+    def load_state_dict(self, state: dict) -> None:
         self.names = state["names"]
         self.sums, self.counts = state["sums"].to(self.device), state["counts"].to(self.device)

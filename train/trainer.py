@@ -1,14 +1,16 @@
-"""The training loop: images in, checkpoints out; stopped anywhere, it goes on as if it had not been."""
+"""The training loop: images in, checkpoints out. A run interrupted anywhere resumes bit for bit."""
 
 import math
 import os
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
+from tqdm import tqdm
 
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
@@ -21,276 +23,269 @@ from models.compiled import allow_tf32, check_compiler
 from models.flops import FORWARD_PASSES, forward_flop
 from models.unet import UNet
 from records import checkpoint, lock
-from records.atomic import atomic_file, write_text
+from records.atomic import write_text
 from records.layout import SeedFolder, seed_folder
-from records.pictures import to_png
 from records.progress import progress
 from train import state
 from train.batches import Batch, BatchLoader, prefetch, resident_images
-from train.data import prepare
+from train.data import load_dataset
 from train.ema import Ema
+from train.initial_weights import load_initial_weights
 from train.log import TrainingLog
-from train.run_folder import claim
-from train.samples import sample_grid
+from train.run_folder import open_run_folder
+from train.samples import write_sample_grid
 from train.signals import SignalFlags, Stopped, catch_signals
-from train.start import initial_weights
 from train.statistics import LossStatistics
 from train.throughput import Throughput
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
-WAIT_FOR_A_DYING_PROCESS_S = 10.0
-NOT_YET = 2**62
+LOCK_TIMEOUT_S = 10.0  # a killed process may take a few seconds to release the lock
+NEVER = 2**62  # step number beyond any run
 
 
 def train(experiment: Experiment) -> None:
-    """Trains the experiment's seed to its last step, from wherever its run folder has got to.
+    """Train the experiment's seed to its last step, resuming from the newest state in its run folder.
 
-    Raises UserError where the folder was made with another configuration, another process trains it, the disk is
-    full or the loss is not finite, and Stopped (a UserError) after a signal.
+    Raises UserError if the run was started with a different configuration, another process is training it, the disk
+    is full or the loss is not finite; raises Stopped, a UserError, after a signal.
     """
     folder = seed_folder(experiment, experiment.seed)
     accelerator = new_accelerator(experiment.train.precision)
-    mine = lock.hold(folder.lock, lock.describe_process("training"), WAIT_FOR_A_DYING_PROCESS_S)
+    run_lock = lock.hold(folder.lock, lock.describe_process("training"), LOCK_TIMEOUT_S)
     try:
-        with mine if accelerator.is_main_process else nullcontext(), catch_signals() as requests:
+        with run_lock if accelerator.is_main_process else nullcontext(), catch_signals() as signals:
             if accelerator.is_main_process:
-                claim(folder, experiment)
-            trainer = Trainer(experiment, folder, accelerator, requests)
-            try:
+                open_run_folder(folder, experiment)
+            with closing(Trainer(experiment, folder, accelerator, signals)) as trainer:
                 trainer.run()
-            finally:
-                trainer.leave()
-    except lock.Busy as busy:
-        raise UserError(f"{folder.root} is at work already: {busy}") from None
+    except lock.Busy as holder:
+        raise UserError(f"{folder.root} is in use by another process: {holder}") from None
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder.root}: {error.strerror or error}; what was saved before is whole: mend this, "
-            "and give the same command again"
+            f"{error.filename or folder.root}: {error.strerror or error}; everything saved so far is intact; "
+            "fix this and rerun the same command"
         ) from None
 
 
 def new_accelerator(precision: str) -> Accelerator:
-    """The processes that train together, on GPUs where there are any.
+    """Connect the processes that train together, on GPUs if available.
 
-    Raises UserError where several processes were started that do not know each other: they would all write the same
-    run.
+    Raises UserError if several processes were launched but are not connected, because all would write the same run.
     """
     allow_tf32(precision == "tf32")
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # or Accelerate takes several processes without GPUs for strangers
+        cpu=not torch.accelerator.is_available(),  # without it, Accelerate does not connect processes on CPUs
         mixed_precision=MIXED_PRECISION[precision],
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    started = int(os.environ.get("WORLD_SIZE", 1))
-    if accelerator.num_processes != started:
-        raise UserError(f"{started} processes were started, but only {accelerator.num_processes} found each other")
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if accelerator.num_processes != launched:
+        raise UserError(
+            f"{launched} processes were launched (WORLD_SIZE), but only {accelerator.num_processes} connected; "
+            "start them with torchrun or accelerate launch"
+        )
     return accelerator
 
 
 class Trainer:
-    """One process's share of a training run. `step` is the number of optimiser steps done."""
+    """One process of a training run. `step` is the number of completed optimizer steps."""
 
-    def __init__(self, experiment: Experiment, folder: SeedFolder, accelerator: Accelerator, requests: SignalFlags):
+    def __init__(self, experiment: Experiment, folder: SeedFolder, accelerator: Accelerator, signals: SignalFlags):
         self.experiment, self.options, self.seed = experiment, experiment.train, experiment.seed
-        self.folder, self.accelerator, self.device = folder, accelerator, accelerator.device
-        self.requests, self.is_main = requests, accelerator.is_main_process
-        diffusion = experiment.diffusion
-        schedule = Schedule.of(diffusion).to(self.device)
-        self.objective = GaussianDiffusion(schedule, diffusion.variance, diffusion.rescale_timesteps)
-        self.timesteps = TIMESTEP_SAMPLERS[self.options.timestep_sampler](diffusion.steps)
-        self.network = self._new_network().to(self.device, memory_format=self._memory_format())  # type: ignore[call-overload]
-        if self.options.compile:
-            check_compiler(self.device.type)
-            self.network.compile(dynamic=False)
+        self.folder, self.signals = folder, signals
+        self.accelerator, self.device, self.is_main = accelerator, accelerator.device, accelerator.is_main_process
+        self.checkpoint_steps = set(checkpoint_steps(self.options.checkpoints, self.options.steps))
+        schedule, options = Schedule.of(experiment.diffusion).to(self.device), experiment.diffusion
+        self.diffusion = GaussianDiffusion(schedule, options.variance, options.rescale_timesteps)
+        self.timestep_sampler = TIMESTEP_SAMPLERS[self.options.timestep_sampler](experiment.diffusion.steps)
+        self.network = self._new_network()
         self.emas = [Ema(self.network, rate) for rate in self.options.ema_rates]
+        self.distributed_network, self.optimizer = accelerator.prepare(self.network, self._new_optimizer())
+        self.loader = self._new_loader()
         self.statistics = LossStatistics(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay, fused=True
-        )
-        self.wrapped, self.optimizer = accelerator.prepare(self.network, self.optimizer)
-        self.batches = self._batches()
+        self.first_nonfinite_step = torch.tensor(NEVER, device=self.device)
         self.step = 0
-        self.bad_step = torch.tensor(NOT_YET, device=self.device)  # the first one whose loss was not finite
         self._resume()
-        if self.step > self.options.steps and not folder.checkpoint(self.options.steps).exists():
-            raise UserError(
-                f"{folder.root} is trained to step {self.step:,} already and has no checkpoint at "
-                f"train.steps={self.options.steps:,}; give the experiment another name=…"
-            )
         self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
+        self.throughput = self._new_throughput()
+        self.last_save_s = time.monotonic()
 
     def _new_network(self) -> UNet:
         torch.manual_seed(int(generator(self.seed, "initial weights").integers(2**63)))
         network = UNet.of(self.experiment.model, self.experiment.diffusion)
         if self.options.init_from is not None:
-            initial_weights(network, self.options.init_from)
+            load_initial_weights(network, self.options.init_from)
+        # Compiled and half-precision kernels are fastest in the channels-last layout. Otherwise the layout stays
+        # unchanged, so that existing runs resume bit for bit.
+        fast = self.options.compile or MIXED_PRECISION[self.options.precision] != "no"
+        layout = torch.channels_last if fast else torch.preserve_format
+        network = network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        if self.options.compile:
+            check_compiler(self.device.type)
+            network.compile(dynamic=False)
         return network
 
-    def _memory_format(self) -> torch.memory_format:
-        """Channels last is what half precision is fast with; other ways stay as runs before them were."""
-        fast = self.options.compile or MIXED_PRECISION[self.options.precision] != "no"
-        return torch.channels_last if fast else torch.preserve_format
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        parameters, options = self.network.parameters(), self.options
+        return torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
 
-    def _batches(self) -> BatchLoader:
+    def _new_loader(self) -> BatchLoader:
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        if self.options.batch_size % (processes * self.options.gradient_accumulation_steps):
+        batch_size, microbatches = self.options.batch_size, processes * self.options.gradient_accumulation_steps
+        if batch_size % microbatches:
             raise UserError(
-                f"train.batch_size={self.options.batch_size} cannot be shared by {processes} processes "
-                f"in train.gradient_accumulation_steps={self.options.gradient_accumulation_steps} parts each"
+                f"train.batch_size={batch_size} is not divisible by {processes} processes × "
+                f"train.gradient_accumulation_steps={self.options.gradient_accumulation_steps}; "
+                f"choose a multiple of {microbatches}"
             )
-        with self.accelerator.main_process_first():
-            images = prepare(self.experiment.data, self.experiment.model)
-        size = self.options.batch_size // processes
-        share = slice(rank * size, (rank + 1) * size)
-        flip, resident = self.experiment.data.horizontal_flip, resident_images(images, self.device)
-        return BatchLoader(images, self.options.batch_size, share, self.seed, flip, self.device, resident)
+        with self.accelerator.main_process_first():  # only one process prepares the dataset
+            dataset = load_dataset(self.experiment.data, self.experiment.model)
+        local = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+        flip, resident = self.experiment.data.horizontal_flip, resident_images(dataset, self.device)
+        return BatchLoader(dataset, batch_size, local, self.seed, flip, self.device, resident)
+
+    def _new_throughput(self) -> Throughput:
+        flop_per_image = FORWARD_PASSES * forward_flop(self.experiment.model, self.experiment.diffusion)
+        processes, images = self.accelerator.num_processes, self.step * self.options.batch_size
+        return Throughput(flop_per_image, processes, self.device, self.options.precision, images)
 
     def run(self) -> None:
-        """Trains to the last step; checkpoints, saved states and log lines come from between two steps."""
-        plan = set(checkpoint_steps(self.options.checkpoints, self.options.steps))
-        per_image = FORWARD_PASSES * forward_flop(self.experiment.model, self.experiment.diffusion)
-        processes, precision = self.accelerator.num_processes, self.options.precision
-        throughput = Throughput(per_image, processes, self.device, precision, self.step * self.options.batch_size)
-        saved_at_s = time.monotonic()
-        with self._bar() as bar, prefetch(self.batches.make, self.step, self.options.steps) as batches:
-            while True:
-                if self.step in plan:
-                    self._write_checkpoint()
-                if self.step >= self.options.steps:
-                    break
-                grad_norm = self._train_step(self.batches.on_device(next(batches)))
+        """Train to the last step. Checkpoints, states and log lines are written between steps."""
+        with self._progress_bar() as bar, prefetch(self.loader.load, self.step, self.options.steps) as batches:
+            self._write_checkpoint_if_scheduled()
+            while self.step < self.options.steps:
+                grad_norm = self.train_step(self.loader.to_device(next(batches)))
                 bar.update()
                 if self.step % self.options.log_every == 0:
-                    self._log(grad_norm, throughput, bar)
-                saved_at_s = self._save_or_stop(saved_at_s)
-        self._finish()
+                    self._log(grad_norm, bar)
+                self._save_or_stop()
+                self._write_checkpoint_if_scheduled()
+        self._save_state()
+        if self.log is not None:
+            self.log.finish()
+            write_text(self.folder.trained(self.options.steps), "")
 
-    def _train_step(self, batch: Batch) -> Tensor:
-        """One optimiser step on this process's share of the global batch; the norm of its gradient."""
-        options, accumulate = self.options, self.options.gradient_accumulation_steps
-        t, weights = self._draw_timesteps()
-        values = []
-        for i, part in enumerate(batch.parts(accumulate)):
-            last = i == accumulate - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                values.append(self._backward(part, t.chunk(accumulate)[i], weights.chunk(accumulate)[i]))
-        loss = torch.cat(values)
-        if self.timesteps.is_adaptive:
-            self.timesteps.update(self.accelerator.gather(t), self.accelerator.gather(loss))
-        largest = math.inf if options.max_grad_norm is None else options.max_grad_norm
-        grad_norm = self.accelerator.clip_grad_norm_(self.network.parameters(), largest)
+    def train_step(self, batch: Batch) -> Tensor:
+        """Take one optimizer step on this process's slice of the global batch; return the gradient norm."""
+        t, loss_weights = self._sample_timesteps()
+        losses = self._accumulate_gradients(batch, t, loss_weights)
+        if self.timestep_sampler.is_adaptive:
+            self.timestep_sampler.update(self.accelerator.gather(t), self.accelerator.gather(losses))
+        max_norm = math.inf if self.options.max_grad_norm is None else self.options.max_grad_norm
+        grad_norm = self.accelerator.clip_grad_norm_(self.network.parameters(), max_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.step()
         self.optimizer.zero_grad()
         for ema in self.emas:
             ema.update(self.network)
-        self._note_if_not_finite(loss, grad_norm)
+        self._record_if_not_finite(losses, grad_norm)
         self.step += 1
         return grad_norm
 
-    def _draw_timesteps(self) -> tuple[Tensor, Tensor]:
-        """t [n] of this process's share, and the weights [n] of the losses."""
-        drawn = self.timesteps.sample(self.options.batch_size, self.seed, self.step)
-        t, weights = (
-            torch.from_numpy(values[self.batches.share]).to(self.device, non_blocking=True) for values in drawn
-        )
-        return t, weights
+    def _sample_timesteps(self) -> tuple[Tensor, Tensor]:
+        """Sample t [n] for this process's slice of the batch, and the weights [n] of the losses."""
+        t, loss_weights = self.timestep_sampler.sample(self.options.batch_size, self.seed, self.step)
+        return self._local_tensor(t), self._local_tensor(loss_weights)
 
-    def _backward(self, part: Batch, t: Tensor, weights: Tensor) -> Tensor:
-        """Adds a part's gradient to what is there, and returns its losses [n]."""
-        y = part.labels if self.experiment.model.num_classes is not None else None
-        losses = self.objective.losses(
-            lambda x_t, time: self.wrapped(x_t, time, y, part.dropout_keys), part.x_0, t, part.eps, self.options.loss
-        )
-        self.accelerator.backward((losses.loss * weights).mean() / self.options.gradient_accumulation_steps)
-        weighted = {name: value * weights for name, value in losses.parts().items()}
-        self.statistics.add(weighted, t, self.objective.schedule.steps)
+    def _local_tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values[self.loader.local]).to(self.device, non_blocking=True)
+
+    def _accumulate_gradients(self, batch: Batch, t: Tensor, loss_weights: Tensor) -> Tensor:
+        """Add up the gradients of all microbatches; return the losses [n]."""
+        count = self.options.gradient_accumulation_steps
+        losses = []
+        for i, microbatch in enumerate(zip(batch.split(count), t.chunk(count), loss_weights.chunk(count), strict=True)):
+            is_last = i == count - 1  # the only one after which processes exchange gradients
+            with nullcontext() if is_last else self.accelerator.no_sync(self.distributed_network):
+                losses.append(self._backward(*microbatch))
+        return torch.cat(losses)
+
+    def _backward(self, batch: Batch, t: Tensor, loss_weights: Tensor) -> Tensor:
+        """Add the gradients of a microbatch; return its losses [n]."""
+        y = batch.labels if self.experiment.model.num_classes is not None else None
+
+        def network(x_t: Tensor, time: Tensor) -> Tensor:
+            return self.distributed_network(x_t, time, y, batch.dropout_keys)
+
+        losses = self.diffusion.losses(network, batch.x_0, t, batch.eps, self.options.loss)
+        self.accelerator.backward((losses.loss * loss_weights).mean() / self.options.gradient_accumulation_steps)
+        weighted = {name: value * loss_weights for name, value in losses.parts().items()}
+        self.statistics.add(weighted, t, self.diffusion.schedule.steps)
         return losses.loss.detach()
 
     def _learning_rate(self) -> float:
-        warm = (self.step + 1) / self.options.warmup_steps if self.options.warmup_steps else 1.0
-        return self.options.lr * min(1.0, warm)
+        return self.options.lr * min(1.0, (self.step + 1) / max(1, self.options.warmup_steps))
 
-    def _note_if_not_finite(self, loss: Tensor, grad_norm: Tensor) -> None:
-        """Remembers, on the device, the first step that went wrong; a gradient in fp16 may overflow and is skipped."""
-        checked = loss.sum() if self.accelerator.scaler else loss.sum() + grad_norm
-        now = torch.where(checked.isfinite(), NOT_YET, self.step)
-        self.bad_step = torch.minimum(self.bad_step, now)
+    def _record_if_not_finite(self, losses: Tensor, grad_norm: Tensor) -> None:
+        """Record the first non-finite step on the device. An fp16 gradient may overflow, which the scaler handles."""
+        checked = losses.sum() if self.accelerator.scaler else losses.sum() + grad_norm
+        nonfinite_step = torch.where(checked.isfinite(), NEVER, self.step)
+        self.first_nonfinite_step = torch.minimum(self.first_nonfinite_step, nonfinite_step)
 
-    def _stop_if_not_finite(self) -> None:
-        step = -self._largest(-int(self.bad_step))
-        if step == NOT_YET:
+    def _raise_if_not_finite(self) -> None:
+        step = -self._max_over_processes(-int(self.first_nonfinite_step))
+        if step == NEVER:
             return
-        images = self.batches.make(step).indices[:8].tolist()
-        saved = state.newest(self.folder.state)
-        good = "no state was saved before it" if saved is None else f"the last good state is of step {saved}"
+        images = ", ".join(map(str, self.loader.load(step).indices[:8].tolist()))
+        newest = state.newest_step(self.folder.state)
+        saved = "no state was saved before" if newest is None else f"the last good state is of step {newest}"
         raise UserError(
-            f"the loss of step {step} is not finite (seed {self.seed}; its batch begins with the images "
-            f"{', '.join(map(str, images))}); {good}; try a smaller train.lr, train.max_grad_norm, or another "
-            "train.precision, under another name=…"
+            f"the loss of step {step} is not finite (seed {self.seed}; its batch starts with images {images}); "
+            f"{saved}; try a smaller train.lr, train.max_grad_norm or another train.precision, under another name=…"
         )
 
-    def _log(self, grad_norm: Tensor, throughput: Throughput, bar) -> None:
-        """A line in the log: means since the last one, the same on any number of processes."""
-        statistics = self.statistics
-        sums, counts = (self.accelerator.reduce(one, "sum") for one in (statistics.sums, statistics.counts))
-        means = statistics.means(sums, counts)
-        statistics.reset()
-        self._stop_if_not_finite()
+    def _log(self, grad_norm: Tensor, bar: tqdm) -> None:
+        """Log the mean losses since the last logged step, over all processes."""
+        sums = self.accelerator.reduce(self.statistics.sums, "sum")
+        counts = self.accelerator.reduce(self.statistics.counts, "sum")
+        means = self.statistics.means(sums, counts)
+        self.statistics.reset()
+        self._raise_if_not_finite()
         if self.log is None:
             return
-        images = self.step * self.options.batch_size
-        learning_rate = self.optimizer.param_groups[0]["lr"]
-        point = {"step": self.step, "images": images, **means, "grad_norm": grad_norm.item(), "lr": learning_rate}
-        speed = throughput.measure(images)
-        self._draw_samples()
-        self.log.write(point, speed)
-        said = {"loss": f"{means['loss']:.4f}", "images/s": f"{speed['images_per_s']:.0f}"}
-        bar.set_postfix(said | {"TFLOP/s": f"{speed['tflop_per_s']:.3g}"}, refresh=False)
+        images, lr = self.step * self.options.batch_size, self.optimizer.param_groups[0]["lr"]
+        speed = self.throughput.measure(images)
+        if self.options.sample_every and self.step % self.options.sample_every == 0:
+            file = self.folder.sample_grid(self.step)
+            write_sample_grid(file, self.experiment, self.network, self.emas[0], self.device)
+        self.log.write({"step": self.step, "images": images, **means, "grad_norm": grad_norm.item(), "lr": lr}, speed)
+        postfix = {"loss": f"{means['loss']:.4f}", "images/s": f"{speed['images_per_s']:.0f}"}
+        bar.set_postfix(postfix | {"TFLOP/s": f"{speed['tflop_per_s']:.3g}"}, refresh=False)
 
-    def _draw_samples(self) -> None:
-        every = self.options.sample_every
-        if every and self.step % every == 0:
-            with torch.compiler.set_stance("force_eager"):  # other weights and no dropout would be compiled anew
-                image = sample_grid(self.experiment, self.network, self.emas[0], self.device)
-            with atomic_file(self.folder.sample_grid(self.step)) as aside:
-                aside.write_bytes(to_png(image))
-
-    def _save_or_stop(self, saved_at_s: float) -> float:
-        """Saves the state when it is time or a signal asked for it; when it was last saved. Raises Stopped.
-
-        One process can do so after any step. Several do it at logged steps: they must stop after the same one, and
-        there none of them holds sums that the state would lack.
-        """
-        if self.accelerator.num_processes > 1 and self.step % self.options.log_every:
-            return saved_at_s
-        stop = self._largest(self.requests.stop_signal or 0)
-        overdue = time.monotonic() - saved_at_s > self.options.state_every_minutes * 60
-        if self._largest(int(overdue or self.requests.save or stop > 0)):
-            self._save_state()
-            self.requests.save, saved_at_s = False, time.monotonic()
-        if stop:
-            self.accelerator.wait_for_everyone()  # or whoever ends first has the one that still saves killed
-            raise Stopped(stop, self.step)
-        return saved_at_s
-
-    def _largest(self, number: int) -> int:
-        """The largest of all processes' numbers."""
-        if self.accelerator.num_processes == 1:
-            return number
-        return int(self.accelerator.gather(torch.tensor([number], device=self.device)).max())
-
-    def _write_checkpoint(self) -> None:
-        self._stop_if_not_finite()
+    def _write_checkpoint_if_scheduled(self) -> None:
+        if self.step not in self.checkpoint_steps:
+            return
+        self._raise_if_not_finite()
         path = self.folder.checkpoint(self.step)
         if self.is_main and not path.exists():
             weights = {"model": self.network.state_dict(), **{ema.name: ema.weights for ema in self.emas}}
             checkpoint.write(path, self.step, self.seed, self.experiment.model, self.experiment.diffusion, weights)
 
+    def _save_or_stop(self) -> None:
+        """Save the state if it is due or requested; raise Stopped after a stop signal.
+
+        A single process does so after any step. Several do so only at logged steps, so that all stop after the same
+        step and no process holds loss sums that the saved state would miss.
+        """
+        if self.accelerator.num_processes > 1 and self.step % self.options.log_every:
+            return
+        stop_signal = self._max_over_processes(self.signals.stop_signal or 0)
+        is_due = time.monotonic() - self.last_save_s > self.options.state_every_minutes * 60
+        if self._max_over_processes(int(is_due or self.signals.save_requested or stop_signal > 0)):
+            self._save_state()
+            self.signals.save_requested, self.last_save_s = False, time.monotonic()
+        if stop_signal:
+            self.accelerator.wait_for_everyone()  # the first process to exit gets the others killed, even while saving
+            raise Stopped(stop_signal, self.step)
+
+    def _max_over_processes(self, number: int) -> int:
+        if self.accelerator.num_processes == 1:
+            return number
+        return int(self.accelerator.gather(torch.tensor([number], device=self.device)).max())
+
     def _save_state(self) -> None:
-        """Saves what resuming needs, after making sure that it is worth it."""
-        self._stop_if_not_finite()
+        self._raise_if_not_finite()
         if self.log is None:
             return
         self.log.sync()
@@ -299,14 +294,17 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "emas": {ema.name: ema.weights for ema in self.emas},
-            "statistics": self.statistics.state(),
-            "timesteps": self.timesteps.state(),
+            "statistics": self.statistics.state_dict(),
+            "timesteps": self.timestep_sampler.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
         }
         state.save(self.folder.state, self.step, content)
 
     def _resume(self) -> None:
-        """Takes up the newest state, if there is one."""
+        """Load the newest state, if any.
+
+        Raises UserError if the run is trained beyond train.steps without a checkpoint there.
+        """
         saved = state.load_newest(self.folder.state, self.device)
         if saved is None:
             return
@@ -315,24 +313,25 @@ class Trainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         for ema in self.emas:
             ema.weights = saved["emas"][ema.name]
-        if self.is_main:  # sums of all processes, if there were several
-            self.statistics.load(saved["statistics"])
-        self.timesteps.load(saved["timesteps"])
+        if self.is_main:  # the saved sums are over all processes
+            self.statistics.load_state_dict(saved["statistics"])
+        self.timestep_sampler.load_state_dict(saved["timesteps"])
         if self.accelerator.scaler and saved["scaler"]:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
+        if self.step > self.options.steps and not self.folder.checkpoint(self.options.steps).exists():
+            raise UserError(
+                f"{self.folder.root} is already trained to step {self.step:,} and has no checkpoint at "
+                f"train.steps={self.options.steps:,}; give the experiment another name=…"
+            )
 
-    def _finish(self) -> None:
-        self._save_state()
-        if self.log is not None:
-            self.log.finish()
-            write_text(self.folder.trained(self.options.steps), "")
-
-    def leave(self) -> None:
+    def close(self) -> None:
+        """End the W&B run as interrupted, unless training has finished."""
         if self.log is not None:
             self.log.leave()
 
-    def _bar(self):
-        ended = self.step >= self.options.steps
-        if ended and self.is_main:
-            print(f"{self.folder.root} is trained to step {self.step:,} already", flush=True)
-        return progress(f"training seed {self.seed}", self.options.steps, "step", self.step, self.is_main and not ended)
+    def _progress_bar(self) -> tqdm:
+        is_trained = self.step >= self.options.steps
+        if is_trained and self.is_main:
+            print(f"{self.folder.root} is already trained to step {self.step:,}", flush=True)
+        is_shown = self.is_main and not is_trained
+        return progress(f"training seed {self.seed}", self.options.steps, "step", self.step, is_shown)

@@ -1,1 +1,1 @@
-"""Data sets → uint8 arrays on disk, prepared once: `prepared.prepared_folder` is the way in, one module a data set."""
+"""Conversion of datasets to uint8 arrays on disk, once per dataset; the entry point is `prepared.prepared_folder`."""

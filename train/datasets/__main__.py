@@ -1,13 +1,12 @@
-"""python -m train.datasets CONFIG.yaml [key=value …]: prepares the data set of an experiment, without training."""
+"""python -m train.datasets CONFIG.yaml [key=value …]: prepare the dataset of an experiment without training."""
 
 from configs.command import experiment_command
 from configs.errors import run_command
 
 
 def main(arguments: list[str]) -> None:
-    experiment = experiment_command(
-        "python -m train.datasets", "Prepares the data set of an experiment, or checks a prepared one.", arguments
-    )
+    purpose = "Prepare the dataset of an experiment, or verify one that is prepared already."
+    experiment = experiment_command("python -m train.datasets", purpose, arguments)
     from train.datasets.prepared import check_digests, prepared_folder, read_about
 
     path = prepared_folder(experiment.data, experiment.model)

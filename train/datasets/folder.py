@@ -1,4 +1,4 @@
-"""Any folder of images, or a zip archive of one: every image cut to a square of the size asked for."""
+"""Any folder of images, or a zip archive of one: each image is resized and cropped to a square."""
 
 from collections.abc import Generator
 from functools import partial
@@ -8,35 +8,36 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import Data, Model
-from train.datasets.images import Batch, Images, existing_source
-from train.datasets.processes import results_in_order
+from train.datasets.images import LabeledImages, RawDataset, existing_source
+from train.datasets.processes import parallel_map
 from train.datasets.resize import read_images
 from train.datasets.sources import file_names
 
-KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
-FILES_AT_ONCE = 64
-NAMED = 5  # damaged images that a message names
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
+FILES_PER_TASK = 64
+MAX_NAMED = 5  # damaged images named in an error message
 
 
-def read(data: Data, model: Model, downloads: Path) -> Images:
-    """All images at any depth, [C, S, S] by `resize.resized`, sorted by their relative paths."""
+def read(data: Data, model: Model, downloads: Path) -> RawDataset:
+    """Read all images at any depth, [C, S, S] by `resize.resize_and_crop`, sorted by their relative paths."""
     if data.source is None:
-        raise UserError("data.name=folder needs data.source=, the folder (or zip) that the images lie in")
+        raise UserError("data.name=folder needs data.source=, the folder (or zip) that contains the images")
     source = existing_source(data)
-    names = [name for name in file_names(source) if PurePosixPath(name).suffix.lower() in KINDS]
+    names = [name for name in file_names(source) if PurePosixPath(name).suffix.lower() in SUFFIXES]
     if not names:
-        raise UserError(f"data.source={source} holds no images ({', '.join(sorted(KINDS))}); give another folder")
+        raise UserError(f"data.source={source} contains no images ({', '.join(sorted(SUFFIXES))}); give another folder")
     labels, class_names = labels_of(names)
-    left_out: dict[str, str] = {}
-    batches = _batches(source, names, labels, data, model, left_out)
-    return Images(str(source), len(names), batches, class_names, left_out=left_out)
+    damaged: dict[str, str] = {}
+    batches = _batches(source, names, labels, data, model, damaged)
+    return RawDataset(str(source), len(names), batches, class_names, damaged=damaged)
 
 
 def labels_of(names: list[str]) -> tuple[np.ndarray, list[str] | None]:
-    """Each image's class, int64 [n], and the classes' names, sorted; None where there is nothing to tell them by.
+    """Return the label of each image, int64 [n], and the sorted class names, or None if images have no class.
 
-    As in improved-diffusion, a name begins with its class and an underscore, where all lie in one folder and have
-    one; else the class is the folder that an image lies in, by its path where all folders have one name.
+    As in improved-diffusion, the class is the part of the file name before the first underscore, if all images are in
+    the same folder and all names have an underscore. Otherwise it is the name of the image's folder, or the folder's
+    path if all folders have the same name.
     """
     paths = [PurePosixPath(name) for name in names]
     folders = {path.parent for path in paths}
@@ -49,38 +50,39 @@ def labels_of(names: list[str]) -> tuple[np.ndarray, list[str] | None]:
     else:
         return np.zeros(len(names), np.int64), None
     class_names = sorted(set(classes))
-    number = {name: place for place, name in enumerate(class_names)}
-    return np.array([number[name] for name in classes], np.int64), class_names
+    label = {name: index for index, name in enumerate(class_names)}
+    return np.array([label[name] for name in classes], np.int64), class_names
 
 
 def _batches(
-    source: Path, names: list[str], labels: np.ndarray, data: Data, model: Model, left_out: dict[str, str]
-) -> Generator[Batch, None, None]:
-    """Images with their labels; damaged ones go to `left_out`, and all of them into one error unless skipped."""
-    work = partial(_read_some, source, model.image_size, model.in_channels)
-    tasks = [names[start : start + FILES_AT_ONCE] for start in range(0, len(names), FILES_AT_ONCE)]
-    results = results_in_order(work, tasks, data.workers)
+    source: Path, names: list[str], labels: np.ndarray, data: Data, model: Model, damaged: dict[str, str]
+) -> Generator[LabeledImages, None, None]:
+    """Yield images with their labels, and add damaged files to `damaged`: an error at the end unless skipped."""
+    read_task = partial(_read_task, source, model.image_size, model.in_channels)
+    starts = range(0, len(names), FILES_PER_TASK)
+    results = parallel_map(read_task, [names[start : start + FILES_PER_TASK] for start in starts], data.workers)
     try:
-        for start, (images, damaged) in zip(range(0, len(names), FILES_AT_ONCE), results, strict=True):
-            left_out |= damaged
-            whole = [place for place in range(start, start + len(images) + len(damaged)) if names[place] not in damaged]
-            yield images, labels[whole]
+        for start, (images, task_damaged) in zip(starts, results, strict=True):
+            damaged |= task_damaged
+            stop = start + len(images) + len(task_damaged)
+            intact = [index for index in range(start, stop) if names[index] not in task_damaged]
+            yield images, labels[intact]
     finally:
         results.close()
-    if left_out and not data.skip_damaged:
+    if damaged and not data.skip_damaged:
         raise UserError(
-            f"{_damaged(left_out, names)} in data.source={source}; "
-            "mend or remove them, or leave them out with data.skip_damaged=true"
+            f"{_count_damaged(damaged, names)} in data.source={source}; "
+            "fix or remove the files, or skip them with data.skip_damaged=true"
         )
 
 
-def _read_some(source: Path, side: int, channels: int, names: list[str]) -> tuple[np.ndarray, dict[str, str]]:
+def _read_task(source: Path, side: int, channels: int, names: list[str]) -> tuple[np.ndarray, dict[str, str]]:
     return read_images(source, names, side, channels)
 
 
-def _damaged(left_out: dict[str, str], names: list[str]) -> str:
-    """ "3 of 300 images are damaged: a.png (not an image), …"."""
-    named = [f"{name} ({reason})" for name, reason in left_out.items()][:NAMED]
-    more = ", …" if len(left_out) > NAMED else ""
-    are = "image is" if len(left_out) == 1 else "images are"
-    return f"{len(left_out)} of {len(names)} {are} damaged: {', '.join(named)}{more}"
+def _count_damaged(damaged: dict[str, str], names: list[str]) -> str:
+    """Return "3 of 300 images are damaged: a.png (not an image), …"."""
+    named = [f"{name} ({reason})" for name, reason in damaged.items()][:MAX_NAMED]
+    more = ", …" if len(damaged) > MAX_NAMED else ""
+    verb = "is" if len(damaged) == 1 else "are"
+    return f"{len(damaged)} of {len(names)} images {verb} damaged: {', '.join(named)}{more}"

@@ -1,4 +1,4 @@
-"""What every data set gives when it is read, and the files that it is written to."""
+"""Raw datasets as their readers return them, and the writer of the prepared arrays."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -10,43 +10,43 @@ import numpy as np
 from configs.errors import UserError
 from configs.schema import Data, Model
 
-# uint8 [n, C, S, S] and the labels of these images, int64 [n].
-Batch: TypeAlias = tuple[np.ndarray, np.ndarray]
+# uint8 [n, C, S, S], and the labels of these images, int64 [n].
+LabeledImages: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Images:
-    """A data set while it is read from its source: known facts, and batches that are read one after the other."""
+class RawDataset:
+    """A dataset at its source: known facts, and its images in batches that are read lazily."""
 
-    source: str  # path or address
-    total: int  # images to expect, for the progress bar
-    batches: Generator[Batch, None, None]
+    source: str  # path or URL
+    total: int  # expected number of images, for the progress bar
+    batches: Generator[LabeledImages, None, None]
     class_names: list[str] | None = None
-    official: int | None = None  # images of the whole official set
-    left_out: dict[str, str] = field(default_factory=dict)  # damaged file: what is wrong; grows while being read
+    official_total: int | None = None  # number of images in the complete official dataset
+    damaged: dict[str, str] = field(default_factory=dict)  # file → reason; filled while batches are read
 
 
-# Reads a data set; the folder is where downloads are kept.
-Reader: TypeAlias = Callable[[Data, Model, Path], Images]
+# Opens a raw dataset; the folder is for downloads.
+Reader: TypeAlias = Callable[[Data, Model, Path], RawDataset]
 
 
 def source_path(data: Data) -> Path:
-    """`data.source` in full, whether there is anything or not: a prepared set needs it no more."""
+    """Return the absolute path of `data.source`, which may not exist: a prepared dataset does not need it."""
     return Path(data.source or "").expanduser().resolve()
 
 
 def existing_source(data: Data) -> Path:
-    """`data.source` in full. Raises UserError where there is nothing."""
+    """Return the absolute path of `data.source`. Raises UserError if it does not exist."""
     source = source_path(data)
     if not source.exists():
-        raise UserError(f"data.source={data.source} does not exist; give the path of a file or folder that does")
+        raise UserError(f"data.source={data.source} does not exist; give the path of an existing file or folder")
     return source
 
 
 class ImageWriter:
-    """Appends batches to images.npy and labels.npy, so that no data set need fit into memory.
+    """Writer that appends batches to images.npy and labels.npy, so that the dataset need not fit in memory.
 
-    The header of images.npy is written last, when the number of images is known: numpy leaves room for it.
+    The header of images.npy is rewritten at the end, when the number of images is known: NumPy pads it for this.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int, int]):
@@ -71,16 +71,16 @@ class ImageWriter:
         self.labels.append(labels.astype(np.int64))
 
     def finish(self) -> None:
-        data_begins = self._write_header()
-        size = data_begins + len(self) * int(np.prod(self.shape))
+        header_size = self._write_header()
+        size = header_size + len(self) * int(np.prod(self.shape))
         if (self.folder / "images.npy").stat().st_size != size:
-            raise RuntimeError(f"images.npy is not of {size} bytes")
+            raise RuntimeError(f"images.npy does not have {size} bytes")
         np.save(self.folder / "labels.npy", np.concatenate(self.labels))
 
     def _write_header(self) -> int:
-        """Writes what numpy writes for all images so far; returns where the first of them begins."""
-        about = {"descr": "|u1", "fortran_order": False, "shape": (len(self), *self.shape)}
+        """Write NumPy's header for all images so far; return its size in bytes."""
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(self), *self.shape)}
         self._file.seek(0)
-        np.lib.format.write_array_header_1_0(self._file, about)
+        np.lib.format.write_array_header_1_0(self._file, header)
         self._file.flush()
         return self._file.tell()

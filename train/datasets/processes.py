@@ -1,4 +1,4 @@
-"""Work spread over several processes, its results in order and few of them in memory."""
+"""Parallel map over several processes, in order and with few results in memory."""
 
 import multiprocessing
 import os
@@ -12,53 +12,54 @@ from typing import TypeVar
 
 from configs.errors import UserError
 
-WAITING = 4  # tasks given out, a process
+TASKS_PER_WORKER = 4  # submitted at a time
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def results_in_order(
-    work: Callable[[Task], Result], tasks: Sequence[Task], workers: int
-) -> Generator[Result, None, None]:
-    """`work` of each task, in the order of the tasks, by so many processes; 0: one a core that this one may use."""
+def parallel_map(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Generator[Result, None, None]:
+    """Yield work(task) for each task, in order, from `workers` processes; 0 means one per available core.
+
+    Raises UserError if a process is killed.
+    """
     workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
     if workers <= 1:
         yield from map(work, tasks)
         return
-    # New processes rather than forks, which would copy the threads' locks of torch in whatever state they are.
+    # Spawn, because a fork would copy the locks of PyTorch's threads in an arbitrary state.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_follow_parent)
     try:
-        yield from _windowed(pool, work, tasks, workers * WAITING)
+        yield from _windowed_map(pool, work, tasks, workers * TASKS_PER_WORKER)
     except BrokenProcessPool:
         raise UserError(
-            "a process that read images was ended from outside, most likely for want of memory; "
-            "use fewer of them with data.workers="
+            "a process that reads images was killed, probably because memory ran out; "
+            "use fewer processes with data.workers="
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _windowed(
+def _windowed_map(
     pool: ProcessPoolExecutor, work: Callable[[Task], Result], tasks: Iterable[Task], window: int
 ) -> Generator[Result, None, None]:
-    running: deque[Future[Result]] = deque()
+    futures: deque[Future[Result]] = deque()
     for task in tasks:
-        running.append(pool.submit(work, task))
-        if len(running) >= window:
-            yield running.popleft().result()
-    while running:
-        yield running.popleft().result()
+        futures.append(pool.submit(work, task))
+        if len(futures) >= window:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()
 
 
 def _follow_parent() -> None:
-    """Leaves Ctrl-C to the parent, and ends when the parent does, even if that was killed."""
+    """Leave Ctrl-C to the parent process, and exit when the parent exits, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_after_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_after_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Image files of any size and kind → square uint8 arrays, to the pixel as improved-diffusion's loader makes them."""
+"""Resizing of image files to square uint8 arrays, pixel for pixel equal to improved-diffusion's loader."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from configs.errors import UserError
 from train.datasets.sources import open_file
 
 
-def resized(image: Image.Image, side: int) -> Image.Image:
-    """The centre of an image, RGB [side × side], its smaller side scaled to `side`.
+def resize_and_crop(image: Image.Image, side: int) -> Image.Image:
+    """Scale the shorter side of an image to `side` and crop the center, RGB [side × side].
 
-    Halved as long as it is at least twice as large, which averages all pixels, and then scaled bicubically. As in
-    improved-diffusion (image_datasets.py), an image is scaled in the mode of its file, so that one with a palette
-    keeps its colours, and becomes RGB only afterwards.
+    The image is halved with a box filter while it is at least twice as large, then scaled bicubically. As in
+    improved-diffusion (image_datasets.py), it is scaled in the mode of its file and converted to RGB afterwards, which
+    keeps the colors of palette images.
     """
-    image = _eight_bits(image)
+    image = _to_8_bit(image)
     while min(image.size) >= 2 * side:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = side / min(image.size)
@@ -26,22 +26,25 @@ def resized(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit greys as 8-bit ones; Pillow would cut them off at 255, which leaves white."""
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Convert 16-bit grayscale to 8 bits; Pillow would clip it at 255, which leaves white."""
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def read_images(source: Path, names: list[str], side: int, channels: int) -> tuple[np.ndarray, dict[str, str]]:
-    """The images of some files, uint8 [n, channels, side, side], and what is wrong with each damaged one, left out."""
+    """Read image files: uint8 [n, channels, side, side] of the intact ones, and the reason for each damaged one.
+
+    Raises UserError if a file cannot be opened at all.
+    """
     arrays, damaged = [np.empty((0, channels, side, side), np.uint8)], {}
     for name in names:
         try:
             arrays.append(_read_image(source, name, side, channels)[None])
         except UserError:
             raise
-        except Exception as error:  # Pillow's readers raise whatever a broken file makes them stumble over
+        except Exception as error:  # Pillow's readers raise arbitrary exceptions for damaged files
             if isinstance(error, OSError) and error.errno is not None:
                 raise UserError(f"{source}: {name} cannot be opened ({error.strerror})") from None
             damaged[name] = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
@@ -49,9 +52,9 @@ def read_images(source: Path, names: list[str], side: int, channels: int) -> tup
 
 
 def _read_image(source: Path, name: str, side: int, channels: int) -> np.ndarray:
-    """uint8 [channels, side, side]; the first frame of a moving one."""
+    """Read an image as uint8 [channels, side, side]; of an animation, its first frame."""
     with open_file(source, name) as file, Image.open(file) as image:
-        square = resized(image, side)
+        square = resize_and_crop(image, side)
     if channels == 1:
         return np.asarray(square.convert("L"))[None]
     return np.asarray(square).transpose(2, 0, 1)

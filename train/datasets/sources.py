@@ -1,4 +1,4 @@
-"""A folder or a zip archive, read alike: the files in it by name, without unpacking anything."""
+"""Folders and zip archives behind one interface: files by name, read without unpacking."""
 
 import os
 import zipfile
@@ -11,53 +11,55 @@ from configs.errors import UserError
 
 
 def file_names(source: Path) -> list[str]:
-    """Files in a folder or zip at any depth, relative, with "/": sorted folder by folder, the same on every machine.
+    """List the files in a folder or zip at any depth as relative names with "/", in the same order on every machine.
 
-    Hidden files and what macOS adds (.DS_Store, ._name, __MACOSX) are left out. Raises UserError where `source` is
-    neither a folder nor a zip.
+    Names are sorted by their path components. Hidden files and those added by macOS (.DS_Store, ._name, __MACOSX) are
+    skipped. Raises UserError if `source` is neither a folder nor a zip archive.
     """
     if source.is_dir():
         names = set(_names_in_folder(source))
     else:
-        names = {member.filename for member in opened_zip(source).infolist() if not member.is_dir()}
-    return sorted((name for name in names if not _hidden(name)), key=lambda name: PurePosixPath(name).parts)
+        names = {member.filename for member in open_zip(source).infolist() if not member.is_dir()}
+    return sorted((name for name in names if not _is_hidden(name)), key=lambda name: PurePosixPath(name).parts)
 
 
 def open_file(source: Path, name: str) -> IO[bytes]:
-    """One of the files that `file_names` names."""
-    return open(source / name, "rb") if source.is_dir() else opened_zip(source).open(name)
+    """Open a file listed by `file_names`."""
+    return open(source / name, "rb") if source.is_dir() else open_zip(source).open(name)
 
 
-def opened_zip(path: Path) -> zipfile.ZipFile:
-    """A zip archive, whose directory is read only once a process. Raises UserError where it is none."""
-    about = path.stat()
-    return _opened_zip(path, about.st_mtime_ns, about.st_size)
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip archive, reading its directory once per process. Raises UserError if it is damaged or not a zip."""
+    stat = path.stat()
+    return _open_zip(path, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=4)
-def _opened_zip(path: Path, changed_ns: int, size: int) -> zipfile.ZipFile:
+def _open_zip(path: Path, mtime_ns: int, size: int) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path} is neither a folder nor a whole zip archive ({error})") from None
+        raise UserError(
+            f"{path} is neither a folder nor an intact zip archive ({error}); check the path or copy it again"
+        ) from None
 
 
 def _names_in_folder(folder: Path) -> Iterator[str]:
-    seen = set()  # a link to a folder above would be followed for ever
-    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        about = os.stat(place)
-        if (about.st_dev, about.st_ino) in seen:
-            folders.clear()
+    visited = set()  # a symbolic link to a parent folder would be followed forever
+    for path, subfolders, files in os.walk(folder, onerror=_raise_unreadable, followlinks=True):
+        stat = os.stat(path)
+        if (stat.st_dev, stat.st_ino) in visited:
+            subfolders.clear()
             continue
-        seen.add((about.st_dev, about.st_ino))
-        folders.sort()
+        visited.add((stat.st_dev, stat.st_ino))
+        subfolders.sort()
         for file in files:
-            yield (Path(place) / file).relative_to(folder).as_posix()
+            yield (Path(path) / file).relative_to(folder).as_posix()
 
 
-def _refuse(error: OSError) -> None:
+def _raise_unreadable(error: OSError) -> None:
     raise UserError(f"the folder {error.filename} cannot be read ({error.strerror})")
 
 
-def _hidden(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
