@@ -1,4 +1,4 @@
-"""Generated pages of the documentation: options, benchmark results, and the notebook with its figures.
+"""Generated pages of the documentation: options, metrics, benchmark results, and the notebook with its figures.
 
 Pages link to files of the repository, for readers of the repository. In the built documentation, such a link leads to
 the page generated from the file, or becomes the file name as text.
@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
+from analyze.report.metrics import ANALYSIS, TRAINING, metrics_table
 from configs.command import Section, default_text, limits
 from configs.load import type_name
 from configs.schema import Experiment, ModelStudy
@@ -21,15 +22,26 @@ from configs.schema import Experiment, ModelStudy
 REPOSITORY = Path(__file__).parent.parent
 NOTEBOOK = REPOSITORY / "docs" / "curves.ipynb"
 RESULTS = sorted((REPOSITORY / "benchmarks" / "results").glob("*.md"))
-PAGE_OF = {"configs/schema.py": "options.md", "docs/curves.ipynb": "curves.md"}
+PAGE_OF = {
+    "configs/schema.py": "options.md",
+    "analyze/report/metrics.py": "catalog.md",
+    "docs/curves.ipynb": "curves.md",
+}
 PAGE_OF |= {f"benchmarks/results/{file.name}": f"benchmarks/{file.name}" for file in RESULTS}
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#:]+)(#[^)]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    for name, content in [("options.md", options_page()), *notebook_pages(), *benchmark_pages()]:
+    for name, content in _generated_pages():
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def _generated_pages() -> Iterator[tuple[str, str | bytes]]:
+    yield "options.md", options_page()
+    yield "catalog.md", metrics_page()
+    yield from notebook_pages()
+    yield from benchmark_pages()
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
@@ -64,7 +76,7 @@ def options_page() -> str:
             "",
             "Options of `python -m train`, `python -m analyze`, `python -m launch` and `python -m train.datasets`.",
             *(line for section in experiment for line in _section_lines(section)),
-            "## An existing model",
+            "## A pretrained model",
             "",
             "Options of `python -m analyze model`; its sections `analyze` and `wandb` are the same as above.",
             *(line for section in study if section.kind not in shown for line in _section_lines(section)),
@@ -84,6 +96,17 @@ def _section_lines(section: Section) -> Iterator[str]:
         cells = [f"`{key}`{mark}", type_name(field.type), shown, about["meaning"] + unit, limits(field)]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
+
+
+# --- metrics
+
+
+def metrics_page() -> str:
+    about = "Labels, units, ranges and formulas of the [names in W&B](metrics.md). x̄_0 is the last checkpoint's image."
+    tables = [
+        f"## {title}\n\n{metrics_table(metrics)}" for title, metrics in (("Training", TRAINING), ("Analysis", ANALYSIS))
+    ]
+    return "\n\n".join(["# Metrics", about, *tables])
 
 
 # --- pages from other files

@@ -7,6 +7,7 @@ from typing import get_type_hints
 import torch
 
 from analyze.measures import MEASURES, Measure
+from analyze.report.metrics import ANALYSIS, METRICS
 from analyze.report.wandb_dashboard import SECTIONS
 from configs.schema import Measures
 from models.openai_presets import PRESETS
@@ -39,13 +40,19 @@ def test_every_published_file_is_documented(repository):
 
 
 def test_every_name_in_wandb_is_documented(repository):
-    """Every value of a measure and every key on the dashboard; the tests of training check its own keys."""
+    """Every metric of the catalog, every value of a measure and every key on the dashboard."""
     text = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
-    names = {key for panels in SECTIONS.values() for panel in panels for key in panel.keys}
+    names = {key for panels in SECTIONS.values() for panel in panels for key in panel.keys} | METRICS.keys()
     for measure in MEASURES:
         values = fields(get_type_hints(measure.function)["return"])
         names |= {f"{measure.name}/{field.name}" for field in values if field.type is float}
     assert len(names) > 80 and sorted(name for name in names if f"`{name}`" not in text) == []
+
+
+def test_every_documented_measure_value_is_in_the_catalog(repository):
+    text = (repository / "docs" / "metrics.md").read_text(encoding="utf-8")
+    names = {name for name in re.findall(r"`(\w+/\w+)`", text) if name.partition("/")[0] not in ("pictures", "tables")}
+    assert names == {metric.key for metric in ANALYSIS}
 
 
 def listed_files(tree: str) -> set[str]:
