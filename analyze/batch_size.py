@@ -14,7 +14,7 @@ PROBED = 8  # images
 _FITTING: dict[tuple[torch.device, tuple[int, int, int]], int] = {}
 
 
-def images_at_once(denoiser: Denoiser, images: int, devices: int) -> int:
+def choose_batch_size(denoiser: Denoiser, images: int, devices: int) -> int:
     """The batch size for so many images on so many devices that are all like this denoiser's."""
     if denoiser.device.type == "cuda":
         return on_gpus(denoiser, images, devices)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from analyze.batch_size import images_at_once
+from analyze.batch_size import choose_batch_size
 from configs.errors import UserError
 from configs.schema import Analyze
 from diffusion.denoiser import Denoiser
@@ -69,7 +69,7 @@ def _in_batches(
     idle: queue.SimpleQueue[Denoiser] = queue.SimpleQueue()
     for denoiser in denoisers:
         idle.put(denoiser)
-    size = options.batch_size or images_at_once(denoisers[0], len(inputs), len(denoisers))
+    size = options.batch_size or choose_batch_size(denoisers[0], len(inputs), len(denoisers))
 
     def run_batch(start: int) -> Tensor:
         denoiser = idle.get()

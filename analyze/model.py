@@ -23,7 +23,7 @@ from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
 from models.compiled import optimize_inference
-from models.source import Source, check_ddim_steps, count_calls, open_source
+from models.source import Source, check_ddim_steps, add_call_hook, open_source
 from records import lock
 from records.atomic import write_json
 from records.layout import experiment_folder
@@ -145,7 +145,7 @@ def _denoiser_loader(
     def load_denoiser(device: torch.device) -> Denoiser:
         options = study.analyze
         denoiser = optimize_inference(source.load_denoiser(device), options.precision, options.compile)
-        return count_calls(denoiser, after_call)
+        return add_call_hook(denoiser, after_call)
 
     return load_denoiser
 

@@ -93,7 +93,7 @@ class Diffusion:
 class OpenAI:
     """A state dict of improved-diffusion or guided-diffusion: what its tensors cannot tell.
 
-    null: as the preset says; without one, as `models.openai.ASSUMED` says.
+    null: as the preset says; without one, as `models.openai.DEFAULTS` says.
     """
 
     preset: Optional[str] = option(

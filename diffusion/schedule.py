@@ -46,7 +46,7 @@ class Schedule:
     betas: Tensor
 
     @classmethod
-    def of(cls, config: Diffusion) -> "Schedule":
+    def from_config(cls, config: Diffusion) -> "Schedule":
         return cls(BETAS[config.schedule](config.steps))
 
     def to(self, device: torch.device) -> "Schedule":

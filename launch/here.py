@@ -46,8 +46,8 @@ def step_seconds(experiment: Experiment, images: int = 8) -> float:
     from models.unet import UNet
 
     model, diffusion = experiment.model, experiment.diffusion
-    network = UNet.of(model, diffusion).eval()
-    objective = GaussianDiffusion(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
+    network = UNet.from_config(model, diffusion).eval()
+    objective = GaussianDiffusion(Schedule.from_config(diffusion), diffusion.variance, diffusion.rescale_timesteps)
     x_0 = torch.zeros(images, model.in_channels, model.image_size, model.image_size)
     y = torch.zeros(images, dtype=torch.long) if model.num_classes else None
     for _ in range(2):

@@ -12,7 +12,7 @@ FORWARD_PASSES = 3  # that a training step costs: one forward, and a backward of
 def forward_flop(model: Model, diffusion: Diffusion) -> int:
     """Floating-point operations of one image's forward pass, a multiplication and an addition counting as two."""
     with torch.device("meta"):
-        network = UNet.of(model, diffusion).eval()
+        network = UNet.from_config(model, diffusion).eval()
         x, t = torch.empty(1, model.in_channels, model.image_size, model.image_size), torch.empty(1)
         y = torch.zeros(1, dtype=torch.long) if model.num_classes else None
         with FlopCounterMode(display=False) as counter:

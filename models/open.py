@@ -10,7 +10,7 @@ from configs.schema import Diffusion, Model
 from diffusion.denoiser import Denoiser
 from diffusion.losses import network_time_scale
 from diffusion.schedule import Schedule
-from models.state_dict import load_strictly
+from models.state_dict import load_weights
 from models.unet import UNet
 from records import checkpoint
 from records.checkpoint import Checkpoint
@@ -34,8 +34,8 @@ def open_weights(
     weights: dict[str, Tensor], source: Path, model: Model, diffusion: Diffusion, device: torch.device
 ) -> Denoiser:
     """The denoiser of weights that were read from `source`. Raises UserError where they are not this network's."""
-    network = UNet.of(model, diffusion)
-    load_strictly(network, weights, source)
+    network = UNet.from_config(model, diffusion)
+    load_weights(network, weights, source)
     network.requires_grad_(False).eval().to(device)
     return as_denoiser(network, model, diffusion, device)
 
@@ -47,7 +47,7 @@ def as_denoiser(
     device: torch.device,
 ) -> Denoiser:
     """The denoiser that a network of this model, trained under this diffusion, is."""
-    schedule = Schedule.of(diffusion)
+    schedule = Schedule.from_config(diffusion)
     return Denoiser(
         network=network,
         levels=schedule.levels,

@@ -22,7 +22,7 @@ from models.state_dict import check_fit, read_state_dict
 from models.unet import UNet
 
 # Defaults of improved-diffusion's scripts. The image size is the one that they derive these channel_mult from.
-ASSUMED: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "num_heads": 4,
     "num_head_channels": None,
     "use_new_attention_order": False,
@@ -74,7 +74,7 @@ def describe(weights: dict[str, Tensor], path: Path, given: OpenAI) -> Described
             "from the tensors": told,
             "given": _given(given, told, path),
             f"from the preset {name}": _known_of(preset) if preset else {},
-            "assumed": ASSUMED | _guessed_side(told["channel_mult"]),
+            "assumed": DEFAULTS | _guessed_side(told["channel_mult"]),
         }
     )
     known = {option: value for options in known_from.values() for option, value in options.items()}
@@ -139,7 +139,7 @@ def _guessed_side(channel_mult: list[int | float]) -> dict[str, int]:
 
 def _check_fit(model: Model, diffusion: Diffusion, weights: dict[str, Tensor], path: Path) -> None:
     with torch.device("meta"):
-        check_fit(UNet.of(model, diffusion), weights, path)
+        check_fit(UNet.from_config(model, diffusion), weights, path)
 
 
 def _told(weights: dict[str, Tensor], path: Path) -> dict[str, Any]:

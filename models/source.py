@@ -124,7 +124,7 @@ def check_ddim_steps(source: Source, ddim_steps: int) -> None:
         raise UserError(f"T = {ddim_steps:,}: {error}") from None
 
 
-def count_calls(denoiser: Denoiser, called: Callable[[int], Any]) -> Denoiser:
+def add_call_hook(denoiser: Denoiser, called: Callable[[int], Any]) -> Denoiser:
     """The same denoiser, which tells the number of images of every call of its network."""
 
     def network(x_t, t, y):

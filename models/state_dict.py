@@ -32,7 +32,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def load_strictly(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
     """Loads weights into a network. Raises UserError where they do not fit."""
     check_fit(network, weights, source)
     network.load_state_dict(weights)

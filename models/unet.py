@@ -219,7 +219,7 @@ class UNet(nn.Module):
             self.convert_to_half(torch.float16)
 
     @classmethod
-    def of(cls, model: Model, diffusion: Diffusion) -> "UNet":
+    def from_config(cls, model: Model, diffusion: Diffusion) -> "UNet":
         """The network of an experiment: a learned variance doubles the output channels."""
         return cls(model, model.in_channels * (2 if diffusion.variance == "learned_range" else 1))
 

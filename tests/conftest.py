@@ -63,7 +63,7 @@ class Reference:
         )
 
     @property
-    def objective(self) -> GaussianDiffusion:
+    def gaussian_diffusion(self) -> GaussianDiffusion:
         return GaussianDiffusion(self.schedule, self.diffusion.variance, self.diffusion.rescale_timesteps)
 
 
@@ -106,13 +106,13 @@ def repository() -> Path:
 def _open(name: str) -> Reference:
     about = json.loads((REFERENCE / f"{name}.json").read_text())
     diffusion = Diffusion(**about["diffusion"])
-    network = UNet.of(Model(**about["model"]), diffusion)
+    network = UNet.from_config(Model(**about["model"]), diffusion)
     stored = REFERENCE / f"{name}.safetensors"
     network.load_state_dict(load_file(stored) if stored.exists() else _drawn(about), strict=True)
     with np.load(REFERENCE / f"{name}.npz") as file:
         arrays = dict(file)
     return Reference(
-        about["parameters"], diffusion, network.eval().requires_grad_(False), Schedule.of(diffusion), arrays
+        about["parameters"], diffusion, network.eval().requires_grad_(False), Schedule.from_config(diffusion), arrays
     )
 
 
@@ -147,7 +147,7 @@ def relative_error():
 
 
 @pytest.fixture(scope="session")
-def randomised():
+def random_unet():
     """A function: a network for some options, in which no weight is zero, so that every part of it counts."""
 
     def network(out_channels: int = 3, **options) -> UNet:
@@ -257,7 +257,7 @@ def tiny(tmp_path, command_line):
 
 
 @pytest.fixture
-def as_if_trained(tiny):
+def with_checkpoints(tiny):
     """A function: a tiny experiment with all its checkpoints, of random weights, as training would leave them."""
 
     def experiment(*overrides: str) -> Experiment:
@@ -269,9 +269,9 @@ def as_if_trained(tiny):
 
 
 @pytest.fixture(scope="session")
-def analysed_once(tmp_path_factory, command_line) -> Path:
-    """The runs folder of a tiny experiment, as if trained, of which every checkpoint is analysed: to be copied."""
-    config, *options = command_line(tmp_path_factory.mktemp("analysed"))
+def analyzed_runs(tmp_path_factory, command_line) -> Path:
+    """The runs folder of a tiny experiment, as if trained, of which every checkpoint is analyzed: to be copied."""
+    config, *options = command_line(tmp_path_factory.mktemp("analyzed"))
     experiment = load(config, options)
     write_checkpoints(experiment)
     for seed in experiment.seeds:
@@ -281,12 +281,12 @@ def analysed_once(tmp_path_factory, command_line) -> Path:
 
 
 @pytest.fixture
-def analysed(tiny, analysed_once):
-    """A function: a tiny experiment, as if trained, of which every checkpoint is analysed."""
+def analyzed(tiny, analyzed_runs):
+    """A function: a tiny experiment, as if trained, of which every checkpoint is analyzed."""
 
     def experiment(*overrides: str) -> Experiment:
         made = tiny(*overrides)
-        shutil.copytree(analysed_once, made.runs)
+        shutil.copytree(analyzed_runs, made.runs)
         return made
 
     return experiment
@@ -303,6 +303,6 @@ def write_checkpoints(experiment: Experiment) -> None:
 
 
 def _some_weights(experiment: Experiment, seed: int, step: int) -> dict[str, Tensor]:
-    network = UNet.of(experiment.model, experiment.diffusion)
+    network = UNet.from_config(experiment.model, experiment.diffusion)
     generator = torch.Generator().manual_seed(1000 * seed + step)
     return {name: 0.2 * torch.randn(value.shape, generator=generator) for name, value in network.state_dict().items()}

@@ -20,7 +20,7 @@ def estimate(experiment: Experiment) -> str:
     """
     options = experiment.train
     with torch.device("meta"):
-        network = UNet.of(experiment.model, experiment.diffusion)
+        network = UNet.from_config(experiment.model, experiment.diffusion)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     weight_bytes, averages = parameters * FLOAT_BYTES, len(options.ema_rates)
 
@@ -60,7 +60,7 @@ def activation_bytes(experiment: Experiment) -> float:
     model = experiment.model
     # Meta tensors would count the unfused attention kernel, which no device uses; fake tensors do not.
     with FakeTensorMode(), torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        network = UNet.of(model, experiment.diffusion).eval()
+        network = UNet.from_config(model, experiment.diffusion).eval()
         y = torch.zeros(1, dtype=torch.long) if model.num_classes else None
         network(torch.empty(1, model.in_channels, model.image_size, model.image_size), torch.empty(1), y)
     return sum(stored.values())

@@ -44,7 +44,7 @@ def import_folder(experiment: Experiment, source: Path) -> list[Path]:
     """
     by_step: dict[int, dict[str, checkpoint.Weights]] = {}
     with torch.device("meta"):
-        network = UNet.of(experiment.model, experiment.diffusion)
+        network = UNet.from_config(experiment.model, experiment.diffusion)
     for file in sorted(source.glob("*.pt")):
         if match := FILE_NAME.fullmatch(file.name):
             weights = read_state_dict(file)

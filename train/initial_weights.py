@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from configs.errors import UserError
-from models.state_dict import load_strictly, read_state_dict
+from models.state_dict import load_weights, read_state_dict
 from models.unet import UNet
 from records import checkpoint
 
@@ -17,4 +17,4 @@ def load_initial_weights(network: UNet, source: str) -> None:
     if not path.exists():
         raise UserError(f"train.init_from={source} does not exist; give a checkpoint folder or a state dict file")
     weights = checkpoint.read(path).weights("model") if path.is_dir() else read_state_dict(path)
-    load_strictly(network, weights, path)
+    load_weights(network, weights, path)

@@ -95,7 +95,7 @@ class Trainer:
         self.folder, self.signals = folder, signals
         self.accelerator, self.device, self.is_main = accelerator, accelerator.device, accelerator.is_main_process
         self.checkpoint_steps = set(checkpoint_steps(self.options.checkpoints, self.options.steps))
-        schedule, options = Schedule.of(experiment.diffusion).to(self.device), experiment.diffusion
+        schedule, options = Schedule.from_config(experiment.diffusion).to(self.device), experiment.diffusion
         self.diffusion = GaussianDiffusion(schedule, options.variance, options.rescale_timesteps)
         self.timestep_sampler = TIMESTEP_SAMPLERS[self.options.timestep_sampler](experiment.diffusion.steps)
         self.network = self._new_network()
@@ -112,7 +112,7 @@ class Trainer:
 
     def _new_network(self) -> UNet:
         torch.manual_seed(int(generator(self.seed, "initial weights").integers(2**63)))
-        network = UNet.of(self.experiment.model, self.experiment.diffusion)
+        network = UNet.from_config(self.experiment.model, self.experiment.diffusion)
         if self.options.init_from is not None:
             load_initial_weights(network, self.options.init_from)
         # Compiled and half-precision kernels are fastest in the channels-last layout. Otherwise the layout stays

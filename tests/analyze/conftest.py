@@ -1,4 +1,4 @@
-"""What tests of pages share: a study that is analysed once, and a browser that notes what a page asks for and says."""
+"""What tests of pages share: a study that is analyzed once, and a browser that notes what a page asks for and says."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,11 +16,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, analysed_once, command_line) -> Experiment:
-    """A tiny study, analysed, with a log as training would leave it; it is shared, so nothing in it may be changed."""
+def study(tmp_path_factory, analyzed_runs, command_line) -> Experiment:
+    """A tiny study, analyzed, with a log as training would leave it; it is shared, so nothing in it may be changed."""
     config, *options = command_line(tmp_path_factory.mktemp("study"))
     experiment = load(config, options)
-    shutil.copytree(analysed_once, experiment.runs)
+    shutil.copytree(analyzed_runs, experiment.runs)
     write_log(experiment)
     return experiment
 

@@ -24,15 +24,15 @@ OFF = {"fid"}
 
 
 @pytest.fixture
-def trained(as_if_trained) -> SeedAnalysis:
+def trained(with_checkpoints) -> SeedAnalysis:
     """The analysis of a seed that has its checkpoints, nothing of which is done."""
-    return SeedAnalysis(as_if_trained("seeds=[0]"), 0)
+    return SeedAnalysis(with_checkpoints("seeds=[0]"), 0)
 
 
 @pytest.fixture
-def done(analysed) -> SeedAnalysis:
+def done(analyzed) -> SeedAnalysis:
     """The analysis of a seed, all of which is done."""
-    return SeedAnalysis(analysed("seeds=[0]"), 0)
+    return SeedAnalysis(analyzed("seeds=[0]"), 0)
 
 
 def test_a_failing_measure_is_named_and_keeps_the_results_of_the_others(trained, monkeypatch):
@@ -149,9 +149,9 @@ def test_results_do_not_depend_on_the_batch_size(done):
                 assert new[name]["values"] == pytest.approx(old[name]["values"], rel=1e-5, abs=1e-5), name
 
 
-def test_a_later_last_checkpoint_makes_stale_what_was_compared_with_it(done, as_if_trained):
+def test_a_later_last_checkpoint_makes_stale_what_was_compared_with_it(done, with_checkpoints):
     before, kept = values(done, 2), written(done, 2)
-    longer = SeedAnalysis(as_if_trained("seeds=[0]", "train.steps=12"), 0)
+    longer = SeedAnalysis(with_checkpoints("seeds=[0]", "train.steps=12"), 0)
     assert longer.steps == [0, 2, 5, 12] and longer.missing() == [12, 5, 2, 0]
     longer.analyze(longer.missing())
     after = values(longer, 2)
@@ -235,8 +235,8 @@ def test_results_that_make_no_sense_are_made_again(content, done):
     assert values(done, 5) == expected
 
 
-def test_analyze_experiment_completes_all_seeds(as_if_trained, capsys):
-    experiment = as_if_trained("seeds=[0,1]")
+def test_analyze_experiment_completes_all_seeds(with_checkpoints, capsys):
+    experiment = with_checkpoints("seeds=[0,1]")
     analyze_experiment(experiment)
     assert all(SeedAnalysis(experiment, seed).missing() == [] for seed in (0, 1))
     assert "8 of 8 checkpoints" in capsys.readouterr().err

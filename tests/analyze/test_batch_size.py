@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from analyze.batch_size import images_at_once, largest_batch, on_gpus
+from analyze.batch_size import choose_batch_size, largest_batch, on_gpus
 from configs.schema import Diffusion
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
@@ -51,21 +51,21 @@ def played_gpu(monkeypatch):
 
 
 def of(network) -> Denoiser:
-    return Denoiser(network, Schedule.of(Diffusion()).levels, (3, 8, 8), 0.25, 4, torch.device("cpu"))
+    return Denoiser(network, Schedule.from_config(Diffusion()).levels, (3, 8, 8), 0.25, 4, torch.device("cpu"))
 
 
-def test_on_a_gpu_its_free_memory_decides(randomised, played_gpu):
-    denoiser = of(played_gpu(randomised(num_classes=4)))
-    assert images_at_once(denoiser, 2048, 1) == 512  # no GPU: as many pixels as 32 images of CIFAR-10 have
+def test_on_a_gpu_its_free_memory_decides(random_unet, played_gpu):
+    denoiser = of(played_gpu(random_unet(num_classes=4)))
+    assert choose_batch_size(denoiser, 2048, 1) == 512  # no GPU: as many pixels as 32 images of CIFAR-10 have
     assert on_gpus(denoiser, 2048, 1) == 256  # 0.7 · 1,100 MB / 3 MB = 256.7
     assert on_gpus(denoiser, 2048, 16) == 128  # each of them a share
 
 
-def test_a_network_that_fills_its_batches_up_is_not_taken_for_larger(randomised, played_gpu, monkeypatch):
+def test_a_network_that_fills_its_batches_up_is_not_taken_for_larger(random_unet, played_gpu, monkeypatch):
     """A shared one, of the default precision, is called with its largest batch so far whatever it is given."""
     monkeypatch.setattr(compiled, "_SHARED", {})
     for _ in range(2):  # two checkpoints
-        denoiser = compiled.optimize_inference(of(randomised(num_classes=4)), "bf16", False)
+        denoiser = compiled.optimize_inference(of(random_unet(num_classes=4)), "bf16", False)
         shared = denoiser.network.shared
         shared.called = played_gpu(shared.called)
         assert on_gpus(denoiser, 2048, 1) == 256

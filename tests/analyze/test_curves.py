@@ -16,9 +16,9 @@ RESULTS = {
 
 
 @pytest.fixture
-def analyses(as_if_trained):
+def analyses(with_checkpoints):
     """Three seeds that have got to different steps, with one made-up number each."""
-    experiment = as_if_trained("seeds=[0,10,42]")
+    experiment = with_checkpoints("seeds=[0,10,42]")
     made = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     for one in made:
         for step, value in RESULTS[one.seed].items():
@@ -55,17 +55,17 @@ def test_steps_ascend_whichever_seed_comes_first(analyses):
     assert curves(analyses[::-1])["some/value"].values[0] == [10.0, 4.0, 1.0]
 
 
-def test_nothing_measured_has_no_curves(as_if_trained):
-    assert curves([SeedAnalysis(as_if_trained("seeds=[0]"), 0)]) == {}
+def test_nothing_measured_has_no_curves(with_checkpoints):
+    assert curves([SeedAnalysis(with_checkpoints("seeds=[0]"), 0)]) == {}
 
 
 def test_one_seed_has_no_deviation():
     assert Curve("x", {0: [1.5], 10: [2.5]}).std == [0.0, 0.0]
 
 
-def test_curves_are_what_analysis_left(as_if_trained):
+def test_curves_are_what_analysis_left(with_checkpoints):
     """Every number of every results file, under the name of its measure."""
-    experiment = as_if_trained()
+    experiment = with_checkpoints()
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     for one in analyses:
         one.analyze(one.missing())

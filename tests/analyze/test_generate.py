@@ -16,13 +16,13 @@ from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
 
 OPTIONS = Analyze(samples=7, ddim_steps=4, batch_size=7, noise_seed=3)
-LEVELS = Schedule.of(Diffusion()).levels
+LEVELS = Schedule.from_config(Diffusion()).levels
 
 
 @pytest.fixture(scope="module")
-def denoiser(randomised) -> Denoiser:
+def denoiser(random_unet) -> Denoiser:
     """A class-conditional one with random weights."""
-    return Denoiser(randomised(num_classes=4), LEVELS, (3, 8, 8), 0.25, 4, torch.device("cpu"))
+    return Denoiser(random_unet(num_classes=4), LEVELS, (3, 8, 8), 0.25, 4, torch.device("cpu"))
 
 
 def ddim(options: Analyze) -> Ddim:

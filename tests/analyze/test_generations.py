@@ -13,8 +13,8 @@ from diffusion.randomness import fixed_noise
 
 
 @pytest.fixture
-def seed_analysis(as_if_trained) -> SeedAnalysis:
-    return SeedAnalysis(as_if_trained(), 0)
+def seed_analysis(with_checkpoints) -> SeedAnalysis:
+    return SeedAnalysis(with_checkpoints(), 0)
 
 
 def kept(analysis: SeedAnalysis) -> set[str]:
@@ -67,8 +67,8 @@ def test_the_last_checkpoint_is_its_own_last(seed_analysis):
     assert torch.equal(seed_analysis.generations(0)["last_samples"], tensors["samples"])
 
 
-def test_seeds_and_checkpoints_differ_and_share_their_noise(as_if_trained):
-    experiment = as_if_trained()
+def test_seeds_and_checkpoints_differ_and_share_their_noise(with_checkpoints):
+    experiment = with_checkpoints()
     one, other = (SeedAnalysis(experiment, seed).generations(2) for seed in (0, 10))
     assert torch.equal(one["noise"], other["noise"]) and not torch.equal(one["samples"], other["samples"])
 

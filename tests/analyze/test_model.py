@@ -55,9 +55,9 @@ def trained(pipelines, tmp_path):
 def counted(monkeypatch):
     """How many images the network was asked about, a number a call."""
     calls = []
-    original = model.count_calls
+    original = model.add_call_hook
     monkeypatch.setattr(
-        model, "count_calls", lambda denoiser, called: original(denoiser, lambda n: (calls.append(n), called(n)))
+        model, "add_call_hook", lambda denoiser, called: original(denoiser, lambda n: (calls.append(n), called(n)))
     )
     return calls
 
@@ -123,8 +123,8 @@ def test_openai_files_are_clipped_and_take_no_labels_without_classes(study, trai
         analyze_model(dataclasses.replace(asked, analyze=dataclasses.replace(asked.analyze, labels=[3])))
 
 
-def test_a_class_conditional_checkpoint_takes_the_labels_that_are_asked_for(study, as_if_trained):
-    folder = seed_folder(as_if_trained("model.num_classes=4"), 0).checkpoint(8)
+def test_a_class_conditional_checkpoint_takes_the_labels_that_are_asked_for(study, with_checkpoints):
+    folder = seed_folder(with_checkpoints("model.num_classes=4"), 0).checkpoint(8)
     asked = study("analyze.weights=model", "analyze.labels=[3]", source=folder)
     source, analyses = analyze_model(asked)
     denoiser, noise = source.load_denoiser(torch.device("cpu")), fixed_noise((1, 8, 8), 6, 0)

@@ -19,7 +19,7 @@ T = torch.tensor([0, 1, 40, 500, 999])
 
 def objective(**options) -> GaussianDiffusion:
     diffusion = Diffusion(**({"steps": 1000} | options))
-    return GaussianDiffusion(Schedule.of(diffusion), diffusion.variance, diffusion.rescale_timesteps)
+    return GaussianDiffusion(Schedule.from_config(diffusion), diffusion.variance, diffusion.rescale_timesteps)
 
 
 def losses_of(reference, kind):
@@ -27,7 +27,7 @@ def losses_of(reference, kind):
         return reference.network(x_t, t, reference.labels("loss_y"))
 
     x_0, t, eps = reference["loss_x0"], reference["loss_t"], reference["loss_eps"]
-    return reference.objective.losses(network, x_0, t, eps, kind)
+    return reference.gaussian_diffusion.losses(network, x_0, t, eps, kind)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_losses_are_improved_diffusions(name, kind, part, expected, request):
 @BOTH_MODELS
 def test_q_sample_is_improved_diffusions(name, request, relative_error):
     reference = request.getfixturevalue(name)
-    x_t = reference.objective.q_sample(reference["loss_x0"], reference["loss_t"], reference["loss_eps"])
+    x_t = reference.gaussian_diffusion.q_sample(reference["loss_x0"], reference["loss_t"], reference["loss_eps"])
     assert relative_error(x_t, reference["q_sample"]) < 1e-6
 
 
@@ -64,7 +64,7 @@ def test_q_sample_is_improved_diffusions(name, request, relative_error):
 def test_prior_bits_are_improved_diffusions(name, request):
     """They are a difference of nearly equal numbers: what float32 leaves of them is compared to rounding."""
     reference = request.getfixturevalue(name)
-    prior_bits = reference.objective.prior_bits(reference["loss_x0"])
+    prior_bits = reference.gaussian_diffusion.prior_bits(reference["loss_x0"])
     torch.testing.assert_close(prior_bits, reference["prior_bpd"], rtol=1e-5, atol=1e-8)
 
 

@@ -25,12 +25,12 @@ def test_schedule_is_improved_diffusions(name, quantity, request):
 
 @pytest.mark.parametrize("steps", [1000, 4000])
 def test_linear_schedule_runs_between_ddpms_betas(steps):
-    betas = Schedule.of(Diffusion(schedule="linear", steps=steps)).betas
+    betas = Schedule.from_config(Diffusion(schedule="linear", steps=steps)).betas
     assert betas[[0, -1]].tolist() == pytest.approx([0.1 / steps, 20 / steps], rel=1e-12)
 
 
 def test_cosine_schedule_follows_its_formula_up_to_the_largest_beta():
-    schedule = Schedule.of(Diffusion(schedule="cosine", steps=1000))
+    schedule = Schedule.from_config(Diffusion(schedule="cosine", steps=1000))
     u = torch.arange(1, 1001, dtype=torch.float64) / 1000
     formula = ((u + 0.008) / 1.008 * math.pi / 2).cos() ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
     torch.testing.assert_close(schedule.alphas_cumprod[:-1], formula[:-1], rtol=1e-9, atol=0)
@@ -39,7 +39,7 @@ def test_cosine_schedule_follows_its_formula_up_to_the_largest_beta():
 
 @BOTH
 def test_signal_falls_from_nearly_all_to_nearly_nothing(kind):
-    alphas_cumprod = Schedule.of(Diffusion(schedule=kind, steps=1000)).alphas_cumprod
+    alphas_cumprod = Schedule.from_config(Diffusion(schedule=kind, steps=1000)).alphas_cumprod
     assert (alphas_cumprod.diff() < 0).all()
     assert alphas_cumprod[0] > 0.9998
     assert 0 < alphas_cumprod[-1] < 1e-4
@@ -48,7 +48,7 @@ def test_signal_falls_from_nearly_all_to_nearly_nothing(kind):
 @BOTH
 def test_posterior_is_the_one_of_bayes(kind):
     """q(x_{t−1} | x_0), the posterior averaged over q(x_t | x_0), has mean √ᾱ_{t−1} x_0 and variance 1 − ᾱ_{t−1}."""
-    schedule = Schedule.of(Diffusion(schedule=kind, steps=1000))
+    schedule = Schedule.from_config(Diffusion(schedule=kind, steps=1000))
     before, after = schedule.alphas_cumprod_prev, schedule.alphas_cumprod
     mean = schedule.posterior_mean_x_0 + schedule.posterior_mean_x_t * after.sqrt()
     variance = schedule.posterior_mean_x_t**2 * (1 - after) + schedule.posterior_variance
@@ -58,7 +58,7 @@ def test_posterior_is_the_one_of_bayes(kind):
 
 @BOTH
 def test_the_first_step_back_is_certain(kind):
-    schedule = Schedule.of(Diffusion(schedule=kind, steps=1000))
+    schedule = Schedule.from_config(Diffusion(schedule=kind, steps=1000))
     assert schedule.posterior_variance[0] == 0
     assert [schedule.posterior_mean_x_0[0].item(), schedule.posterior_mean_x_t[0].item()] == pytest.approx(
         [1, 0], abs=1e-9

@@ -52,13 +52,13 @@ def commands(page: Path) -> list[Command]:
 
 
 @pytest.fixture
-def folder(tmp_path, as_if_trained) -> Path:
+def folder(tmp_path, with_checkpoints) -> Path:
     """Return a copy of the repository with a small configs/digits.yaml, its checkpoints and a folder of photos."""
     for path in REPOSITORY.iterdir():
         if not path.name.startswith(".") and path.name not in ("configs", "runs", "data"):
             (tmp_path / path.name).symlink_to(path)
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "configs" / "digits.yaml").write_text(to_yaml(as_if_trained(*SMALL)), encoding="utf-8")
+    (tmp_path / "configs" / "digits.yaml").write_text(to_yaml(with_checkpoints(*SMALL)), encoding="utf-8")
     (tmp_path / "photos").mkdir()
     for i in range(3):
         Image.new("RGB", (40, 36), (80 * i, 20, 90)).save(tmp_path / "photos" / f"{i}.png")

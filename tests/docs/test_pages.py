@@ -53,9 +53,9 @@ def test_notebook_page_shows_its_figure(site):
     assert list(site.glob("output*.png"))
 
 
-def test_notebook_reads_an_exported_table(analysed, tmp_path):
+def test_notebook_reads_an_exported_table(analyzed, tmp_path):
     notebook = nbformat.read(REPOSITORY / "docs" / "curves.ipynb", as_version=4)
-    export(analysed(), tmp_path / "digits.csv")
+    export(analyzed(), tmp_path / "digits.csv")
     ExecutePreprocessor(timeout=120).preprocess(notebook, {"metadata": {"path": tmp_path}})
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     assert [kind for output in outputs for kind in output["data"] if kind in ("text/html", "image/png")] == [

@@ -5,8 +5,8 @@ from launch.jobs import Analyze
 from launch.plan import checkpoint_minutes
 
 
-def test_a_failing_checkpoint_does_not_affect_the_others(as_if_trained, monkeypatch):
-    experiment = as_if_trained("seeds=[0]")
+def test_a_failing_checkpoint_does_not_affect_the_others(with_checkpoints, monkeypatch):
+    experiment = with_checkpoints("seeds=[0]")
     generations, analysis = SeedAnalysis.generations, SeedAnalysis(experiment, 0)
 
     def fail_at_step_2(self, step):
@@ -23,8 +23,8 @@ def test_a_failing_checkpoint_does_not_affect_the_others(as_if_trained, monkeypa
     assert work() == "" and analysis.missing() == [] and analysis.failures() == {}
 
 
-def test_the_time_per_checkpoint_is_measured(as_if_trained):
-    experiment = as_if_trained("seeds=[0]")
+def test_the_time_per_checkpoint_is_measured(with_checkpoints):
+    experiment = with_checkpoints("seeds=[0]")
     estimate = checkpoint_minutes(experiment)
     Analyze(experiment, 1, 0, (8, 0))()
     assert checkpoint_minutes(experiment) != estimate

@@ -38,27 +38,27 @@ def test_names_are_unique_and_needed_jobs_come_first(tiny):
     assert all(order.index(need) < order.index(job.name) for job in jobs for need in job.needs)
 
 
-def test_a_trained_seed_is_not_trained_again(as_if_trained):
-    jobs = plan(as_if_trained("seeds=[0]"))
+def test_a_trained_seed_is_not_trained_again(with_checkpoints):
+    jobs = plan(with_checkpoints("seeds=[0]"))
     assert [(job.name, job.needs) for job in jobs] == [
         ("analyze seed 0 step 8", ()),
         ("analyze seed 0 steps 0–5", ("analyze seed 0 step 8",)),
     ]
 
 
-def test_a_complete_study_needs_nothing(analysed):
-    assert plan(analysed()) == []
+def test_a_complete_study_needs_nothing(analyzed):
+    assert plan(analyzed()) == []
 
 
-def test_only_missing_results_are_planned(analysed):
-    experiment = analysed()
+def test_only_missing_results_are_planned(analyzed):
+    experiment = analyzed()
     SeedAnalysis(experiment, 10).results_file(2).unlink()
     assert [(job.name, job.needs) for job in plan(experiment)] == [("analyze seed 10 steps 2–2", ())]
 
 
-def test_an_unfinished_training_is_resumed(analysed):
+def test_an_unfinished_training_is_resumed(analyzed):
     """The last checkpoint and everything compared with it wait for the training."""
-    experiment = analysed("seeds=[0]")
+    experiment = analyzed("seeds=[0]")
     shutil.rmtree(seed_folder(experiment, 0).checkpoint(8))
     jobs = plan(experiment)
     assert jobs[0].name == "train seed 0" and jobs[1].work.steps == (8,) and jobs[1].needs == ("train seed 0",)
@@ -67,8 +67,8 @@ def test_an_unfinished_training_is_resumed(analysed):
     assert job_names(experiment) == ["train seed 0"]
 
 
-def test_a_longer_training_and_changed_measures_are_planned(analysed, tiny):
-    analysed()
+def test_a_longer_training_and_changed_measures_are_planned(analyzed, tiny):
+    analyzed()
     assert job_names(tiny("seeds=[0]", "train.steps=12")) == [
         "train seed 0",
         "analyze seed 0 step 12",

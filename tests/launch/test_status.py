@@ -8,8 +8,8 @@ from launch.status import status
 from records.atomic import write_json, write_text
 
 
-def test_a_checkpoint_that_failed_in_an_early_analysis_is_listed_with_its_log(as_if_trained, tmp_path):
-    experiment = as_if_trained("seeds=[0]")
+def test_a_checkpoint_that_failed_in_an_early_analysis_is_listed_with_its_log(with_checkpoints, tmp_path):
+    experiment = with_checkpoints("seeds=[0]")
     early = Job("early seed 0 steps 2–5", Analyze(experiment, 1, 0, (2, 5)))
     submission = submissions.write(experiment, [early], ["17"], "tiny-early", tmp_path / "logs")
     log = submission.paths(submission.tasks[0]).stderr

@@ -42,7 +42,7 @@ def saved(tmp_path, request):
 def shapes_of(preset: str) -> dict[str, torch.Tensor]:
     """A published file's tensors without their values."""
     with torch.device("meta"):
-        return UNet.of(PRESETS[preset].model, PRESETS[preset].diffusion).state_dict()
+        return UNet.from_config(PRESETS[preset].model, PRESETS[preset].diffusion).state_dict()
 
 
 @pytest.mark.parametrize("name", ["unet32", "unet64", "guided16", "guided16_means"])
@@ -133,8 +133,8 @@ def test_use_fp16_computes_in_half_precision(saved, guided16, relative_error):
     assert relative_error(output, guided16["unet_out_fp16"]) < 4e-3
 
 
-def test_a_single_level_tells_its_blocks(randomised):
-    network = randomised(channel_mult=[1], model_channels=32, norm_groups=32, num_res_blocks=2, image_size=4)
+def test_a_single_level_tells_its_blocks(random_unet):
+    network = random_unet(channel_mult=[1], model_channels=32, norm_groups=32, num_res_blocks=2, image_size=4)
     described = describe(network.state_dict(), Path("x.pt"), OpenAI(image_size=4, num_heads=2))
     assert described.model == network.config
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from configs.errors import UserError
 from configs.load import load_model_study
-from models.source import Source, check_ddim_steps, count_calls, find, open_source
+from models.source import Source, check_ddim_steps, add_call_hook, find, open_source
 from records.layout import seed_folder
 
 CPU = torch.device("cpu")
@@ -26,8 +26,8 @@ def opened(source, *overrides):
     return open_source(load_model_study(str(source), overrides))
 
 
-def test_a_checkpoint_folder_of_ours(as_if_trained):
-    folder = seed_folder(as_if_trained(), 0).checkpoint(8)
+def test_a_checkpoint_folder_of_ours(with_checkpoints):
+    folder = seed_folder(with_checkpoints(), 0).checkpoint(8)
     source = opened(folder, "analyze.weights=model")
     assert source.about[0] == "checkpoint of step 8 and seed 0, weights model"
     assert source.load_denoiser(CPU).shape == (1, 8, 8)
@@ -51,8 +51,8 @@ def test_a_pipeline_of_diffusers(pipelines):
     ]
 
 
-def test_another_model_has_another_digest(state_dict, as_if_trained):
-    one = seed_folder(as_if_trained(), 0)
+def test_another_model_has_another_digest(state_dict, with_checkpoints):
+    one = seed_folder(with_checkpoints(), 0)
     digests = {opened(one.checkpoint(step), "analyze.weights=model").digest for step in (5, 8)}
     digests.add(opened(state_dict, *INFERRED).digest)
     weights = torch.load(state_dict)
@@ -115,5 +115,5 @@ def test_a_stride_that_there_is_not_is_refused(unet32):
 def test_calls_are_counted_and_change_nothing(unet32):
     calls = []
     x_T = unet32["x_T"]
-    assert torch.equal(count_calls(unet32.denoiser, calls.append).output(x_T, 40), unet32.denoiser.output(x_T, 40))
+    assert torch.equal(add_call_hook(unet32.denoiser, calls.append).output(x_T, 40), unet32.denoiser.output(x_T, 40))
     assert calls == [len(x_T)]

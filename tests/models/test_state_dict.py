@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from configs.errors import UserError
-from models.state_dict import load_strictly, read_state_dict
+from models.state_dict import load_weights, read_state_dict
 
 
 class Harm:
@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_listed_shortly(tmp_path):
         {"0.weight": torch.ones(3, 5), "extra": torch.ones(1)},
     )
     with pytest.raises(UserError) as error:
-        load_strictly(network, weights, tmp_path / "w.pt")
+        load_weights(network, weights, tmp_path / "w.pt")
     assert str(error.value).endswith(
         "does not fit the network: 0.bias, 1.bias, 1.weight missing; extra unexpected; "
         "0.weight ([3, 5] for [3, 2]) of another shape"

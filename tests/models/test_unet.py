@@ -30,7 +30,11 @@ def guided_with(guided16):
     """A function: what guided-diffusion's network computes of the reference's input when other options are set."""
 
     def output(**options):
-        network = UNet.of(replace(guided16.network.config, **options), guided16.diffusion).eval().requires_grad_(False)
+        network = (
+            UNet.from_config(replace(guided16.network.config, **options), guided16.diffusion)
+            .eval()
+            .requires_grad_(False)
+        )
         network.load_state_dict(guided16.network.state_dict())
         return network(guided16["unet_x"], guided16["unet_t"], guided16["unet_y"])
 
@@ -49,8 +53,8 @@ def test_half_precision_is_guided_diffusions(guided16, guided_with, relative_err
     assert relative_error(half, guided16["unet_out"]) > 1e-4
 
 
-def test_half_precision_is_of_the_blocks_convolutions_alone(randomised):
-    network = randomised(use_fp16=True, num_classes=10)
+def test_half_precision_is_of_the_blocks_convolutions_alone(random_unet):
+    network = random_unet(use_fp16=True, num_classes=10)
     half = {name for name, weight in network.named_parameters() if weight.dtype == torch.float16}
     assert "input_blocks.0.0.weight" in half and "middle_block.1.qkv.bias" in half
     assert not [name for name in half if "norm" in name or "emb" in name or name.startswith(("time_", "out."))]
@@ -63,14 +67,14 @@ def test_half_precision_is_of_the_blocks_convolutions_alone(randomised):
 )
 def test_published_models_have_the_published_size(model, parameters):
     with torch.device("meta"):
-        network = UNet.of(model, Diffusion())
+        network = UNet.from_config(model, Diffusion())
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize(("variance", "channels"), [("learned_range", 6), ("fixed_large", 3), ("fixed_small", 3)])
 def test_a_learned_variance_doubles_the_output_channels(variance, channels):
     with torch.device("meta"):
-        network = UNet.of(Model(), Diffusion(variance=variance))
+        network = UNet.from_config(Model(), Diffusion(variance=variance))
         assert network(torch.empty(1, 3, 32, 32), torch.empty(1)).shape == (1, channels, 32, 32)
 
 
@@ -82,54 +86,54 @@ def test_a_fresh_network_predicts_nothing():
 
 @pytest.mark.parametrize("num_res_blocks", [1, 2])
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_shape_follows_channels_and_blocks(randomised, num_res_blocks, in_channels):
-    network = randomised(in_channels=in_channels, out_channels=2 * in_channels, num_res_blocks=num_res_blocks)
+def test_shape_follows_channels_and_blocks(random_unet, num_res_blocks, in_channels):
+    network = random_unet(in_channels=in_channels, out_channels=2 * in_channels, num_res_blocks=num_res_blocks)
     assert network(X[:, :in_channels], T).shape == (2, 2 * in_channels, 8, 8)
 
 
 @pytest.mark.parametrize("use_scale_shift_norm", [True, False])
-def test_output_depends_on_time_with_and_without_scale_shift_norm(randomised, use_scale_shift_norm):
-    network = randomised(use_scale_shift_norm=use_scale_shift_norm)
+def test_output_depends_on_time_with_and_without_scale_shift_norm(random_unet, use_scale_shift_norm):
+    network = random_unet(use_scale_shift_norm=use_scale_shift_norm)
     width = network.middle_block[0].emb_layers[1].out_features
     assert width == (32 if use_scale_shift_norm else 16)
     assert not torch.allclose(network(X, T), network(X, T + 50))
 
 
 @pytest.mark.parametrize("use_scale_shift_norm", [True, False])
-def test_output_depends_on_the_class(randomised, use_scale_shift_norm):
-    network = randomised(num_classes=10, use_scale_shift_norm=use_scale_shift_norm)
+def test_output_depends_on_the_class(random_unet, use_scale_shift_norm):
+    network = random_unet(num_classes=10, use_scale_shift_norm=use_scale_shift_norm)
     one, other = network(X, T, torch.tensor([1, 1])), network(X, T, torch.tensor([1, 2]))
     assert torch.allclose(one[0], other[0], atol=1e-5)
     assert not torch.allclose(one[1], other[1])
 
 
-def test_an_image_does_not_depend_on_the_others_of_its_batch(randomised, relative_error):
-    network = randomised()
+def test_an_image_does_not_depend_on_the_others_of_its_batch(random_unet, relative_error):
+    network = random_unet()
     assert relative_error(network(X, T)[1:], network(X[1:], T[1:])) < 1e-6
 
 
-def test_num_heads_upsample_is_for_the_way_up_alone(randomised):
-    network = randomised(num_heads=2, num_heads_upsample=4)
+def test_num_heads_upsample_is_for_the_way_up_alone(random_unet):
+    network = random_unet(num_heads=2, num_heads_upsample=4)
     heads = {name: module.num_heads for name, module in network.named_modules() if hasattr(module, "num_heads")}
     assert heads == {"input_blocks.3.1": 2, "middle_block.1": 2, "output_blocks.0.1": 4, "output_blocks.1.1": 4}
-    assert torch.equal(randomised(num_heads_upsample=2)(X, T), randomised()(X, T))
-    assert not torch.allclose(network(X, T), randomised()(X, T))
+    assert torch.equal(random_unet(num_heads_upsample=2)(X, T), random_unet()(X, T))
+    assert not torch.allclose(network(X, T), random_unet()(X, T))
 
 
-def test_norm_groups_reach_every_normalisation(randomised):
-    network = randomised(norm_groups=2)
+def test_norm_groups_reach_every_normalisation(random_unet):
+    network = random_unet(norm_groups=2)
     assert {module.num_groups for module in network.modules() if isinstance(module, torch.nn.GroupNorm)} == {2}
-    assert not torch.allclose(network(X, T), randomised(norm_groups=4)(X, T))
+    assert not torch.allclose(network(X, T), random_unet(norm_groups=4)(X, T))
 
 
-def test_attention_stands_where_the_feature_map_has_the_side_asked_for(randomised):
+def test_attention_stands_where_the_feature_map_has_the_side_asked_for(random_unet):
     attention = [
-        name for name, module in randomised(attention_resolutions=[8]).named_modules() if hasattr(module, "num_heads")
+        name for name, module in random_unet(attention_resolutions=[8]).named_modules() if hasattr(module, "num_heads")
     ]
     assert attention == ["input_blocks.1.1", "middle_block.1", "output_blocks.2.1", "output_blocks.3.1"]
 
 
 @pytest.mark.parametrize("model_channels", [8, 9])
-def test_any_number_of_channels_can_be_embedded(randomised, model_channels):
-    network = randomised(model_channels=model_channels, num_heads=1, norm_groups=1)
+def test_any_number_of_channels_can_be_embedded(random_unet, model_channels):
+    network = random_unet(model_channels=model_channels, num_heads=1, norm_groups=1)
     assert network(X, T).shape == X.shape

@@ -19,12 +19,12 @@ LONG = ["analyze.samples=16", "analyze.ddim_steps=100", "diffusion.steps=100"]
 
 
 @pytest.fixture
-def prepared(tmp_path, as_if_trained, asked, loaded):
+def prepared(tmp_path, with_checkpoints, asked, loaded):
     """A function: arguments and experiment of a study that is trained, of one seed unless said otherwise."""
 
     def study(*overrides: str):
         overrides = ("seeds=[0]", *overrides)
-        as_if_trained(*overrides)
+        with_checkpoints(*overrides)
         arguments = asked(tmp_path, *overrides)
         return arguments, loaded(arguments)
 

@@ -1,4 +1,4 @@
-"""launch --follow: checkpoints are analysed while training goes on, and again where the last one changes them."""
+"""launch --follow: checkpoints are analyzed while training goes on, and again where the last one changes them."""
 
 from analyze.analysis import SeedAnalysis
 from launch.plan import plan

@@ -141,6 +141,6 @@ def span(logs: Path, job: str) -> tuple[datetime, datetime]:
 def test_again_there_is_nothing_to_submit(study, launch, counted):
     before = {file: file.stat().st_mtime_ns for file in seed_folder(study.experiment, 0).root.rglob("*.json")}
     said = launch(*study.arguments)
-    assert "nothing to submit: all is trained and analysed" in said and "Report:" in said
+    assert "nothing to submit: all is trained and analyzed" in said and "Report:" in said
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert counted() == {"squeue": 1}

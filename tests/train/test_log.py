@@ -37,9 +37,9 @@ def test_a_training_is_shown_with_its_samples_and_the_checkpoints_it_made(wandb_
     assert artifact.digest == checkpoints_artifact(experiment, folder).digest
 
 
-def test_a_change_of_any_weight_is_another_artifact(as_if_trained):
+def test_a_change_of_any_weight_is_another_artifact(with_checkpoints):
     """Although only a description of the weights is referred to: it holds their digests."""
-    experiment = as_if_trained()
+    experiment = with_checkpoints()
     folder = seed_folder(experiment, 0)
     before = checkpoints_artifact(experiment, folder).digest
     assert checkpoints_artifact(experiment, folder).digest == before

@@ -23,7 +23,7 @@ def analyse(experiment) -> None:
 
 @pytest.fixture(scope="module")
 def arguments(study, command_line, tmp_path_factory):
-    """The command line of the study, and of it analysed with the raw weights, half of its checkpoints."""
+    """The command line of the study, and of it analyzed with the raw weights, half of its checkpoints."""
     config = command_line(tmp_path_factory.mktemp("unused"), f"runs={study.runs}", f"data.root={study.data.root}")
     raw = [*config, "analyze.weights=model", "train.checkpoints.at=[0,5]"]
     analyse(load(raw[0], raw[1:]))
@@ -57,7 +57,7 @@ def test_what_cannot_be_compared_is_refused(study, tiny, tmp_path):
         write_comparison([study])
     with pytest.raises(UserError, match=r"digits is asked for twice; write behind it what is to differ"):
         write_comparison([study, study])
-    with pytest.raises(UserError, match=r"other: .*/runs/other: nothing is analysed yet; run python -m analyze"):
+    with pytest.raises(UserError, match=r"other: .*/runs/other: nothing is analyzed yet; run python -m analyze"):
         write_comparison([study, tiny("name=other")])
     assert list(tmp_path.iterdir()) == []
 
@@ -104,7 +104,7 @@ def test_both_stand_in_the_same_axes(comparison):
 
 
 def test_a_step_that_one_has_not_is_empty(comparison):
-    """Of the raw weights step 2 is not analysed."""
+    """Of the raw weights step 2 is not analyzed."""
     text = comparison.read_text(encoding="utf-8")
     (plot,) = re.findall(r'<figure class="plot" id="knn_coverage-knn_coverage-image">.*?</figure>', text, re.DOTALL)
     (cells,) = re.findall(r'<th scope="row">2</th>(.*?)</tr>', plot)
@@ -171,8 +171,10 @@ def test_a_phone_scrolls_in_one_direction(visit, comparison):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_models_of_other_shapes_have_noise_of_their_own(study, as_if_trained, tmp_path):
-    other = as_if_trained("name=other", "model.image_size=16", "seeds=[0]", "analyze.samples=4", "analyze.ddim_steps=2")
+def test_models_of_other_shapes_have_noise_of_their_own(study, with_checkpoints, tmp_path):
+    other = with_checkpoints(
+        "name=other", "model.image_size=16", "seeds=[0]", "analyze.samples=4", "analyze.ddim_steps=2"
+    )
     analyse(other)
     text = write_comparison([study, other], tmp_path).read_text(encoding="utf-8")
     assert re.findall('class="viewer" id="([^"]*)"', text) == [

@@ -56,10 +56,10 @@ def test_parquet_without_its_library_says_what_to_install(study, tmp_path, monke
 def test_what_cannot_be_written_is_refused(study, tiny, tmp_path):
     with pytest.raises(UserError, match=r"curves.xlsx: its ending says the format, \.csv or \.parquet"):
         export(study, tmp_path / "curves.xlsx")
-    with pytest.raises(UserError, match=r"runs/digits: nothing is analysed yet; run python -m analyze first"):
+    with pytest.raises(UserError, match=r"runs/digits: nothing is analyzed yet; run python -m analyze first"):
         export(tiny())
     other = dataclasses.replace(study, analyze=dataclasses.replace(study.analyze, samples=7))
-    with pytest.raises(UserError, match=r"nothing is analysed as .*-N7-.*, but as .*-N8-"):
+    with pytest.raises(UserError, match=r"nothing is analyzed as .*-N7-.*, but as .*-N8-"):
         export(other)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/curves.csv: cannot be written: "):

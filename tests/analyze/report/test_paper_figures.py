@@ -39,8 +39,8 @@ def forget(experiment, *measures: str) -> None:
             write_json(analysis.results_file(step), {"step": step, "measures": kept})
 
 
-def test_all_figures_of_a_study_are_files(analysed):
-    experiment = analysed()
+def test_all_figures_of_a_study_are_files(analyzed):
+    experiment = analyzed()
     folder = report_folder(experiment) / "figures"
     files = write_figures(experiment)
     assert files == [folder / f"{name}.{kind}" for name in FIGURES for kind in METADATA]
@@ -54,9 +54,9 @@ def test_all_figures_of_a_study_are_files(analysed):
         assert b"Date" not in content
 
 
-def test_another_process_writes_the_same_files(analysed, command_line, tmp_path, repository):
+def test_another_process_writes_the_same_files(analyzed, command_line, tmp_path, repository):
     """With another hash seed, and at another time."""
-    experiment = analysed("seeds=[0]")
+    experiment = analyzed("seeds=[0]")
     files = write_figures(experiment)
     first = [file.read_bytes() for file in files]
     for file in files:
@@ -67,8 +67,8 @@ def test_another_process_writes_the_same_files(analysed, command_line, tmp_path,
     assert [file.read_bytes() for file in files] == first
 
 
-def test_what_is_not_measured_is_skipped_with_a_reason(analysed, caplog):
-    experiment = analysed()
+def test_what_is_not_measured_is_skipped_with_a_reason(analyzed, caplog):
+    experiment = analyzed()
     before = write_figures(experiment)
     forget(experiment, "interpolation_map", "early_inverter", "triangle")
     caplog.clear()
@@ -87,8 +87,8 @@ def test_of_nothing_nothing_is_drawn(tiny, caplog):
     assert len(caplog.records) == len(FIGURES)
 
 
-def test_numbers_are_means_over_seeds_at_the_last_step(analysed):
-    experiment = analysed()
+def test_numbers_are_means_over_seeds_at_the_last_step(analyzed):
+    experiment = analyzed()
     values = [
         SeedAnalysis(experiment, seed).results(8)["distances"]["values"]["noise_latent"] for seed in experiment.seeds
     ]
@@ -97,8 +97,8 @@ def test_numbers_are_means_over_seeds_at_the_last_step(analysed):
         StudyResults.of(experiment).mean("nowhere/found")
 
 
-def test_the_map_runs_over_the_trajectory_and_is_a_mean_over_seeds(analysed):
-    experiment = analysed()
+def test_the_map_runs_over_the_trajectory_and_is_a_mean_over_seeds(analyzed):
+    experiment = analyzed()
     mesh = FIGURES["fig03_interpolation"](StudyResults.of(experiment)).axes[0].collections[0]
     maps = [
         SeedAnalysis(experiment, seed).results(8)["interpolation_map"]["values"]["mean"] for seed in experiment.seeds
@@ -107,8 +107,8 @@ def test_the_map_runs_over_the_trajectory_and_is_a_mean_over_seeds(analysed):
     assert len(maps[0]) == len(trajectory_steps(experiment.analyze.ddim_steps))
 
 
-def test_mistakes_are_counted_among_as_many_as_noise_mapping_has(analysed, texts_of):
-    experiment = analysed("analyze.measures.mapping_images=5")
+def test_mistakes_are_counted_among_as_many_as_noise_mapping_has(analyzed, texts_of):
+    experiment = analyzed("analyze.measures.mapping_images=5")
     assert any(
         " of 5 wrong" in text for text in texts_of(FIGURES["fig08_mapping_mistakes"](StudyResults.of(experiment)))
     )

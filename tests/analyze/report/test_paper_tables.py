@@ -72,8 +72,8 @@ def by_name(experiment) -> dict[str, Table]:
 # --- numbers
 
 
-def test_angles_and_distances_are_means_over_seeds(analysed):
-    experiment = analysed()
+def test_angles_and_distances_are_means_over_seeds(analyzed):
+    experiment = analyzed()
     (row,) = by_name(experiment)["table345_triangle"].rows
     assert row.ddim_steps == 4
     assert row.ours["angle_noise"] == Value(statistics.fmean(stored(experiment, 8, "triangle", "noise_of_mean")))
@@ -91,16 +91,16 @@ def test_angles_and_distances_are_means_over_seeds(analysed):
     }
 
 
-def test_correlations_are_beside_the_noise_floor(analysed):
-    experiment = analysed()
+def test_correlations_are_beside_the_noise_floor(analyzed):
+    experiment = analyzed()
     (row,) = by_name(experiment)["table1_correlation"].rows
     assert list(row.ours) == ["noise", "latents", "samples", "floor"]
     assert row.ours["floor"].mean == pytest.approx(stored(experiment, 8, "correlation", "floor")[0])
 
 
-def test_noise_mapping_is_in_per_cent_with_the_deviation_of_all_chunks(analysed):
+def test_noise_mapping_is_in_per_cent_with_the_deviation_of_all_chunks(analyzed):
     """TINY has 8 images in chunks of 4, so 2 chunks a seed; two values with mean m and deviation s are m ± s/√2."""
-    experiment = analysed()
+    experiment = analyzed()
     (row,) = by_name(experiment)["table2_noise_mapping"].rows
     means = stored(experiment, 8, "noise_mapping", "image_to_noise")
     stds = stored(experiment, 8, "noise_mapping", "image_to_noise_std")
@@ -118,8 +118,8 @@ def test_pooled_deviation_is_that_of_all_values(groups):
     assert pooled_std(means, stds, len(groups[0])) == pytest.approx(expected)
 
 
-def test_only_seeds_that_have_got_to_the_last_step_count(analysed):
-    experiment = analysed()
+def test_only_seeds_that_have_got_to_the_last_step_count(analyzed):
+    experiment = analyzed()
     SeedAnalysis(experiment, experiment.seeds[1]).results_file(8).unlink()
     table = by_name(experiment)["table345_triangle"]
     (first, *_) = [
@@ -133,8 +133,8 @@ def test_of_nothing_there_are_no_tables(tiny):
     assert tables(tiny()) == [] and write_tables(tiny()) == []
 
 
-def test_a_measure_that_is_not_there_has_no_table(analysed):
-    experiment = analysed()
+def test_a_measure_that_is_not_there_has_no_table(analyzed):
+    experiment = analyzed()
     for seed in experiment.seeds:
         one = SeedAnalysis(experiment, seed)
         for step in one.steps:
@@ -143,9 +143,9 @@ def test_a_measure_that_is_not_there_has_no_table(analysed):
     assert list(by_name(experiment)) == ["table2_noise_mapping", "table345_triangle"]
 
 
-def test_a_sweep_has_a_row_for_each_number_of_steps(analysed, tiny):
+def test_a_sweep_has_a_row_for_each_number_of_steps(analyzed, tiny):
     """Experiments that differ in ddim_steps; what is not measured yet has no row."""
-    experiment = analysed("seeds=[0]")
+    experiment = analyzed("seeds=[0]")
     other, third = (tiny("seeds=[0]", f"analyze.ddim_steps={steps}") for steps in (2, 8))
     write_json(
         SeedAnalysis(other, 0).results_file(8), json.loads(SeedAnalysis(experiment, 0).results_file(8).read_text())
@@ -195,8 +195,8 @@ def test_published_triangles_are_triangles():
     assert max(ratios) / min(ratios) == pytest.approx(1, abs=0.02)
 
 
-def test_the_difference_is_ours_less_published(analysed, tiny):
-    experiment = analysed("seeds=[0]")
+def test_the_difference_is_ours_less_published(analyzed, tiny):
+    experiment = analyzed("seeds=[0]")
     compared = tiny("seeds=[0]", "analyze.ddim_steps=100", "analyze.published=ddpm_cifar10")
     write_json(
         SeedAnalysis(compared, 0).results_file(8), json.loads(SeedAnalysis(experiment, 0).results_file(8).read_text())
@@ -279,15 +279,15 @@ def test_latex_is_whole(table):
     assert r"\toprule" in text and r"\midrule" in text and r"\bottomrule" in text
 
 
-def test_latex_of_a_wide_table_takes_the_page(analysed):
-    experiment = analysed("analyze.published=ddpm_cifar10")
+def test_latex_of_a_wide_table_takes_the_page(analyzed):
+    experiment = analyzed("analyze.published=ddpm_cifar10")
     wide, narrow = (to_latex(by_name(experiment)[name]) for name in ("table345_triangle", "table2_noise_mapping"))
     assert r"\begin{table*}" in wide and r"\resizebox{\textwidth}" in wide
     assert r"\begin{table}" in narrow and r"\resizebox" not in narrow
 
 
-def test_all_tables_are_files(analysed):
-    experiment = analysed()
+def test_all_tables_are_files(analyzed):
+    experiment = analyzed()
     folder = report_folder(experiment) / "tables"
     written = write_tables(experiment)
     assert written == [folder / f"{layout.name}.{kind}" for layout in LAYOUTS for kind in ("csv", "md", "tex")]

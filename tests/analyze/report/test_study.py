@@ -69,9 +69,9 @@ def text(report) -> str:
 
 
 @pytest.fixture
-def damaged(as_if_trained) -> Experiment:
-    """An experiment of which one checkpoint of one seed is damaged, and all others are analysed."""
-    experiment = as_if_trained("seeds=[10]")
+def damaged(with_checkpoints) -> Experiment:
+    """An experiment of which one checkpoint of one seed is damaged, and all others are analyzed."""
+    experiment = with_checkpoints("seeds=[10]")
     analysis = SeedAnalysis(experiment, 10)
     os.truncate(analysis.run.checkpoint(2) / "ema_0.99.safetensors", 100)
     analysis.analyze(analysis.missing())
@@ -130,9 +130,9 @@ def test_what_is_missing_is_said(damaged):
     assert "3 images generated at step 5" in text and "3 images generated at step 2" not in text
 
 
-def test_what_is_not_done_yet_is_said(tiny, analysed):
+def test_what_is_not_done_yet_is_said(tiny, analyzed):
     """Nothing of seed 7 is there, and nothing of the steps that a longer training will get to."""
-    analysed()
+    analyzed()
     experiment = tiny("seeds=[0,7]", "train.checkpoints.at=[0,2,5,8]", "train.steps=9")
     assert missing(experiment) == [
         "seed 0: not trained or not analysed yet: step 9; preliminary: what is compared with the last checkpoint "

@@ -16,8 +16,8 @@ from records.tracking.runs import SUPERSEDED, offline_runs
 
 
 @pytest.fixture
-def analysis(analysed) -> SeedAnalysis:
-    return SeedAnalysis(analysed("wandb.mode=online", "analyze.published=ddpm_cifar10"), 0)
+def analysis(analyzed) -> SeedAnalysis:
+    return SeedAnalysis(analyzed("wandb.mode=online", "analyze.published=ddpm_cifar10"), 0)
 
 
 def identity(analysis: SeedAnalysis) -> str:
@@ -74,8 +74,8 @@ def test_points_appear_as_jobs_finish_in_any_order(wandb_server, analysis):
     assert shown(wandb_server, analysis) == as_sent(points) and len(wandb_server.runs) == 1
 
 
-def test_offline_the_points_wait_for_the_whole(analysed):
-    analysis = SeedAnalysis(analysed("wandb.mode=offline"), 0)
+def test_offline_the_points_wait_for_the_whole(analyzed):
+    analysis = SeedAnalysis(analyzed("wandb.mode=offline"), 0)
     publish_beginning(analysis)
     assert offline_runs(experiment_folder(analysis.experiment)) == []
 
@@ -144,8 +144,8 @@ def test_two_ways_of_analysing_are_two_runs_of_two_groups(wandb_server, analysis
     assert shown(wandb_server, other) == as_sent(seed_points(other))
 
 
-def test_offline_there_is_one_run_of_the_numbers_as_they_are(analysed):
-    analysis = SeedAnalysis(analysed("wandb.mode=offline"), 0)
+def test_offline_there_is_one_run_of_the_numbers_as_they_are(analyzed):
+    analysis = SeedAnalysis(analyzed("wandb.mode=offline"), 0)
     publish_analysis(analysis)
     change(analysis, analysis.steps[1])
     publish_analysis(analysis)

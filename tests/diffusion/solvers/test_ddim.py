@@ -21,7 +21,7 @@ NOISE = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
 def point_mass(schedule: str, seen: list | None = None) -> Denoiser:
     """The perfect denoiser of a distribution of one image, POINT; notes (t, y) of every call in `seen`."""
-    alphas_cumprod = Schedule.of(Diffusion(schedule=schedule, steps=1000)).alphas_cumprod
+    alphas_cumprod = Schedule.from_config(Diffusion(schedule=schedule, steps=1000)).alphas_cumprod
 
     def network(x_t, t, y):
         if seen is not None:
@@ -68,7 +68,7 @@ def test_sampling_a_point_mass_returns_the_point(schedule, clip, steps, relative
 def test_steps_along_one_noise_add_up_and_can_be_taken_back(schedule, relative_error):
     """With ε held fixed, x_t = √ᾱ x_0 + √(1−ᾱ) ε holds at every ᾱ that a step goes to."""
     alphas_cumprod, x_0 = (
-        Schedule.of(Diffusion(schedule=schedule, steps=1000)).alphas_cumprod,
+        Schedule.from_config(Diffusion(schedule=schedule, steps=1000)).alphas_cumprod,
         POINT[None].expand(2, -1, -1, -1),
     )
 

@@ -30,7 +30,7 @@ def test_ddim_takes_exactly_the_steps_that_the_configuration_allows(schedule_ste
 
 
 def test_sampling_ends_at_the_image_and_inversion_at_pure_noise():
-    levels, spacing = Schedule.of(Diffusion()).levels, StridedSpacing()
+    levels, spacing = Schedule.from_config(Diffusion()).levels, StridedSpacing()
     there, back = spacing.sampling(levels, 10), spacing.inversion(levels, 10)
     assert (
         [step.timestep for step in there] == [step.timestep for step in reversed(back)] == list(range(3600, -1, -400))
