@@ -1,7 +1,7 @@
-"""python -m benchmarks.bench: how fast everything is on this machine, side by side with what one would use instead.
+"""`python -m benchmarks.bench`: speed of every part on this machine, compared with improved-diffusion and diffusers.
 
-Writes benchmarks/results/bench_<cpu or cuda>.json and .md, and a plot of how costs grow. On a CPU a few calls of the
-full networks at a small batch stand for all: every step of DDIM is one call, and every call costs the same.
+Writes benchmarks/results/bench_<cpu or cuda>.json and .md, and a plot of how costs grow. On a CPU, a few calls of the
+full networks at a small batch size are representative: each DDIM step is one call, and all calls cost the same.
 """
 
 import argparse
@@ -16,200 +16,211 @@ from torch import Tensor
 
 from benchmarks import contenders, jobs, measures, timing
 from configs.load import load
+from configs.schema import Experiment
 from models.flops import FORWARD_PASSES, forward_flop
 
 HERE = Path(__file__).parent
 MODELS = ("cifar10", "imagenet64")
 SECTIONS = ("sampling", "training", "measures", "loader", "jobs", "growth")
-# Images at once: by device, of each model.
-WALKED = {"cpu": {"cifar10": 32, "imagenet64": 8}, "cuda": {"cifar10": 256, "imagenet64": 128}}
-TRAINED = {"cpu": {"cifar10": 16, "imagenet64": 4}, "cuda": {"cifar10": 128, "imagenet64": 64}}
+# Batch sizes by device and model.
+SAMPLING_BATCH = {"cpu": {"cifar10": 32, "imagenet64": 8}, "cuda": {"cifar10": 256, "imagenet64": 128}}
+TRAINING_BATCH = {"cpu": {"cifar10": 16, "imagenet64": 4}, "cuda": {"cifar10": 128, "imagenet64": 64}}
+ALL_MEASURES = "all measures"
+MATMUL = "matrix product"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--improved-diffusion", type=Path, metavar="PATH", help="a checkout of it; else as installed")
+    parser.add_argument("--improved-diffusion", type=Path, metavar="PATH", help="its checkout; default: as installed")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each variant is timed")
+    parser.add_argument("--rounds", type=int, default=5, help="number of times each variant is timed")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="FOLDER")
     arguments = parser.parse_args()
-    theirs = arguments.improved_diffusion
-    if theirs is not None and not (theirs / "improved_diffusion").is_dir():
-        parser.error(f"{theirs} is no checkout of improved-diffusion: it holds no folder improved_diffusion")
+    checkout = arguments.improved_diffusion
+    if checkout is not None and not (checkout / "improved_diffusion").is_dir():
+        parser.error(f"{checkout} is not a checkout of improved-diffusion: it has no folder improved_diffusion")
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found: dict[str, Any] = {"machine": timing.machine()}
-    theirs = contenders.improved_diffusion(theirs)
+    results: dict[str, Any] = {"machine": timing.machine()}
+    script_util = contenders.import_script_util(checkout)
     for section in arguments.only:
         for model in arguments.models if section in ("sampling", "training") else arguments.models[:1]:
             print(f"{section} of {model} …", flush=True)
-            found |= BENCHES[section](model, arguments.rounds, device, theirs)
-            found |= share_of_measures(found)
-            write(found, arguments.out, device)
-    print(f"\n{markdown(found)}\n→ {arguments.out}/bench_{device.type}.json, .md")
+            results |= BENCHES[section](model, arguments.rounds, device, script_util)
+            results |= relative_cost_of_measures(results)
+            write(results, arguments.out, device)
+    print(f"\n{markdown(results)}\n→ {arguments.out}/bench_{device.type}.json, .md")
 
 
-def sampling(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
-    experiment, batch = _experiment(model), WALKED[device.type][model]
+def sampling(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
+    experiment, batch = _experiment(model), SAMPLING_BATCH[device.type][model]
     flop = forward_flop(experiment.model, experiment.diffusion) * batch * contenders.CALLS
-    steps, walkers = experiment.analyze.ddim_steps, contenders.walkers(experiment, batch, device, theirs)
-    timed = {
-        way: timing.side_by_side({name: getattr(one, way) for name, one in walkers.items()}, rounds, device)
-        for way in ("sampling", "inversion")
+    steps, samplers = experiment.analyze.ddim_steps, contenders.samplers(experiment, batch, device, script_util)
+    timings = {
+        direction: timing.time_interleaved(
+            {name: getattr(sampler, direction) for name, sampler in samplers.items()}, rounds, device
+        )
+        for direction in ("sampling", "inversion")
     }
-    errors = _errors({name: one.eps() for name, one in walkers.items() if one.eps})
+    errors = _errors({name: sampler.eps() for name, sampler in samplers.items() if sampler.eps})
     return {
-        f"{way}, {model}, batch {batch}, T = {steps}": _rows(*found, flop, batch * contenders.CALLS / steps, errors)
-        for way, found in timed.items()
+        f"{direction}, {model}, batch {batch}, T = {steps}": _rows(
+            variants, matmuls, flop, batch * contenders.CALLS / steps, errors
+        )
+        for direction, (variants, matmuls) in timings.items()
     }
 
 
-def training(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
-    experiment, batch = _experiment(model), TRAINED[device.type][model]
+def training(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
+    experiment, batch = _experiment(model), TRAINING_BATCH[device.type][model]
     flop = FORWARD_PASSES * forward_flop(experiment.model, experiment.diffusion) * batch
-    runs = contenders.training_steps(experiment, batch, device, theirs)
-    timed, products = timing.side_by_side(runs, rounds, device)
-    errors = _errors({name: one.result for name, one in timed.items() if one.result is not None})
-    return {f"training, {model}, batch {batch}": _rows(timed, products, flop, batch, errors)}
+    runs = contenders.training_steps(experiment, batch, device, script_util)
+    variants, matmuls = timing.time_interleaved(runs, rounds, device)
+    errors = _errors({name: variant.result for name, variant in variants.items() if variant.result is not None})
+    return {f"training, {model}, batch {batch}": _rows(variants, matmuls, flop, batch, errors)}
 
 
-def of_measures(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
-    taken = {name: measures.measure_apart(name, measures.SIDES[0]) for name in measures.MEASURED}
-    all_s = {kind: sum(one[kind] for one in taken.values()) for kind in (measures.FIRST, measures.FURTHER)}
-    return {"measures": taken} | {f"all measures, {kind}": seconds for kind, seconds in all_s.items()}
+def all_measures(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
+    rows = {name: measures.measure_in_subprocess(name, measures.SIDES[0]) for name in measures.MEASURED}
+    totals = {kind: sum(row[kind] for row in rows.values()) for kind in (measures.FIRST, measures.FURTHER)}
+    return {"measures": rows} | {f"{ALL_MEASURES}, {kind}": seconds for kind, seconds in totals.items()}
 
 
-def share_of_measures(found: dict[str, Any]) -> dict[str, float]:
-    """What measuring a further checkpoint of CIFAR-10 takes of generating it, in our fastest way, where both are known.
+def relative_cost_of_measures(results: dict[str, Any]) -> dict[str, float]:
+    """Return the time of measuring a further CIFAR-10 checkpoint divided by that of generating it, if both are known.
 
-    Generated are the samples, their latents and the last checkpoint's latents, each in T calls for N images.
+    Generating means samples, their latents and the last checkpoint's latents, in our fastest variant: one sampling and
+    two inversions of T calls for N images.
     """
-    measured_s = found.get(f"all measures, {measures.FURTHER}")
+    measures_s = results.get(f"{ALL_MEASURES}, {measures.FURTHER}")
     speeds = {
-        way: max(row["images/s"] for name, row in rows.items() if name.startswith("ours"))
-        for title, rows in found.items()
-        for way in ("sampling", "inversion")
-        if title.startswith(f"{way}, cifar10")
+        direction: max(row["images/s"] for name, row in rows.items() if name.startswith("ours"))
+        for title, rows in results.items()
+        for direction in ("sampling", "inversion")
+        if title.startswith(f"{direction}, cifar10")
     }
-    if measured_s is None or not speeds:
+    if measures_s is None or not speeds:
         return {}
-    generated_s = measures.IMAGES * (1 / speeds["sampling"] + 2 / speeds["inversion"])
-    return {f"all measures, share of generating N = {measures.IMAGES:,}": measured_s / generated_s}
+    generation_s = measures.IMAGES * (1 / speeds["sampling"] + 2 / speeds["inversion"])
+    return {f"{ALL_MEASURES}, relative to generating N = {measures.IMAGES:,}": measures_s / generation_s}
 
 
-def loading(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
+def loader(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
     experiment = _experiment(model)
-    return {"loader alone [images per busy second]": jobs.loader(experiment, experiment.train.batch_size, device)}
+    speed = jobs.loader_speed(experiment, experiment.train.batch_size, device)
+    return {"loader alone [images per compute second]": speed}
 
 
-def of_jobs(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
-    return {f"overhead of a job, {model} [busy seconds]": jobs.overhead(_experiment(model), device)}
+def job_overhead(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
+    return {f"overhead of a job, {model} [compute seconds]": jobs.overhead(_experiment(model), device)}
 
 
-def growth(model: str, rounds: int, device: torch.device, theirs: Any) -> dict[str, Any]:
+def growth(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
     return {"growth": jobs.growth(_experiment(model), device)}
 
 
 BENCHES: dict[str, Callable[[str, int, torch.device, Any], dict[str, Any]]] = {
     "sampling": sampling,
     "training": training,
-    "measures": of_measures,
-    "loader": loading,
-    "jobs": of_jobs,
+    "measures": all_measures,
+    "loader": loader,
+    "jobs": job_overhead,
     "growth": growth,
 }
 
 
-def _experiment(model: str):
+def _experiment(model: str) -> Experiment:
     return load(HERE.parent / "configs" / f"{model}.yaml", [])
 
 
 def _rows(
-    timed: dict[str, timing.Timed], products: dict[str, float], flop: float, images: float, errors: dict[str, float]
+    variants: dict[str, timing.Timing],
+    matmuls: dict[str, float],
+    flop: float,
+    images: float,
+    errors: dict[str, float],
 ) -> dict[str, dict]:
-    """images/s, how many times the first one's that is, FLOP/s and their share of a matrix product's, and so on."""
+    """Return one row per variant, and one with the speed of matrix products."""
     rows: dict[str, dict] = {}
-    for name, one in timed.items():
+    for name, variant in variants.items():
         rows[name] = {
-            "images/s": images / one.seconds,
-            "times the first": one.times_the_first,
-            "by busy seconds": one.times_the_first_busy,
-            "TFLOP/s": flop / one.seconds / 1e12,
-            "share of a matrix product": flop / one.busy_s / products["bf16" if "bf16" in name else "fp32"],
-            "first call [s]": one.first_s,
-            "memory of a call [GiB]": one.extra_gib,
+            "images/s": images / variant.seconds,
+            "speedup": variant.speedup,
+            "speedup in compute time": variant.compute_speedup,
+            "TFLOP/s": flop / variant.seconds / 1e12,
+            "fraction of a matrix product": flop / variant.compute_s / matmuls["bf16" if "bf16" in name else "fp32"],
+            "first call [s]": variant.first_s,
+            "memory per call [GiB]": variant.extra_gib,
             "error": errors.get(name),
         }
-    return rows | {"matrix product": {f"{name} TFLOP per busy second": rate / 1e12 for name, rate in products.items()}}
+    return rows | {MATMUL: {f"{name} TFLOP per compute second": rate / 1e12 for name, rate in matmuls.items()}}
 
 
-def _errors(found: dict[str, Tensor]) -> dict[str, float]:
-    """‖found − exact‖ / ‖exact‖ of what variants put out for the same input, where our float32's is exact."""
-    exact = found["ours fp32"].double()
-    return {name: ((one.double() - exact).norm() / exact.norm()).item() for name, one in found.items()}
+def _errors(outputs: dict[str, Tensor]) -> dict[str, float]:
+    """Return ‖output − exact‖ / ‖exact‖ of each variant for the same input, with our float32 output as exact."""
+    exact = outputs["ours fp32"].double()
+    return {name: ((output.double() - exact).norm() / exact.norm()).item() for name, output in outputs.items()}
 
 
-def write(found: dict[str, Any], folder: Path, device: torch.device) -> None:
+def write(results: dict[str, Any], folder: Path, device: torch.device) -> None:
     name = f"bench_{device.type}"
-    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    (folder / f"{name}.md").write_text(markdown(found))
-    if "growth" in found:
-        plot(found["growth"], folder / f"{name}_growth.png")
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(markdown(results))
+    if "growth" in results:
+        plot(results["growth"], folder / f"{name}_growth.png")
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(results: dict[str, Any]) -> str:
     lines = [
-        "# Speed, side by side",
+        "# Speed compared with improved-diffusion and diffusers",
         "",
-        f"{timing.described(found['machine'])}.",
-        "`make bench`: variants take turns, medians; FLOP counted of our network; the error is that of ε against our",
-        "float32, in training that of the gradient's norm.",
+        f"{timing.describe(results['machine'])}.",
+        "`make bench`: medians of interleaved runs. A speedup is relative to the first row. Compute time is CPU time;",
+        "on a GPU, it is wall-clock time. FLOP are counted for our network. The error is that of ε relative to our",
+        "float32; in training, it is that of the gradient norm.",
     ]
-    for title, rows in found.items():
+    for title, rows in results.items():
         if isinstance(rows, dict) and title not in ("machine", "growth"):
             lines += ["", f"## {title[0].upper()}{title[1:]}", "", *_table(rows)]
         elif isinstance(rows, float):
             lines += ["", f"{title}: {rows:.3g}"]
-    if "growth" in found:
-        lines += ["", "## How generating grows: busy seconds (peak of the process meanwhile, GiB)", ""]
-        for name, points in found["growth"].items():
-            shown = "; ".join(f"{x}: {seconds:.2f} ({peak:.2f})" for x, (seconds, peak) in points.items())
-            lines.append(f"* {name}: {shown}")
+    if "growth" in results:
+        lines += ["", "## Growth of the cost of generating: compute seconds (peak memory of the process, GiB)", ""]
+        for name, points in results["growth"].items():
+            values = "; ".join(f"{x}: {seconds:.2f} ({peak:.2f})" for x, (seconds, peak) in points.items())
+            lines.append(f"* {name}: {values}")
     return "\n".join(lines) + "\n"
 
 
 def _table(rows: dict[str, Any]) -> list[str]:
-    product = rows.get("matrix product")
-    named = {name: row for name, row in rows.items() if name != "matrix product"}
-    if not isinstance(next(iter(named.values())), dict):
-        return [f"* {name}: {value:.2f}" for name, value in named.items()]
-    columns = list(next(iter(named.values())))
+    matmuls = rows.get(MATMUL)
+    variants = {name: row for name, row in rows.items() if name != MATMUL}
+    if not isinstance(next(iter(variants.values())), dict):
+        return [f"* {name}: {value:.2f}" for name, value in variants.items()]
+    columns = list(next(iter(variants.values())))
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
-    lines += [
-        f"| {name} | " + " | ".join(_shown(row[column]) for column in columns) + " |" for name, row in named.items()
-    ]
-    if product:
-        lines += [
-            "",
-            "Matrix products in the same rounds: " + ", ".join(f"{k} {v:.3g}" for k, v in product.items()) + ".",
-        ]
+    for name, row in variants.items():
+        lines.append(f"| {name} | " + " | ".join(_format(row[column]) for column in columns) + " |")
+    if matmuls:
+        values = ", ".join(f"{name} {value:.3g}" for name, value in matmuls.items())
+        lines += ["", f"Matrix products in the same rounds: {values}."]
     return lines
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
 def plot(growths: dict[str, dict[int, tuple[float, float]]], path: Path) -> None:
-    """Busy seconds over N, T and checkpoints, with the straight line through the first point and nothing."""
+    """Plot compute seconds over N, T and checkpoints, with the line through the origin and the first point."""
     figure, axes = plt.subplots(1, len(growths), figsize=(9, 2.8), layout="constrained")
     for axis, (name, points) in zip(axes, growths.items(), strict=True):
-        x = [int(one) for one in points]
+        x = [int(count) for count in points]
         y = [seconds for seconds, _ in points.values()]
         axis.plot(x, y, "o-")
-        axis.plot([0, x[-1]], [0, y[0] * x[-1] / x[0]], ":", color="grey")
-        axis.set(xlabel=name, ylabel="busy seconds" if name == "N" else "", xlim=(0, None), ylim=(0, None))
+        axis.plot([0, x[-1]], [0, y[0] * x[-1] / x[0]], ":", color="gray")
+        axis.set(xlabel=name, ylabel="compute seconds" if name == "N" else "", xlim=(0, None), ylim=(0, None))
     figure.savefig(path, dpi=110)
 
 

@@ -1,6 +1,6 @@
-"""Who is timed: our plain and fast ways, improved-diffusion's own code, and diffusers' network with its DDIMScheduler.
+"""Contenders of the benchmarks: our network in each precision, improved-diffusion's, and diffusers' with DDIMScheduler.
 
-All have the architecture of one experiment, and call the network once a step.
+All have the architecture of one experiment and call the network once per step.
 """
 
 import atexit
@@ -32,55 +32,56 @@ from train.data import ImageDataset
 from train.signals import SignalFlags
 from train.trainer import Trainer, new_accelerator
 
-CALLS = 2  # of the network in a timed walk: the steps of DDIM are all alike
+CALLS = 2  # network calls in each timed run; all DDIM steps cost the same
 Run = Callable[[], Tensor | None]
 Runs = dict[str, Run]
 
-# Precision, and whether it is compiled. TF32 is nothing on a CPU.
+# Precision, and whether the network is compiled. TF32 has no effect on a CPU.
 OURS: dict[str, tuple[Precision, bool]] = {"ours fp32": ("fp32", False), "ours tf32": ("tf32", False)}
 OURS |= {"ours bf16": ("bf16", False), "ours bf16 compiled": ("bf16", True)}
 
 
 def network_of(experiment: Experiment, device: torch.device) -> UNet:
-    """The experiment's network with random weights, none of them zero."""
+    """Return the experiment's network with random weights, none of which are zero."""
     torch.manual_seed(0)
-    network = UNet.of(experiment.model, experiment.diffusion)
+    network = UNet.from_config(experiment.model, experiment.diffusion)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     return network.requires_grad_(False).eval().to(device)
 
 
 @dataclasses.dataclass
-class Walker:
-    """A contender on a fixed batch: one call of its network, CALLS steps from noise, CALLS steps of inversion."""
+class Sampler:
+    """A contender on a fixed batch: one network call, CALLS sampling steps, and CALLS inversion steps."""
 
-    eps: Run | None  # None: of other weights than ours, not to be compared
+    eps: Run | None  # None if the weights differ from ours, so that the outputs are not comparable
     sampling: Run
     inversion: Run
 
 
-def walkers(experiment: Experiment, batch: int, device: torch.device, theirs: Any) -> dict[str, Walker]:
+def samplers(experiment: Experiment, batch: int, device: torch.device, script_util: Any) -> dict[str, Sampler]:
+    """Return all contenders by name, the baseline first."""
     network = network_of(experiment, device)
     plain = as_denoiser(network, experiment.model, experiment.diffusion, device)
     x = torch.randn(batch, *plain.shape, device=device)
-    found: dict[str, Walker] = {}
-    if theirs is not None:
-        found["improved-diffusion fp32"] = their_walker(theirs, experiment, network, x)
+    contenders: dict[str, Sampler] = {}
+    if script_util is not None:
+        contenders["improved-diffusion fp32"] = improved_diffusion_sampler(script_util, experiment, network, x)
     with contextlib.suppress(ImportError):
-        found["diffusers fp32"] = diffusers_walker(experiment, x)
-    for name, (precision, compiled) in ours(device).items():
-        found[name] = our_walker(optimize_inference(plain, precision, compiled), precision, x)
-    return found
+        contenders["diffusers fp32"] = diffusers_sampler(experiment, x)
+    for name, (precision, compiled) in our_variants(device).items():
+        contenders[name] = our_sampler(optimize_inference(plain, precision, compiled), precision, x)
+    return contenders
 
 
-def ours(device: torch.device) -> dict[str, tuple[Precision, bool]]:
-    """Our ways that there are on a device."""
-    return {name: way for name, way in OURS.items() if way[0] != "tf32" or device.type == "cuda"}
+def our_variants(device: torch.device) -> dict[str, tuple[Precision, bool]]:
+    """Return our variants that the device supports."""
+    return {name: variant for name, variant in OURS.items() if variant[0] != "tf32" or device.type == "cuda"}
 
 
-def our_walker(denoiser: Denoiser, precision: Precision, x: Tensor) -> Walker:
+def our_sampler(denoiser: Denoiser, precision: Precision, x: Tensor) -> Sampler:
     step = len(denoiser.levels) // CALLS
-    return Walker(
+    return Sampler(
         in_precision(precision, torch.no_grad()(lambda: denoiser.output(x, step))),
         in_precision(precision, lambda: final_state(Ddim(CALLS).sample(denoiser, x))),
         in_precision(precision, lambda: final_state(Ddim(CALLS).invert(denoiser, x))),
@@ -88,31 +89,33 @@ def our_walker(denoiser: Denoiser, precision: Precision, x: Tensor) -> Walker:
 
 
 def in_precision(precision: str, run: Run) -> Run:
-    """TF32 is a switch of the process: it is set before each run, where it makes a difference at all."""
+    """Set the process-wide TF32 switch before each run."""
 
-    def switched() -> Tensor | None:
+    def run_in_precision() -> Tensor | None:
         allow_tf32(precision == "tf32")
         return run()
 
-    return switched
+    return run_in_precision
 
 
-def improved_diffusion(path: Path | None) -> Any:
-    """The module improved_diffusion.script_util, from a checkout at `path` or installed; None where it is not."""
-    if path is not None:
-        sys.path.insert(0, str(path))
+def import_script_util(checkout: Path | None) -> Any:
+    """Import improved_diffusion.script_util from a checkout or as installed; return None if it is not installed."""
+    if checkout is not None:
+        sys.path.insert(0, str(checkout))
     try:
         return importlib.import_module("improved_diffusion.script_util")
     except ImportError:
-        if path is not None:
+        if checkout is not None:
             raise
         return None
 
 
-def their_model(theirs: Any, experiment: Experiment, network: UNet, respacing: str) -> tuple[Any, Any]:
-    """Its network, with our weights, and its diffusion."""
+def improved_diffusion_model(
+    script_util: Any, experiment: Experiment, network: UNet, respacing: str
+) -> tuple[Any, Any]:
+    """Return improved-diffusion's network with our weights, and its diffusion."""
     model, diffusion = experiment.model, experiment.diffusion
-    flags = theirs.model_and_diffusion_defaults() | {
+    flags = script_util.model_and_diffusion_defaults() | {
         "image_size": model.image_size,
         "num_channels": model.model_channels,
         "num_res_blocks": model.num_res_blocks,
@@ -123,13 +126,13 @@ def their_model(theirs: Any, experiment: Experiment, network: UNet, respacing: s
         "noise_schedule": diffusion.schedule,
         "timestep_respacing": respacing,
     }
-    made, process = theirs.create_model_and_diffusion(**flags)
-    made.load_state_dict(network.state_dict())
-    return made.to(next(network.parameters()).device), process
+    their_network, process = script_util.create_model_and_diffusion(**flags)
+    their_network.load_state_dict(network.state_dict())
+    return their_network.to(next(network.parameters()).device), process
 
 
-def their_walker(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) -> Walker:
-    model, process = their_model(theirs, experiment, network, f"ddim{CALLS}")
+def improved_diffusion_sampler(script_util: Any, experiment: Experiment, network: UNet, x: Tensor) -> Sampler:
+    model, process = improved_diffusion_model(script_util, experiment, network, f"ddim{CALLS}")
     model.eval()
     t = torch.full((len(x),), 1000 / CALLS, device=x.device)
 
@@ -145,23 +148,23 @@ def their_walker(theirs: Any, experiment: Experiment, network: UNet, x: Tensor) 
             x_t = process.ddim_reverse_sample(model, x_t, t)["sample"]
         return x_t
 
-    return Walker(eps, lambda: process.ddim_sample_loop(model, tuple(x.shape), noise=x), invert)
+    return Sampler(eps, lambda: process.ddim_sample_loop(model, tuple(x.shape), noise=x), invert)
 
 
-def diffusers_walker(experiment: Experiment, x: Tensor) -> Walker:
-    """Its UNet2DModel of the same widths, blocks and attention, and its schedulers."""
+def diffusers_sampler(experiment: Experiment, x: Tensor) -> Sampler:
+    """Return diffusers' UNet2DModel with the same widths, blocks and attention, and its DDIM schedulers."""
     import diffusers
 
     model = experiment.model
     sides = [model.image_size >> level for level in range(len(model.channel_mult))]
-    attended = ["Attn" if side in model.attention_resolutions else "" for side in sides]
+    attention = ["Attn" if side in model.attention_resolutions else "" for side in sides]
     network = diffusers.UNet2DModel(
         sample_size=model.image_size,
         out_channels=2 * model.in_channels,
         block_out_channels=tuple(model.level_channels),
         layers_per_block=model.num_res_blocks,
-        down_block_types=tuple(f"{one}DownBlock2D" for one in attended),
-        up_block_types=tuple(f"{one}UpBlock2D" for one in reversed(attended)),
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in attention),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(attention)),
         attention_head_dim=model.level_channels[-1] // model.num_heads,
         resnet_time_scale_shift="scale_shift",
     )
@@ -169,7 +172,7 @@ def diffusers_walker(experiment: Experiment, x: Tensor) -> Walker:
     forward, inverse = diffusers.DDIMScheduler(1000), diffusers.DDIMInverseScheduler(1000)
 
     @torch.no_grad()
-    def walk(scheduler: Any) -> Tensor:
+    def integrate(scheduler: Any) -> Tensor:
         scheduler.set_timesteps(CALLS)
         x_t = x
         for t in scheduler.timesteps:
@@ -177,11 +180,11 @@ def diffusers_walker(experiment: Experiment, x: Tensor) -> Walker:
             x_t = scheduler.step(eps, t, x_t).prev_sample
         return x_t
 
-    return Walker(None, lambda: walk(forward), lambda: walk(inverse))
+    return Sampler(None, lambda: integrate(forward), lambda: integrate(inverse))
 
 
-class OnRandomImages(Trainer):
-    """Training as it is, on images that need not be prepared."""
+class RandomImageTrainer(Trainer):
+    """The trainer, on random images, which need no prepared data set."""
 
     def _new_loader(self) -> BatchLoader:
         model, size = self.experiment.model, self.options.batch_size
@@ -190,12 +193,12 @@ class OnRandomImages(Trainer):
         return BatchLoader(images, size, slice(0, size), self.seed, False, self.device)
 
 
-def training_steps(experiment: Experiment, batch: int, device: torch.device, theirs: Any) -> Runs:
-    """By contender, one step of training on a batch."""
+def training_steps(experiment: Experiment, batch: int, device: torch.device, script_util: Any) -> Runs:
+    """Return one training step on a batch for each contender."""
     runs: Runs = {}
-    if theirs is not None:
-        runs["improved-diffusion fp32"] = their_training(theirs, experiment, batch, device)
-    for name, (precision, compiled) in ours(device).items():
+    if script_util is not None:
+        runs["improved-diffusion fp32"] = improved_diffusion_training(script_util, experiment, batch, device)
+    for name, (precision, compiled) in our_variants(device).items():
         runs[name] = in_precision(precision, our_training(experiment, batch, precision, compiled))
     return runs
 
@@ -209,24 +212,24 @@ def our_training(experiment: Experiment, batch: int, precision: str, compiled: b
     return step
 
 
-def new_trainer(experiment: Experiment, **options: Any) -> OnRandomImages:
-    """A trainer of an experiment with other options of `train`, in a folder that goes when this process ends."""
+def new_trainer(experiment: Experiment, **options: Any) -> RandomImageTrainer:
+    """Return a trainer with changed `train` options, in a folder that is deleted when this process exits."""
     folder = tempfile.mkdtemp(prefix="noisemap-bench-")
     atexit.register(shutil.rmtree, folder)
-    quiet = dataclasses.replace(experiment.wandb, mode="disabled")
+    wandb = dataclasses.replace(experiment.wandb, mode="disabled")
     train = dataclasses.replace(experiment.train, **options)
-    mine = dataclasses.replace(experiment, train=train, wandb=quiet, runs=folder)
-    AcceleratorState._reset_state()  # or the first precision of this process would stay
-    return OnRandomImages(mine, seed_folder(mine, 0), new_accelerator(train.precision), SignalFlags())
+    experiment = dataclasses.replace(experiment, train=train, wandb=wandb, runs=folder)
+    AcceleratorState._reset_state()  # otherwise the first precision of this process would remain in effect
+    return RandomImageTrainer(experiment, seed_folder(experiment, 0), new_accelerator(train.precision), SignalFlags())
 
 
-def their_training(theirs: Any, experiment: Experiment, batch: int, device: torch.device) -> Run:
-    """Its losses, optimiser and average as its training loop puts them together, without its logs."""
+def improved_diffusion_training(script_util: Any, experiment: Experiment, batch: int, device: torch.device) -> Run:
+    """Return a step with the losses, optimizer and EMA of improved-diffusion's training loop, without its logging."""
     update_ema = importlib.import_module("improved_diffusion.nn").update_ema
-    model, process = their_model(theirs, experiment, network_of(experiment, device), "")
+    model, process = improved_diffusion_model(script_util, experiment, network_of(experiment, device), "")
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=experiment.train.lr, weight_decay=0.0)
-    average = [parameter.detach().clone() for parameter in model.parameters()]
+    ema = [parameter.detach().clone() for parameter in model.parameters()]
     x_0 = torch.rand(batch, 3, experiment.model.image_size, experiment.model.image_size, device=device) * 2 - 1
 
     def step() -> None:
@@ -234,6 +237,6 @@ def their_training(theirs: Any, experiment: Experiment, batch: int, device: torc
         optimizer.zero_grad()
         process.training_losses(model, x_0, t)["loss"].mean().backward()
         optimizer.step()
-        update_ema(average, list(model.parameters()), rate=experiment.train.ema_rates[0])
+        update_ema(ema, list(model.parameters()), rate=experiment.train.ema_rates[0])
 
     return step

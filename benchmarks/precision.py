@@ -1,7 +1,7 @@
-"""python -m benchmarks.precision [--ddim-steps T …] [--images N …]: what bf16 changes in the paper's Tables 1 to 3.
+"""`python -m benchmarks.precision [--ddim-steps T …] [--images N …]`: effect of bf16 on the paper's Tables 1 to 3.
 
-Of the trained network in tests/reference: images and latents from the same noise in float32 and in bf16, and every
-value of the measures that those tables hold, side by side. Writes benchmarks/results/precision.md.
+Generates images and latents from the same noise in float32 and in bf16 with the trained network in tests/reference,
+and compares every measure in those tables. On a GPU, also compares TF32. Writes benchmarks/results/precision.md.
 """
 
 import argparse
@@ -34,28 +34,30 @@ from models.unet import UNet
 
 HERE = Path(__file__).parent
 TRAINED = HERE.parent / "tests" / "reference" / "trained32"
-LARGEST_RELATIVE = 0.005  # of a distance and an angle
-LARGEST_ACCURACY = 0.003
-DRAWS = 40  # of the images, with replacement
+MAX_RELATIVE_DIFFERENCE = 0.005  # of distances and angles
+MAX_ACCURACY_DIFFERENCE = 0.003
+BOOTSTRAP_DRAWS = 40
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ddim-steps", type=int, nargs="+", default=[10, 100, 1000], metavar="T")
-    parser.add_argument("--images", type=int, nargs="+", default=[2048, 256, 16], metavar="N", help="for each T")
+    parser.add_argument("--images", type=int, nargs="+", default=[2048, 256, 16], metavar="N", help="images for each T")
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="FOLDER")
-    parser.add_argument("--compile", action="store_true", help="both compiled: the same numbers, sooner")
+    parser.add_argument("--compile", action="store_true", help="compile the networks: faster, same numbers")
     arguments = parser.parse_args()
     if len(arguments.images) != len(arguments.ddim_steps):
-        parser.error("--images takes as many numbers as --ddim-steps")
+        parser.error("--images and --ddim-steps must have the same number of values")
     arguments.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     others: list[Precision] = ["bf16", "tf32"] if device.type == "cuda" else ["bf16"]
-    lines = [*HEAD, f"{timing.described(timing.machine())}. `python -m benchmarks.precision`"]
+    lines = [*HEAD, f"{timing.describe(timing.machine())}. `python -m benchmarks.precision`"]
     for ddim_steps, images in zip(arguments.ddim_steps, arguments.images, strict=True):
         options = Analyze(samples=images, ddim_steps=ddim_steps)
         values = {
-            precision: dict(quantities(optimize_inference(trained(device), precision, arguments.compile), options))
+            precision: dict(
+                quantities(optimize_inference(trained_denoiser(device), precision, arguments.compile), options)
+            )
             for precision in ("fp32", *others)
         }
         for other in others:
@@ -66,55 +68,59 @@ def main() -> None:
 
 
 HEAD = [
-    "# What half precision changes",
+    "# Effect of reduced precision",
     "",
-    "The same noises, float32 and another precision, on what improved-diffusion's script trained for 500 steps",
-    "(tests/reference/trained32). Allowed: 0.5 % of each distance and angle, 0.3 points of each accuracy. The most",
-    "probable triangle (Figure 2) is a mode over whole degrees: how much it varies with the images drawn is below it.",
+    "The same noise in float32 and in another precision, with the network that improved-diffusion's script trained for",
+    "500 steps (tests/reference/trained32). Allowed: 0.5 % of each distance and angle, 0.3 percentage points of each",
+    "accuracy. The most probable triangle (Figure 2) is a mode over whole degrees; the last rows show its standard",
+    "deviation over bootstrap draws of the images.",
     "",
 ]
 
 
-def trained(device: torch.device) -> Denoiser:
-    about = json.loads(TRAINED.with_suffix(".json").read_text())
-    model, diffusion = Model(**about["model"]), Diffusion(**about["diffusion"])
-    network = UNet.of(model, diffusion)
+def trained_denoiser(device: torch.device) -> Denoiser:
+    config = json.loads(TRAINED.with_suffix(".json").read_text())
+    model, diffusion = Model(**config["model"]), Diffusion(**config["diffusion"])
+    network = UNet.from_config(model, diffusion)
     network.load_state_dict(load_file(TRAINED.with_suffix(".safetensors")))
     return as_denoiser(network.requires_grad_(False).eval().to(device), model, diffusion, device)
 
 
 def quantities(denoiser: Denoiser, options: Analyze) -> Iterator[tuple[str, float]]:
-    """Every number of Tables 1 to 3, and the errors of the images against which the others are small or large."""
+    """Yield every number of Tables 1 to 3, and the reconstruction errors for comparison."""
     start = time.monotonic()
     noise = fixed_noise(denoiser.shape, options.samples, options.noise_seed)
     ddim = Ddim(options.ddim_steps, clip=options.clip_denoised)
     samples = sample([denoiser], ddim, noise, options)
     latents = invert([denoiser], ddim, samples, options)
-    again = sample([denoiser], ddim, latents, options)
+    reconstructions = sample([denoiser], ddim, latents, options)
     yield "seconds", time.monotonic() - start
-    found = {
+    results = {
         "noise_mapping": noise_mapping(noise, samples, mapping_images=options.samples),
         "distances": distances(noise, samples, latents),
         "triangle": triangle(noise, samples, latents),
         "correlation": correlation(noise, samples, latents, correlation_images=options.samples),
-        "reconstruction": reconstruction(samples, again),
+        "reconstruction": reconstruction(samples, reconstructions),
     }
-    for measure, result in found.items():
+    for measure, result in results.items():
         for name, value in dataclasses.asdict(result).items():
             if isinstance(value, float):
                 yield f"{measure}/{name}", value
-    yield from spreads(noise, samples, latents)
+    yield from bootstrap_stds(noise, samples, latents)
 
 
-def spreads(noise: Tensor, samples: Tensor, latents: Tensor) -> Iterator[tuple[str, float]]:
-    """How much the most probable triangle, a mode over whole degrees, varies when its images are drawn again."""
-    generator, modes = torch.Generator().manual_seed(0), []
-    for _ in range(DRAWS):
-        drawn = torch.randint(len(noise), (len(noise),), generator=generator)
-        modes.append(triangle(noise[drawn], samples[drawn], latents[drawn]))
+def bootstrap_stds(noise: Tensor, samples: Tensor, latents: Tensor) -> Iterator[tuple[str, float]]:
+    """Yield the std of the most probable triangle, a mode over whole degrees, over bootstrap draws."""
+    generator, triangles = torch.Generator().manual_seed(0), []
+    for _ in range(BOOTSTRAP_DRAWS):
+        draw = torch.randint(len(noise), (len(noise),), generator=generator)
+        triangles.append(triangle(noise[draw], samples[draw], latents[draw]))
     for corner in ("image", "noise", "latent"):
         name = f"{corner}_most_probable"
-        yield f"triangle/{name}_std of other draws", statistics.stdev(getattr(one, name) for one in modes)
+        yield (
+            f"triangle/{name}_std over bootstrap draws",
+            statistics.stdev(getattr(angles, name) for angles in triangles),
+        )
 
 
 def table(plain: dict[str, float], other: dict[str, float], name: str) -> list[str]:
@@ -122,19 +128,22 @@ def table(plain: dict[str, float], other: dict[str, float], name: str) -> list[s
     for key, value in plain.items():
         difference = other[key] - value
         relative = difference / value if value else float("inf") if difference else 0.0
-        judged = verdict(key, difference, relative)
-        lines.append(f"| {key} | {value:.5g} | {other[key]:.5g} | {100 * relative:+.3f} % | {judged} |")
+        allowed = verdict(key, difference, relative)
+        lines.append(f"| {key} | {value:.5g} | {other[key]:.5g} | {100 * relative:+.3f} % | {allowed} |")
     return lines
 
 
 def verdict(key: str, difference: float, relative: float) -> str:
-    """Whether a quantity that has a bound keeps it; a mode over whole degrees has none: one of them is more."""
+    """Return whether a quantity is within its bound ("yes" or "NO"), or "" if it has none.
+
+    A mode over whole degrees has no bound, because a change of one degree already exceeds it.
+    """
     if "most_probable" in key:
         return ""
     if key.startswith("noise_mapping") and "std" not in key:
-        return "yes" if abs(difference) <= LARGEST_ACCURACY else "NO"
+        return "yes" if abs(difference) <= MAX_ACCURACY_DIFFERENCE else "NO"
     if re.match(r"(distances|triangle)/", key) and "std" not in key:
-        return "yes" if abs(relative) <= LARGEST_RELATIVE else "NO"
+        return "yes" if abs(relative) <= MAX_RELATIVE_DIFFERENCE else "NO"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Timing side by side: variants take turns, so that whatever else the machine does hits all of them alike."""
+"""Interleaved timing: variants take turns, so that other load on the machine affects all of them equally."""
 
 import datetime
 import os
@@ -21,43 +21,43 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass
-class Timed:
-    """What a variant took and returned: its first call, in which it is compiled, and medians over the rounds.
+class Timing:
+    """Times of a variant and its result: the first call, which compiles it, and medians over the rounds.
 
-    `busy_s` is what processors worked for this process on a CPU, which other processes do not blur, and the same as
-    `seconds` on a GPU. `times_the_first` and `times_the_first_busy` are how many times as fast as the first variant it
-    was in the same round, and `extra_gib` is the memory that its second call took beside what was there before it.
+    `compute_s` is the CPU time of this process on a CPU, which is insensitive to other processes, and equals `seconds`
+    on a GPU. `speedup` and `compute_speedup` are relative to the first variant in the same round. `extra_gib` is the
+    peak memory of the second call in excess of the memory in use before it.
     """
 
     first_s: float
     seconds: float
-    busy_s: float
-    times_the_first: float
-    times_the_first_busy: float
+    compute_s: float
+    speedup: float
+    compute_speedup: float
     extra_gib: float
     result: Tensor | None
 
 
-def side_by_side(
+def time_interleaved(
     variants: dict[str, Callable[[], Tensor | None]], rounds: int, device: torch.device
-) -> tuple[dict[str, Timed], dict[str, float]]:
-    """The times of variants that take turns, and the FLOP per busy second of matrix products in the same rounds."""
+) -> tuple[dict[str, Timing], dict[str, float]]:
+    """Time variants in turns. Also return the FLOP per compute second of matrix matmuls in the same rounds."""
     first, extra, result = {}, {}, {}
     for name, run in variants.items():
-        first[name] = seconds_of(run, device)[0]
+        first[name] = time_call(run, device)[0]
         result[name], extra[name] = extra_gib(run, device)
         print(f"  {name}: first call {first[name]:.1f} s", flush=True)
-    products = {name: _matrix_product(name, device) for name in TYPES}
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in (*variants, *products)}
+    matmuls = {name: _matmul(name, device) for name in TYPES}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in (*variants, *matmuls)}
     for _ in range(rounds):
-        for name, run in (variants | products).items():
-            taken[name].append(seconds_of(run, device))
-    baseline = taken[next(iter(variants))]
+        for name, run in (variants | matmuls).items():
+            times[name].append(time_call(run, device))
+    baseline = times[next(iter(variants))]
     timed = {
-        name: Timed(first[name], *_medians(taken[name]), *_ratios(baseline, taken[name]), extra[name], result[name])
+        name: Timing(first[name], *_medians(times[name]), *_ratios(baseline, times[name]), extra[name], result[name])
         for name in variants
     }
-    return timed, {name: 2 * MATRIX_SIDE[device.type] ** 3 / _medians(taken[name])[1] for name in products}
+    return timed, {name: 2 * MATRIX_SIDE[device.type] ** 3 / _medians(times[name])[1] for name in matmuls}
 
 
 def _medians(rows: list[tuple[float, float]]) -> list[float]:
@@ -65,22 +65,22 @@ def _medians(rows: list[tuple[float, float]]) -> list[float]:
 
 
 def _ratios(baseline: list[tuple[float, float]], rows: list[tuple[float, float]]) -> list[float]:
-    """Medians of what the baseline took divided by what a variant took right after it."""
+    """Return the median over rounds of the baseline's time divided by the variant's, for both kinds of time."""
     return _medians([(a / x, b / y) for (a, b), (x, y) in zip(baseline, rows, strict=True)])
 
 
-def seconds_of(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Seconds of a call, and those that were worked for it."""
-    start_s, worked_s = time.perf_counter(), time.process_time()
+def time_call(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Return the wall-clock seconds and the compute seconds of a call; see `Timing`."""
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
     run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return (time.perf_counter() - start_s,) * 2
-    return time.perf_counter() - start_s, time.process_time() - worked_s
+    return time.perf_counter() - start_s, time.process_time() - start_cpu_s
 
 
-def _matrix_product(precision: str, device: torch.device) -> Callable[[], object]:
-    """A product of square matrices, done once already: how fast the machine is when nothing is in its way."""
+def _matmul(precision: str, device: torch.device) -> Callable[[], object]:
+    """Return a product of square matrices, already warmed up, as a measure of the machine's speed."""
     side = MATRIX_SIDE[device.type]
     matrix = torch.randn(side, side, device=device, dtype=TYPES[precision])
     matrix @ matrix
@@ -88,7 +88,7 @@ def _matrix_product(precision: str, device: torch.device) -> Callable[[], object
 
 
 def machine() -> dict[str, Any]:
-    """Where and when: what makes numbers comparable."""
+    """Describe the machine, the date and the versions, which make numbers comparable."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
         "date": datetime.date.today().isoformat(),
@@ -100,17 +100,17 @@ def machine() -> dict[str, Any]:
     }
 
 
-def described(about: dict[str, Any]) -> str:
-    """What `machine` found, in a line."""
-    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
+def describe(machine: dict[str, Any]) -> str:
+    """Format the result of `machine` as one line."""
+    versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
     return (
-        f"{about['date']}, {about['device']}, {about['cores']} cores, {about['threads']} threads, load before "
-        f"{about['load_before']}; {versions}"
+        f"{machine['date']}, {machine['device']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"load before {machine['load_before']}; {versions}"
     )
 
 
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    about = dict(line.split(":", 1) for line in lines if ":" in line)
-    name = next((value.strip() for key, value in about.items() if key.strip() == "model name"), platform.machine())
-    return name + (" with AMX" if any("amx_bf16" in value for value in about.values()) else "")
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    name = next((value.strip() for key, value in fields.items() if key.strip() == "model name"), platform.machine())
+    return name + (" with AMX" if any("amx_bf16" in value for value in fields.values()) else "")

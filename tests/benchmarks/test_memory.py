@@ -1,28 +1,28 @@
-"""The memory that a call takes is seen, whatever was taken before it."""
+"""Peak memory of a call, independent of earlier allocations."""
 
 import pytest
 import torch
 
-from benchmarks.memory import STATUS, extra_gib, forget_peak, peak_gib
+from benchmarks.memory import STATUS, extra_gib, peak_gib, reset_peak
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells it for parts of a process's life")
+pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="only Linux can reset the peak of a process")
 
 
-def taking(gib: float) -> torch.Tensor:
+def allocate(gib: float) -> torch.Tensor:
     return torch.ones(int(gib * 2**30), dtype=torch.uint8)
 
 
-def test_what_a_call_takes_beside_what_was_there():
-    kept = taking(0.2)
-    returned, extra = extra_gib(lambda: len(taking(0.1)), CPU)
-    assert returned == int(0.1 * 2**30) and extra == pytest.approx(0.1, abs=0.02) and len(kept)
+def test_only_the_memory_of_the_call_counts():
+    in_use = allocate(0.2)
+    result, extra = extra_gib(lambda: len(allocate(0.1)), CPU)
+    assert result == int(0.1 * 2**30) and extra == pytest.approx(0.1, abs=0.02) and len(in_use)
 
 
-def test_a_peak_is_forgotten():
-    forget_peak()
+def test_reset_peak_discards_earlier_allocations():
+    reset_peak()
     before = peak_gib()
-    taking(0.3)
+    allocate(0.3)
     assert peak_gib() > before + 0.25
-    forget_peak()
+    reset_peak()
     assert peak_gib() < before + 0.05

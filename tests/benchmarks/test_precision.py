@@ -1,4 +1,4 @@
-"""What another precision changes is judged by what it may."""
+"""Differences between precisions are checked against their bounds."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from benchmarks.precision import table
 
 
 @pytest.mark.parametrize(
-    ("quantity", "plain", "other", "judged"),
+    ("quantity", "plain", "other", "allowed"),
     [
         ("distances/noise_latent_mean", 10.0, 10.04, "yes"),
         ("distances/noise_latent_mean", 10.0, 10.06, "NO"),
@@ -18,6 +18,6 @@ from benchmarks.precision import table
         ("triangle/image_most_probable", 20.0, 21.0, ""),
     ],
 )
-def test_what_has_a_bound_is_judged(quantity, plain, other, judged):
+def test_bounded_quantities_are_checked(quantity, plain, other, allowed):
     (*_, row) = table({quantity: plain}, {quantity: other}, "bf16")
-    assert row.endswith(f"| {judged} |")
+    assert row.endswith(f"| {allowed} |")

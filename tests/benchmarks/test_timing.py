@@ -1,4 +1,4 @@
-"""Variants are timed in turns."""
+"""Interleaved timing."""
 
 import torch
 
@@ -13,6 +13,6 @@ def test_variants_take_turns(monkeypatch):
         "one": lambda: calls.append("one"),
         "other": lambda: (calls.append("other"), [work @ work for _ in range(9)]),
     }
-    timed, products = timing.side_by_side(runs, 3, torch.device("cpu"))
-    assert calls == ["one"] * 2 + ["other"] * 2 + ["one", "other"] * 3  # twice on their own, and three rounds
-    assert timed["one"].busy_s < timed["other"].busy_s and products.keys() == {"fp32", "bf16"}
+    variants, matmuls = timing.time_interleaved(runs, 3, torch.device("cpu"))
+    assert calls == ["one"] * 2 + ["other"] * 2 + ["one", "other"] * 3  # two warm-up calls each, then three rounds
+    assert variants["one"].compute_s < variants["other"].compute_s and matmuls.keys() == {"fp32", "bf16"}

@@ -34,7 +34,7 @@ def test_the_lower_index_wins_a_tie(pixel_images):
 
 
 def test_two_sets_of_equal_images_share_all_neighbors(random_images):
-    """How ties are broken does not depend on the pixels."""
+    """The order of ties does not depend on the pixels."""
     equal, other_equal = random_images(1).expand(70, -1, -1, -1), random_images(1).expand(70, -1, -1, -1)
     assert knn_coverage(random_images(70), equal, other_equal, knn_k=5) == KnnCoverage(1, 1)
 
