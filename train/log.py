@@ -17,7 +17,7 @@ from records.atomic import write_text
 from records.layout import SeedFolder, seed_folder
 from records.tracking.artifacts import checkpoints_artifact
 from records.tracking.points import Point, read_points
-from records.tracking.publish import note_published, open_unpublished, publish
+from records.tracking.publish import mark_published, open_unpublished, publish
 from records.tracking.runs import RunSpec
 
 
@@ -51,11 +51,11 @@ class TrainingLog:
     def finish(self) -> None:
         """Finish the W&B run after the last step, with the checkpoints as an artifact."""
         self.tracked_run.finish(partial(_log_artifact, self.experiment, self.folder))
-        note_published(self.run_spec, self.tracked_run, _points(self.folder))
+        mark_published(self.run_spec, self.tracked_run, _points(self.folder))
 
     def leave(self) -> None:
         """End the W&B run as interrupted; do nothing if it is finished."""
-        self.tracked_run.leave()
+        self.tracked_run.abort()
 
 
 def publish_training(experiment: Experiment, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""The moving average of the weights: its formula, and that it is a copy."""
+"""Exponential moving average of the weights: its formula and initialization."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def network() -> nn.Module:
     return nn.Linear(3, 2)
 
 
-def test_it_starts_at_the_networks_weights_and_is_a_copy(network):
+def test_average_starts_as_a_copy_of_the_weights(network):
     ema, before = Ema(network, 0.9), {name: value.clone() for name, value in network.state_dict().items()}
     nn.init.zeros_(network.weight)
     assert ema.weights.keys() == before.keys()
@@ -21,7 +21,7 @@ def test_it_starts_at_the_networks_weights_and_is_a_copy(network):
     assert not any(value.requires_grad for value in ema.weights.values())
 
 
-def test_each_update_forgets_at_its_rate(network):
+def test_update_follows_the_formula(network):
     ema = Ema(network, 0.9)
     expected = {name: value.double().clone() for name, value in network.state_dict().items()}
     for step in range(5):
@@ -35,15 +35,15 @@ def test_each_update_forgets_at_its_rate(network):
         torch.testing.assert_close(ema.weights[name].double(), expected[name], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("rate, share", [(0.0, 0.0), (0.5, 0.25), (0.9999, 0.9999**2)])
-def test_the_share_of_the_beginning_after_two_updates(rate, share, network):
+@pytest.mark.parametrize("rate, weight", [(0.0, 0.0), (0.5, 0.25), (0.9999, 0.9999**2)])
+def test_weight_of_the_initial_value_after_two_updates(rate, weight, network):
     ema, start = Ema(network, rate), network.weight.detach().clone()
     nn.init.zeros_(network.weight)
     ema.update(network)
     ema.update(network)
-    torch.testing.assert_close(ema.weights["weight"], share * start)
+    torch.testing.assert_close(ema.weights["weight"], weight * start)
 
 
 @pytest.mark.parametrize("rate, name", [(0.99, "ema_0.99"), (0.9999, "ema_0.9999"), (0.0, "ema_0.0")])
-def test_its_name_is_what_configurations_call_it(rate, name, network):
+def test_name_matches_the_configuration(rate, name, network):
     assert Ema(network, rate).name == name

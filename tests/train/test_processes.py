@@ -1,4 +1,4 @@
-"""Several processes train the run that one would, with everything that draws random numbers switched on."""
+"""Training with several processes equals training with one, with all random operations enabled."""
 
 import os
 import signal
@@ -14,50 +14,52 @@ TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
 
 @pytest.fixture
 def points(tiny, tmp_path, command_line, start):
-    """A function: the log of a training with a launcher and some overrides."""
+    """A function that trains with a launcher and some overrides, and returns the logged points."""
 
-    def trained(*command: str, overrides: list[str]) -> list[dict]:
+    def train_points(*command: str, overrides: list[str]) -> list[dict]:
         process = start(*command, *command_line(tmp_path, *OPTIONS, *overrides))
-        _, said = process.communicate(timeout=180)
-        assert process.returncode == 0, said
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, errors
         return read_points(seed_folder(tiny(*overrides), 0).log)
 
-    return trained
+    return train_points
 
 
-def compare(ours: list[dict], theirs: list[dict]) -> None:
-    assert [point["step"] for point in ours] == [point["step"] for point in theirs]
-    for one, other in zip(ours, theirs, strict=True):
-        assert one == pytest.approx(other, rel=1e-4), f"step {one['step']}"
+def assert_close(actual: list[dict], expected: list[dict]) -> None:
+    assert [point["step"] for point in actual] == [point["step"] for point in expected]
+    for point, expected_point in zip(actual, expected, strict=True):
+        assert point == pytest.approx(expected_point, rel=1e-4), f"step {point['step']}"
 
 
-def test_two_processes_log_the_losses_of_one(points):
-    one = points("train", overrides=["name=one"])
-    compare(points(*TORCHRUN, overrides=["name=two"]), one)
-    compare(points("train", overrides=["name=parts", "train.gradient_accumulation_steps=2"]), one)
+def test_two_processes_log_the_same_losses_as_one(points):
+    single = points("train", overrides=["name=single"])
+    assert_close(points(*TORCHRUN, overrides=["name=two"]), single)
+    assert_close(points("train", overrides=["name=accumulated", "train.gradient_accumulation_steps=2"]), single)
 
 
-def test_importance_sampling_is_shared_too(points):
+def test_two_processes_share_importance_sampling(points):
     importance = ["train.loss=vlb", "train.timestep_sampler=loss_second_moment", "diffusion.steps=10"]
     importance += ["analyze.ddim_steps=5", "train.steps=24"]
-    one = points("train", overrides=["name=one", *importance])
-    compare(points(*TORCHRUN, overrides=["name=two", *importance]), one)
+    single = points("train", overrides=["name=single", *importance])
+    assert_close(points(*TORCHRUN, overrides=["name=two", *importance]), single)
 
 
-def test_the_number_of_processes_may_change_between_two_starts(points, tiny, tmp_path, command_line, start, wait_until):
+def test_resume_with_a_different_number_of_processes(points, tiny, tmp_path, command_line, start, wait_until):
     long = ["train.steps=120", "train.state_every_minutes=100"]
     process = start(*TORCHRUN, *command_line(tmp_path, *OPTIONS, *long, "name=changing"))
     folder = seed_folder(tiny("name=changing"), 0)
     wait_until(lambda: len(read_points(folder.log)) > 20)
-    os.kill(process.pid, signal.SIGTERM)  # torchrun hands it on to both
+    os.kill(process.pid, signal.SIGTERM)  # torchrun forwards it to both
     process.communicate(timeout=120)
     (stopped_at,) = saved_steps(folder.state)
     assert 20 <= stopped_at < 120
-    compare(points("train", overrides=[*long, "name=changing"]), points("train", overrides=[*long, "name=straight"]))
+    assert_close(
+        points("train", overrides=[*long, "name=changing"]), points("train", overrides=[*long, "name=straight"])
+    )
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, command_line, start):
+def test_error_if_the_batch_is_not_divisible(tmp_path, command_line, start):
     process = start(*TORCHRUN, *command_line(tmp_path, "train.batch_size=7"))
-    _, said = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "error: train.batch_size=7 cannot be shared by 2 processes" in said
+    assert "error: train.batch_size=7 is not divisible by 2 processes" in errors

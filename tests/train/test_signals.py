@@ -1,4 +1,4 @@
-"""Signals: the state is saved at the next step, and training stops, or goes on, as each of them says."""
+"""Signals: the state is saved after the current step, and training stops or continues, depending on the signal."""
 
 import signal
 import time
@@ -13,7 +13,7 @@ LONG = ["train.steps=100000", "train.state_every_minutes=100", "name=long"]
 
 @pytest.fixture
 def training(tiny, tmp_path, command_line, start, wait_until):
-    """A training that is some steps on its way, and its folder."""
+    """A training process after a few steps, and its run folder."""
     process = start("train", *command_line(tmp_path, *LONG))
     folder = seed_folder(tiny(*LONG), 0)
     wait_until(lambda: len(read_points(folder.log)) > 3)
@@ -21,17 +21,17 @@ def training(tiny, tmp_path, command_line, start, wait_until):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 140), (signal.SIGINT, 130)])
-def test_it_saves_and_stops(training, number, status):
+def test_stop_signal_saves_and_stops(training, number, status):
     process, folder = training
     assert saved_steps(folder.state) == []
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == status and "Traceback" not in said
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status and "Traceback" not in errors
     (step,) = saved_steps(folder.state)
-    assert f"stopped by {number.name} after step {step}; the same command goes on from there" in said
+    assert f"stopped by {number.name} after step {step}; rerun the same command to resume" in errors
 
 
-def test_usr1_saves_and_goes_on(training, wait_until):
+def test_usr1_saves_and_continues(training, wait_until):
     process, folder = training
     process.send_signal(signal.SIGUSR1)
     wait_until(lambda: saved_steps(folder.state))
@@ -40,13 +40,13 @@ def test_usr1_saves_and_goes_on(training, wait_until):
     assert process.poll() is None
 
 
-def test_a_shower_of_signals_does_no_harm(training):
+def test_many_signals_are_harmless(training):
     process, folder = training
     for _ in range(300):
         process.send_signal(signal.SIGUSR1)
         time.sleep(0.001)
     for _ in range(50):
         process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143 and "Traceback" not in said
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Traceback" not in errors
     assert 1 <= len(saved_steps(folder.state)) <= 2

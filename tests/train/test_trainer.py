@@ -1,4 +1,4 @@
-"""A training run: what it leaves, and that stopping it anywhere changes nothing."""
+"""Training runs: their files, and resume that is bit for bit equal to an uninterrupted run."""
 
 import json
 import random
@@ -25,7 +25,7 @@ LONG = ["train.steps=60", "train.checkpoints.at=[0,2,31]", "train.state_every_mi
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory, command_line):
-    """The folder of a run that was trained to its end."""
+    """A folder with a completely trained run."""
     config, *options = command_line(tmp_path_factory.mktemp("trained"))
     experiment = load(config, options)
     train(experiment)
@@ -34,7 +34,7 @@ def trained_once(tmp_path_factory, command_line):
 
 @pytest.fixture
 def trained(trained_once, tmp_path, tiny) -> Experiment:
-    """A run that was trained to its end."""
+    """A completely trained run in this test's folder."""
     shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
     return tiny()
 
@@ -44,12 +44,12 @@ def folder(experiment: Experiment) -> SeedFolder:
 
 
 def checkpoints(experiment: Experiment) -> dict[str, bytes]:
-    """Every weights file of a run, by step and name."""
+    """Return all weights files of a run, by step and name."""
     root = folder(experiment).checkpoints
     return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.glob("*/*.safetensors"))}
 
 
-def test_the_steps_of_the_schedule_are_kept_and_no_others(trained):
+def test_checkpoints_are_written_at_scheduled_steps_only(trained):
     assert saved_steps(folder(trained).checkpoints) == [0, 2, 5, 8]
     assert list(folder(trained).checkpoints.iterdir()) and is_trained(folder(trained), 8)
     assert checkpoints(trained).keys() == {
@@ -57,45 +57,45 @@ def test_the_steps_of_the_schedule_are_kept_and_no_others(trained):
     }
 
 
-def test_a_folder_in_which_nothing_was_trained_is_free_for_another_configuration(tiny):
-    """As after a start that failed on its data."""
+def test_folder_without_training_accepts_another_configuration(tiny):
+    """A failed download leaves such a folder, for example."""
     with pytest.raises(UserError, match="/absent does not exist"):
         train(tiny("data.name=folder", "data.source=/absent"))
     experiment = tiny("model.model_channels=6")
-    folder(experiment).log.write_text('{"step": 2}\n')  # of a training that was killed before it kept anything
-    with pytest.raises(UserError, match="made with another configuration"):
+    folder(experiment).log.write_text('{"step": 2}\n')  # as after a kill before the first checkpoint
+    with pytest.raises(UserError, match="created with a different configuration"):
         train(experiment)
     folder(experiment).log.unlink()
     train(experiment)
     assert is_trained(folder(experiment), 8)
 
 
-def test_a_training_is_not_shortened(trained, tiny):
-    """But where it has the checkpoint that a shorter one would end with, that one is done."""
+def test_shorter_training_needs_an_existing_checkpoint(trained, tiny):
+    """If the run has a checkpoint at the smaller train.steps, training is complete; otherwise it is an error."""
     before = checkpoints(trained)
-    with pytest.raises(UserError, match=r"trained to step 8 already and has no checkpoint at train\.steps=6; .*name"):
+    with pytest.raises(UserError, match=r"already trained to step 8 and has no checkpoint at train\.steps=6; .*name"):
         train(tiny("train.steps=6"))
     assert not is_trained(folder(trained), 5)
     train(tiny("train.steps=5", "train.checkpoints.at=[0,2,5]"))
     assert is_trained(folder(trained), 5) and checkpoints(trained) == before
 
 
-def test_the_average_starts_at_the_weights_and_follows_them(tiny):
+def test_ema_checkpoints_follow_the_weights(tiny):
     experiment = tiny("train.checkpoints.at=[0,1,2,3,4,5,6,7]")
     train(experiment)
     average = None
     for step in range(9):
         path = folder(experiment).checkpoint(step)
-        weights, kept = load_file(path / "model.safetensors"), load_file(path / "ema_0.99.safetensors")
+        weights, ema = load_file(path / "model.safetensors"), load_file(path / "ema_0.99.safetensors")
         if average is None:
             average = first = weights
         average = {name: 0.99 * average[name] + 0.01 * value for name, value in weights.items()}
-        torch.testing.assert_close(kept, average)
+        torch.testing.assert_close(ema, average)
     assert any(not torch.equal(weights[name], value) for name, value in first.items())
 
 
-def test_the_log_has_every_second_step(trained):
-    """The learning rate is that of the step before: it grows over the first three."""
+def test_log_has_every_second_step(trained):
+    """The learning rate is that of the last step done; its warmup takes three steps."""
     points = read_points(folder(trained).log)
     assert [point["step"] for point in points] == [2, 4, 6, 8]
     assert [point["images"] for point in points] == [8, 16, 24, 32]
@@ -105,15 +105,15 @@ def test_the_log_has_every_second_step(trained):
     )
 
 
-def test_a_run_that_is_done_is_left_alone(trained):
+def test_completed_run_is_unchanged_by_a_rerun(trained):
     before = {file: file.stat().st_mtime_ns for file in folder(trained).checkpoints.rglob("*")}
     log = folder(trained).log.read_bytes()
     train(trained)
     assert before == {file: file.stat().st_mtime_ns for file in before} and folder(trained).log.read_bytes() == log
 
 
-def test_another_seed_is_another_run(trained, tiny):
-    """With other images, other noise and other initial weights."""
+def test_seeds_train_separate_runs(trained, tiny):
+    """Images, noise and initial weights depend on the seed."""
     other = tiny("seed=10")
     train(other)
     assert checkpoints(other).keys() == checkpoints(trained).keys()
@@ -123,25 +123,26 @@ def test_another_seed_is_another_run(trained, tiny):
 @pytest.mark.parametrize(
     "override", ["train.lr=5e-3", "model.dropout=0.2", "train.batch_size=8", "train.ema_rates=[0.5,0.99]"]
 )
-def test_another_configuration_is_refused(override, trained, tiny):
+def test_different_configuration_is_rejected(override, trained, tiny):
     key = override.partition("=")[0]
     before = checkpoints(trained)
-    with pytest.raises(UserError, match=rf"seed_0 was made with another configuration \({key}: .*, now ") as error:
+    message = rf"seed_0 was created with a different configuration \({key}: .*, now "
+    with pytest.raises(UserError, match=message) as error:
         train(tiny(override))
     assert "name=" in str(error.value) and checkpoints(trained) == before
 
 
-def test_a_longer_training_goes_on(trained, tiny):
-    """And is the same as if it had been asked for at once."""
+def test_longer_training_resumes(trained, tiny):
+    """The result equals a run that was configured with the larger train.steps from the start."""
     longer = tiny("train.steps=12")
     train(longer)
-    at_once = tiny("train.steps=12", "train.checkpoints.at=[0,2,5,8]", "name=at-once")
-    train(at_once)
-    assert checkpoints(longer) == checkpoints(at_once)
-    assert folder(longer).log.read_bytes() == folder(at_once).log.read_bytes()
+    uninterrupted = tiny("train.steps=12", "train.checkpoints.at=[0,2,5,8]", "name=uninterrupted")
+    train(uninterrupted)
+    assert checkpoints(longer) == checkpoints(uninterrupted)
+    assert folder(longer).log.read_bytes() == folder(uninterrupted).log.read_bytes()
 
 
-def test_a_last_checkpoint_that_was_removed_is_written_again(trained):
+def test_removed_last_checkpoint_is_written_again(trained):
     before = checkpoints(trained)
     shutil.rmtree(folder(trained).checkpoint(8))
     assert not is_trained(folder(trained), 8)
@@ -149,7 +150,7 @@ def test_a_last_checkpoint_that_was_removed_is_written_again(trained):
     assert checkpoints(trained) == before and is_trained(folder(trained), 8)
 
 
-def test_a_damaged_newest_state_costs_a_step_and_nothing_else(tiny, capsys):
+def test_damaged_newest_state_resumes_from_the_one_before(tiny, capsys):
     experiment = tiny("train.state_every_minutes=0")
     train(experiment)
     before, log = checkpoints(experiment), folder(experiment).log.read_bytes()
@@ -161,7 +162,7 @@ def test_a_damaged_newest_state_costs_a_step_and_nothing_else(tiny, capsys):
     assert checkpoints(experiment) == before and folder(experiment).log.read_bytes() == log
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was_good(tiny):
+def test_non_finite_loss_stops_the_run_and_keeps_good_checkpoints(tiny):
     experiment = tiny("train.lr=1e30")
     with pytest.raises(UserError, match=r"the loss of step \d+ is not finite"):
         train(experiment)
@@ -170,28 +171,28 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was_good(tiny):
     assert not is_trained(folder(experiment), 8)
 
 
-def test_a_folder_that_is_at_work_is_not_touched(trained, repository, monkeypatch):
-    monkeypatch.setattr(trainer, "WAIT_FOR_A_DYING_PROCESS_S", 0.2)
-    holds = f"""
+def test_locked_run_folder_is_rejected(trained, repository, monkeypatch):
+    monkeypatch.setattr(trainer, "LOCK_TIMEOUT_S", 0.2)
+    script = f"""
 import pathlib, time
-from records.lock import held
-with held(pathlib.Path({str(folder(trained).lock)!r}), "the other one", 0):
+from records.lock import hold
+with hold(pathlib.Path({str(folder(trained).lock)!r}), "another training", 0):
     print("held", flush=True)
     time.sleep(120)
 """
-    other = subprocess.Popen([sys.executable, "-c", holds], cwd=repository, stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen([sys.executable, "-c", script], cwd=repository, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=r"seed_0 is at work already: the other one$"):
+        with pytest.raises(UserError, match=r"seed_0 is in use by another process: another training$"):
             train(trained)
     finally:
         other.kill()
         other.communicate()
 
 
-def test_killed_and_started_again_it_is_bit_for_bit_the_same(tiny, command_line, tmp_path, start, wait_until):
-    """Three times, wherever it just was; with dropout, two averages, and a state saved after every step."""
-    killed, straight = tiny(*LONG, "name=killed"), tiny(*LONG, "name=straight")
+def test_resume_after_kill_is_bit_exact(tiny, command_line, tmp_path, start, wait_until):
+    """The run is killed three times at random steps, with dropout, two EMA rates and a state saved after every step."""
+    killed, uninterrupted = tiny(*LONG, "name=killed"), tiny(*LONG, "name=uninterrupted")
     targets = sorted(random.sample(range(1, 55), 3))
     print(f"killed after steps {targets}")
     for target in targets:
@@ -200,11 +201,11 @@ def test_killed_and_started_again_it_is_bit_for_bit_the_same(tiny, command_line,
         time.sleep(random.random() / 50)
         process.kill()
         process.wait()
-    done = start("train", *command_line(tmp_path, *LONG, "name=killed"))
-    _, said = done.communicate(timeout=120)
-    assert done.returncode == 0, said
-    train(straight)
-    assert checkpoints(killed) == checkpoints(straight) and len(checkpoints(killed)) == 4 * 3
-    assert folder(killed).log.read_bytes() == folder(straight).log.read_bytes()
+    final = start("train", *command_line(tmp_path, *LONG, "name=killed"))
+    _, errors = final.communicate(timeout=120)
+    assert final.returncode == 0, errors
+    train(uninterrupted)
+    assert checkpoints(killed) == checkpoints(uninterrupted) and len(checkpoints(killed)) == 4 * 3
+    assert folder(killed).log.read_bytes() == folder(uninterrupted).log.read_bytes()
     last = json.loads(folder(killed).log.read_text().splitlines()[-1])
     assert last["step"] == 60 and is_trained(folder(killed), 60)

@@ -1,4 +1,4 @@
-"""Any folder of images: which files, in which order, of which class, and what becomes of damaged ones."""
+"""Folders of images: file selection, order, classes and damaged files."""
 
 import os
 import shutil
@@ -11,20 +11,20 @@ from configs.errors import UserError
 from train.datasets.folder import labels_of
 
 
-def test_all_kinds_at_any_depth_in_the_order_of_their_paths(picture, prepare):
+def test_all_formats_at_any_depth_in_path_order(picture, prepare):
     files = ["b/2.png", "a/deep/1.JPG", "a/x.webp", "c.bmp", "a/y.gif", "a!.jpeg", "d.tif", "e.ppm"]
     for shade, name in enumerate(files):
-        source = picture(name, colour=(shade * 30,) * 3)
-    (source / "notes.txt").write_text("no image")
-    made = prepare("folder", source, side=4)
-    found = [files[shade] for shade in np.round(made.images[:, 0, 0, 0] / 30).astype(int)]
-    assert found == ["a/deep/1.JPG", "a/x.webp", "a/y.gif", "a!.jpeg", "b/2.png", "c.bmp", "d.tif", "e.ppm"]
-    assert made.about["source"] == str(source) and made.about["images"] == [8, 3, 4, 4]
+        source = picture(name, color=(shade * 30,) * 3)
+    (source / "notes.txt").write_text("not an image")
+    prepared = prepare("folder", source, side=4)
+    order = [files[shade] for shade in np.round(prepared.images[:, 0, 0, 0] / 30).astype(int)]
+    assert order == ["a/deep/1.JPG", "a/x.webp", "a/y.gif", "a!.jpeg", "b/2.png", "c.bmp", "d.tif", "e.ppm"]
+    assert prepared.about["source"] == str(source) and prepared.about["images"] == [8, 3, 4, 4]
 
 
-def test_only_the_first_frame_of_a_moving_image(picture, prepare):
-    more = [Image.new("RGB", (10, 8), (0, 0, 255))]
-    source = picture("moving.gif", colour=(255, 0, 0), save_all=True, append_images=more)
+def test_animation_gives_its_first_frame(picture, prepare):
+    frames = [Image.new("RGB", (10, 8), (0, 0, 255))]
+    source = picture("animation.gif", color=(255, 0, 0), save_all=True, append_images=frames)
     assert prepare("folder", source, side=4).images[0, :, 0, 0].tolist() == [255, 0, 0]
 
 
@@ -41,13 +41,13 @@ def test_only_the_first_frame_of_a_moving_image(picture, prepare):
     ],
 )
 def test_labels(names, labels, class_names):
-    numbers, named = labels_of(names)
-    assert (numbers.tolist(), named) == (labels, class_names) and numbers.dtype == np.int64
+    actual_labels, actual_names = labels_of(names)
+    assert (actual_labels.tolist(), actual_names) == (labels, class_names) and actual_labels.dtype == np.int64
 
 
-def test_a_zip_is_read_like_the_folder_in_it(picture, prepare, tmp_path):
+def test_zip_equals_its_unpacked_folder(picture, prepare, tmp_path):
     for name in ("cat/1.png", "dog/1.png", "dog/2.jpg"):
-        source = picture(name, colour=(len(name) * 9, 80, 3), size=(33, 47))
+        source = picture(name, color=(len(name) * 9, 80, 3), size=(33, 47))
     archive = shutil.make_archive(str(tmp_path / "all"), "zip", source)
     unpacked = prepare("folder", source, side=16)
     shutil.rmtree(unpacked.folder)
@@ -56,23 +56,23 @@ def test_a_zip_is_read_like_the_folder_in_it(picture, prepare, tmp_path):
     assert zipped.about["class_names"] == ["cat", "dog"] and zipped.about["source"] == archive
 
 
-def test_several_processes_give_the_same_as_one(picture, prepare):
-    noise = np.random.default_rng(0)
+def test_result_does_not_depend_on_the_number_of_processes(picture, prepare):
+    rng = np.random.default_rng(0)
     for number in range(150):
         source = picture(
             f"{number % 3}/{number}.png",
-            tuple(noise.integers(256, size=3)),
-            tuple(noise.integers(4, 40, size=2).tolist()),
+            tuple(rng.integers(256, size=3)),
+            tuple(rng.integers(4, 40, size=2).tolist()),
         )
     (source / "1" / "100.png").write_bytes(b"broken")
-    one = prepare("folder", source, side=8, skip_damaged=True)
-    shutil.rmtree(one.folder)
+    single = prepare("folder", source, side=8, skip_damaged=True)
+    shutil.rmtree(single.folder)
     several = prepare("folder", source, side=8, skip_damaged=True, workers=3)
-    assert (one.images == several.images).all() and (one.labels == several.labels).all()
-    assert one.about == several.about and len(one.images) == 149
+    assert (single.images == several.images).all() and (single.labels == several.labels).all()
+    assert single.about == several.about and len(single.images) == 149
 
 
-def test_what_macos_adds_is_no_image(picture, prepare):
+def test_files_added_by_macos_are_ignored(picture, prepare):
     source = picture("a.png")
     for junk in ("._a.png", "__MACOSX/a.png", ".DS_Store", ".hidden/b.png"):
         (source / junk).parent.mkdir(exist_ok=True)
@@ -80,47 +80,47 @@ def test_what_macos_adds_is_no_image(picture, prepare):
     assert len(prepare("folder", source, side=4).images) == 1
 
 
-def test_a_link_to_the_folder_above_ends(picture, prepare):
+def test_symbolic_link_to_a_parent_folder_is_not_followed(picture, prepare):
     source = picture("a/1.png")
-    os.symlink(source, source / "a" / "again")
+    os.symlink(source, source / "a" / "parent")
     assert len(prepare("folder", source, side=4).images) == 1
 
 
-def break_some(picture, whole=3, broken=7):
-    for number in range(whole):
-        source = picture(f"{number}_whole.png", size=(100, 100))
-    for number in range(broken - 1):
-        (source / f"{number}_text.jpg").write_text("not at all an image")
-    (source / "9_cut.png").write_bytes((source / "0_whole.png").read_bytes()[:60])
+def folder_with_damage(picture, intact=3, damaged=7):
+    for number in range(intact):
+        source = picture(f"{number}_intact.png", size=(100, 100))
+    for number in range(damaged - 1):
+        (source / f"{number}_text.jpg").write_text("not an image")
+    (source / "9_cut.png").write_bytes((source / "0_intact.png").read_bytes()[:60])
     return source
 
 
-def test_damaged_images_are_counted_and_named_in_one_error(picture, prepare, names):
+def test_error_counts_and_names_damaged_images(picture, prepare, names):
     with pytest.raises(UserError) as error:
-        prepare("folder", break_some(picture), side=4)
+        prepare("folder", folder_with_damage(picture), side=4)
     assert str(error.value).startswith("7 of 10 images are damaged: 0_text.jpg (not an image), 1_text.jpg")
     assert "4_text.jpg (not an image), … in data.source=" in str(error.value)
     assert "5_text.jpg" not in str(error.value) and "data.skip_damaged=true" in str(error.value)
     assert names() == []
 
 
-def test_damaged_images_are_left_out_if_wanted_and_listed(picture, prepare, capsys):
-    made = prepare("folder", break_some(picture), side=4, skip_damaged=True)
-    assert len(made.images) == 3 and made.labels.tolist() == [0, 1, 2]
-    assert len(made.about["left_out"]) == 7 and made.about["left_out"]["0_text.jpg"] == "not an image"
-    assert "left out 7 damaged images of 10" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"made without 7 damaged images, but data.skip_damaged=false"):
+def test_damaged_images_are_skipped_and_listed_if_requested(picture, prepare, capsys):
+    prepared = prepare("folder", folder_with_damage(picture), side=4, skip_damaged=True)
+    assert len(prepared.images) == 3 and prepared.labels.tolist() == [0, 1, 2]
+    assert len(prepared.about["left_out"]) == 7 and prepared.about["left_out"]["0_text.jpg"] == "not an image"
+    assert "skipped 7 damaged images of 10" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"prepared without 7 damaged images, but data.skip_damaged=false"):
         prepare("folder", side=4)
 
 
-def test_truncated_photographs_are_damaged(picture, prepare):
-    source = picture("whole.jpg", size=(300, 300))
-    (source / "cut.jpg").write_bytes((source / "whole.jpg").read_bytes()[:-200])
-    with pytest.raises(UserError, match=r"1 of 2 image is damaged: cut.jpg \(image file is truncated"):
+def test_truncated_jpeg_is_damaged(picture, prepare):
+    source = picture("intact.jpg", size=(300, 300))
+    (source / "cut.jpg").write_bytes((source / "intact.jpg").read_bytes()[:-200])
+    with pytest.raises(UserError, match=r"1 of 2 images is damaged: cut.jpg \(image file is truncated"):
         prepare("folder", source, side=4)
 
 
-def test_only_damaged_images_are_no_data_set(picture, prepare, names):
+def test_error_if_all_images_are_damaged(picture, prepare, names):
     source = picture("a.png")
     (source / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match="none of the images"):
@@ -132,20 +132,20 @@ def test_only_damaged_images_are_no_data_set(picture, prepare, names):
     ("source", "message"),
     [
         (None, "needs data.source="),
-        ("nowhere", "data.source=.*nowhere does not exist"),
-        ("empty", "holds no images"),
-        ("text.zip", "neither a folder nor a whole zip"),
+        ("missing", "data.source=.*missing does not exist"),
+        ("empty", "contains no images"),
+        ("text.zip", "neither a folder nor an intact zip"),
     ],
 )
-def test_sources_without_images(source, message, prepare, tmp_path):
+def test_sources_without_images_are_rejected(source, message, prepare, tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "text.zip").write_text("no zip")
+    (tmp_path / "text.zip").write_text("not a zip")
     with pytest.raises(UserError, match=message):
         prepare("folder", source and tmp_path / source)
 
 
-def test_colours_of_the_model_are_those_of_the_set(picture, prepare):
+def test_channels_must_match_the_model(picture, prepare):
     source = picture("a.png")
     assert prepare("folder", source, side=4, channels=1).images.shape == (1, 1, 4, 4)
-    with pytest.raises(UserError, match=r"has images of 1 colour channels, not model.in_channels=3"):
+    with pytest.raises(UserError, match=r"has images with 1 color channels, not model.in_channels=3"):
         prepare("folder", source, side=4, channels=3)

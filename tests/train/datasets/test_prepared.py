@@ -1,4 +1,4 @@
-"""A prepared set is whole or not there, made by one process only, and not taken for another one."""
+"""Prepared datasets: complete or absent, written by a single process, and not confused with each other."""
 
 import hashlib
 import json
@@ -14,21 +14,21 @@ import pytest
 
 from configs.errors import UserError
 
-MANY = 20_000
+MANY_IMAGES = 20_000
 
 
 @pytest.fixture
-def many(picture):
-    """A folder of so many images that preparing them can be interrupted."""
+def large_folder(picture):
+    """A folder with enough images to interrupt their preparation."""
     source = picture("0.png", size=(64, 64))
-    for number in range(1, MANY):
+    for number in range(1, MANY_IMAGES):
         os.link(source / "0.png", source / f"{number}.png")
     return source
 
 
 @pytest.fixture
 def command(repository, tmp_path, root):
-    """A function: starts `python -m train.datasets` in a session of its own."""
+    """A function that starts `python -m train.datasets` in a new session."""
     config = tmp_path / "study.yaml"
     model = "{image_size: 16, channel_mult: [1, 2], attention_resolutions: [8]}"
     config.write_text(f"data: {{name: folder, root: {root}, workers: 2}}\nmodel: {model}\n")
@@ -41,53 +41,53 @@ def command(repository, tmp_path, root):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A background job of a shell is deaf to Ctrl-C, and so would be what it starts.
+            # A background job of a shell ignores SIGINT, and its child processes inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return start
 
 
-def wait_for(condition, what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(condition, failure: str, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, failure
         time.sleep(0.01)
 
 
 def wait_until_midway(process, root) -> None:
-    def begun() -> bool:
+    def has_started() -> bool:
         return any(file.stat().st_size > 9999 for file in root.glob(".partial-*/images.npy"))
 
-    wait_for(begun, "nothing was begun")
+    wait_for(has_started, "the process has not started to write")
     assert process.poll() is None and not (root / "folder_16").exists()
 
 
 def children(process) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def test_kill_9_midway_leaves_nothing_that_is_taken_for_whole(many, command, prepare, root, names):
-    process = command(f"data.source={many}")
+def test_killed_preparation_is_repeated(large_folder, command, prepare, root, names):
+    process = command(f"data.source={large_folder}")
     wait_until_midway(process, root)
     workers = children(process)
     process.kill()
     process.communicate()
     assert workers and not (root / "folder_16").exists()
-    wait_for(lambda: not any(map(alive, workers)), "the processes that read images are still there")
-    assert len(prepare("folder", many, side=16).images) == MANY
+    wait_for(lambda: not any(map(is_alive, workers)), "processes that read images are still running")
+    assert len(prepare("folder", large_folder, side=16).images) == MANY_IMAGES
     assert names() == ["folder_16"]
 
 
-def test_ctrl_c_midway_leaves_nothing(many, command, root, names):
-    process = command(f"data.source={many}")
+def test_interrupted_preparation_leaves_no_files(large_folder, command, root, names):
+    process = command(f"data.source={large_folder}")
     wait_until_midway(process, root)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -95,54 +95,59 @@ def test_ctrl_c_midway_leaves_nothing(many, command, root, names):
     assert names() == []
 
 
-def test_a_second_process_waits_for_the_first(many, command, root):
-    first = command(f"data.source={many}")
+def test_second_process_waits_for_the_first(large_folder, command, root):
+    first = command(f"data.source={large_folder}")
     wait_until_midway(first, root)
-    first.send_signal(signal.SIGSTOP)  # or it may have ended before the other one has begun
-    second = command(f"data.source={many}")
+    first.send_signal(signal.SIGSTOP)  # it must not finish before the second one starts
+    second = command(f"data.source={large_folder}")
     waiting = second.stderr.readline()
     first.send_signal(signal.SIGCONT)
-    (told, errors_1), (told_too, errors_2) = first.communicate(timeout=60), second.communicate(timeout=60)
+    (output_1, errors_1), (output_2, errors_2) = first.communicate(timeout=60), second.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), errors_1 + errors_2
-    assert told == told_too == f"{root}/folder_16: {MANY:,} images of 16×16 pixels; channels: 3; classes: 1\n"
+    summary = f"{root}/folder_16: {MANY_IMAGES:,} images of 16×16 pixels; channels: 3; classes: 1\n"
+    assert output_1 == output_2 == summary
     assert f"waiting for another process (preparing {root}/folder_16, process {first.pid} " in waiting
     assert "preparing" in errors_1 and "images/s" not in errors_2
 
 
-def test_leftovers_of_other_sets_stay(picture, prepare, root, names):
+def test_partial_folders_of_other_datasets_are_kept(picture, prepare, root, names):
     for name in ("folder_4-12345678", "folder_40-12345678", "cifar10_32-12345678"):
         (root / f".partial-{name}").mkdir(parents=True)
     prepare("folder", picture("a.png"), side=4)
     assert names() == [".partial-cifar10_32-12345678", ".partial-folder_40-12345678", "folder_4"]
 
 
-def test_digits_say_what_they_are(prepare):
-    made = prepare("digits", side=8, channels=1)
-    assert made.images.shape == (1797, 1, 8, 8) and made.images.dtype == np.uint8 and made.labels.dtype == np.int64
-    assert made.about["name"] == "digits" and made.about["source"] == "scikit-learn" and made.about["classes"] == 10
-    for name, digest in made.about["sha256"].items():
-        assert hashlib.sha256((made.folder / name).read_bytes()).hexdigest() == digest
-    np.save(made.folder / "copy.npy", made.images)
-    assert (made.folder / "copy.npy").read_bytes() == (made.folder / "images.npy").read_bytes(), "as numpy writes it"
+def test_about_describes_the_digits(prepare):
+    prepared = prepare("digits", side=8, channels=1)
+    assert prepared.images.shape == (1797, 1, 8, 8)
+    assert (prepared.images.dtype, prepared.labels.dtype) == (np.uint8, np.int64)
+    about = prepared.about
+    assert (about["name"], about["source"], about["classes"]) == ("digits", "scikit-learn", 10)
+    for name, digest in about["sha256"].items():
+        assert hashlib.sha256((prepared.folder / name).read_bytes()).hexdigest() == digest
+    np.save(prepared.folder / "copy.npy", prepared.images)
+    written, expected = (prepared.folder / name for name in ("images.npy", "copy.npy"))
+    assert written.read_bytes() == expected.read_bytes(), "not the format of np.save"
 
 
-def test_a_prepared_set_needs_its_source_no_more(picture, prepare):
+def test_prepared_dataset_does_not_need_its_source(picture, prepare):
     source = picture("a.png")
-    made = prepare("folder", source, side=4)
+    prepared = prepare("folder", source, side=4)
     (source / "a.png").unlink()
-    changed = (made.folder / "images.npy").stat().st_mtime_ns
+    mtime_ns = (prepared.folder / "images.npy").stat().st_mtime_ns
     assert len(prepare("folder", source, side=4).images) == len(prepare("folder", side=4).images) == 1
-    assert (made.folder / "images.npy").stat().st_mtime_ns == changed
+    assert (prepared.folder / "images.npy").stat().st_mtime_ns == mtime_ns
 
 
-def test_another_source_is_another_set(picture, prepare, tmp_path):
+def test_different_source_is_rejected(picture, prepare, tmp_path):
     source = picture("a.png")
     prepare("folder", source, side=4)
-    with pytest.raises(UserError, match=f"was made from {source}, not from data.source={tmp_path}; remove that folder"):
+    message = f"was prepared from {source}, not from data.source={tmp_path}; remove that folder"
+    with pytest.raises(UserError, match=message):
         prepare("folder", tmp_path, side=4)
 
 
-def test_more_labels_than_the_model_has_classes(picture, prepare):
+def test_error_if_the_dataset_has_more_classes_than_the_model(picture, prepare):
     for name in ("a_1.png", "b_1.png"):
         source = picture(name)
     assert prepare("folder", source, side=4, classes=2).labels.tolist() == [0, 1]
@@ -150,7 +155,7 @@ def test_more_labels_than_the_model_has_classes(picture, prepare):
         prepare("folder", source, side=4, classes=1)
 
 
-def cut(file) -> None:
+def truncate(file) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
@@ -159,7 +164,7 @@ def lengthen(file) -> None:
 
 
 def replace(file) -> None:
-    file.write_bytes(b"something else") if file.suffix == ".json" else np.save(file, np.zeros(3))
+    file.write_bytes(b"other content") if file.suffix == ".json" else np.save(file, np.zeros(3))
 
 
 def remove(file) -> None:
@@ -167,40 +172,40 @@ def remove(file) -> None:
 
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "about.json"])
-@pytest.mark.parametrize("harm", [cut, lengthen, replace, remove])
-def test_damage_is_seen(harm, name, picture, prepare):
-    made = prepare("folder", picture("a.png"), side=4)
-    if (harm, name) == (cut, "about.json"):
-        (made.folder / name).write_text((made.folder / name).read_text()[:-9])
+@pytest.mark.parametrize("damage", [truncate, lengthen, replace, remove])
+def test_damage_is_detected(damage, name, picture, prepare):
+    prepared = prepare("folder", picture("a.png"), side=4)
+    if (damage, name) == (truncate, "about.json"):
+        (prepared.folder / name).write_text((prepared.folder / name).read_text()[:-9])
     else:
-        harm(made.folder / name)
-    with pytest.raises(UserError, match=r"folder_4 is damaged \(.*\); remove that folder, and it is prepared again"):
+        damage(prepared.folder / name)
+    with pytest.raises(UserError, match=r"folder_4 is damaged \(.*\); remove that folder to prepare it again"):
         prepare("folder", side=4)
 
 
-def test_the_command_sees_a_single_changed_bit(picture, prepare, command):
-    made = prepare("folder", picture("a.png"), side=16)
-    content = bytearray((made.folder / "images.npy").read_bytes())
+def test_command_detects_a_flipped_bit(picture, prepare, command):
+    prepared = prepare("folder", picture("a.png"), side=16)
+    content = bytearray((prepared.folder / "images.npy").read_bytes())
     content[-1] ^= 1
-    (made.folder / "images.npy").write_bytes(content)
-    told, errors = (process := command()).communicate(timeout=60)
-    assert (process.returncode, told) == (2, "")
+    (prepared.folder / "images.npy").write_bytes(content)
+    output, errors = (process := command()).communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
     assert errors == (
-        f"error: {made.folder} is damaged (the digest of images.npy is not that in about.json); "
-        "remove that folder, and it is prepared again\n"
+        f"error: {prepared.folder} is damaged (the digest of images.npy does not match about.json); "
+        "remove that folder to prepare it again\n"
     )
 
 
-def test_a_root_that_cannot_be_written(picture, prepare, root):
+def test_error_if_the_root_is_not_writable(picture, prepare, root):
     root.write_text("a file")
-    with pytest.raises(UserError, match=r"data.root= chooses where it is kept"):
+    with pytest.raises(UserError, match=r"choose another folder with data.root="):
         prepare("folder", picture("a.png"), side=4)
 
 
-def test_about_is_text_whatever_the_file_names(picture, prepare):
+def test_about_is_valid_utf_8_for_any_file_name(picture, prepare):
     source = picture("a/1.png")
     os.makedirs(os.fsencode(source) + b"/b\xff")
     os.link(source / "a" / "1.png", os.fsencode(source) + b"/b\xff/1.png")
-    made = prepare("folder", source, side=4)
-    assert made.about["class_names"] == ["a", "b\N{REPLACEMENT CHARACTER}"]
-    assert json.loads((made.folder / "about.json").read_text(encoding="utf-8")) == made.about
+    prepared = prepare("folder", source, side=4)
+    assert prepared.about["class_names"] == ["a", "b\N{REPLACEMENT CHARACTER}"]
+    assert json.loads((prepared.folder / "about.json").read_text(encoding="utf-8")) == prepared.about

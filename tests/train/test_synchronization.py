@@ -1,6 +1,6 @@
-"""Training never asks the device for a number between two logged steps: a GPU would be waited for.
+"""Training steps do not synchronize with the device between logged steps.
 
-Shown on PyTorch's meta device, where nothing has a value: whoever asks for one fails.
+Tested on PyTorch's meta device, where tensors have no values: reading one fails.
 """
 
 import pytest
@@ -16,15 +16,15 @@ META = torch.device("meta")
 
 
 @pytest.mark.parametrize("kind", ["simple", "hybrid", "vlb"])
-def test_losses_statistics_and_averages(kind, randomised):
-    network = randomised(out_channels=6).to(META).requires_grad_()
+def test_losses_statistics_and_ema_do_not_synchronize(kind, random_unet):
+    network = random_unet(out_channels=6).to(META).requires_grad_()
     average, statistics = Ema(network, 0.99), LossStatistics(META)
-    objective = GaussianDiffusion(Schedule.of(Diffusion()).to(META))
+    diffusion = GaussianDiffusion(Schedule.from_config(Diffusion()).to(META))
     x_0, t = torch.zeros(4, 3, 8, 8, device=META), torch.zeros(4, dtype=torch.long, device=META)
-    losses = objective.losses(network, x_0, t, x_0, kind)
+    losses = diffusion.losses(network, x_0, t, x_0, kind)
     losses.loss.mean().backward()
-    statistics.add(losses.parts(), t, objective.schedule.steps)
+    statistics.add(losses.parts(), t, diffusion.schedule.steps)
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     average.update(network)
-    with pytest.raises((RuntimeError, NotImplementedError)):  # what a wait would look like
+    with pytest.raises((RuntimeError, NotImplementedError)):  # as a synchronization would
         losses.loss.mean().item()

@@ -1,4 +1,4 @@
-"""Training that is compiled, and training in half precision, beside the plain way."""
+"""Compiled and half-precision training compared with plain float32 training."""
 
 import shutil
 
@@ -16,26 +16,26 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.c
 
 @pytest.fixture
 def losses(tiny):
-    """A function: the losses of a training with some overrides."""
+    """A function that trains with some overrides and returns the logged losses."""
 
-    def trained(*overrides: str) -> list[float]:
-        AcceleratorState._reset_state()  # or the first precision of this process would stay
+    def train_losses(*overrides: str) -> list[float]:
+        AcceleratorState._reset_state()  # it keeps the first precision of this process
         experiment = tiny("train.log_every=1", *overrides)
         train(experiment)
         return [point["loss"] for point in read_points(seed_folder(experiment, 0).log)]
 
-    yield trained
+    yield train_losses
     AcceleratorState._reset_state()
 
 
-def test_half_precision_trains_nearly_the_same(losses):
-    plain, in_half = losses("name=plain"), losses("name=half", "train.precision=bf16")
-    assert in_half != plain and in_half == pytest.approx(plain, rel=0.02)
+def test_half_precision_losses_are_close_to_float32(losses):
+    plain, half = losses("name=plain"), losses("name=half", "train.precision=bf16")
+    assert half != plain and half == pytest.approx(plain, rel=0.02)
 
 
 @needs_compiler
-def test_a_compiled_network_trains_the_same_and_draws_samples(losses, tiny):
-    """Dropout included; and its averages make samples without being compiled."""
+def test_compiled_training_matches_plain_training_and_writes_samples(losses, tiny):
+    """Dropout is included. Samples come from the EMA weights, which are not compiled."""
     compiled = losses(
         "name=compiled", "train.compile=true", "model.num_res_blocks=1", "train.sample_every=4", "train.log_every=4"
     )
@@ -44,8 +44,8 @@ def test_a_compiled_network_trains_the_same_and_draws_samples(losses, tiny):
 
 
 @needs_compiler
-def test_the_masks_of_dropout_are_the_same_when_compiled():
-    """Their arithmetic is modulo 2³²."""
+def test_compiled_dropout_masks_are_unchanged():
+    """The masks are computed with integer arithmetic modulo 2³²."""
     layer, keys = Dropout(0.3).train(), torch.randint(-(2**31), 2**31, (4,)).int()
     layer.layer = 7
     x = torch.ones(4, 8, 16, 16)

@@ -1,0 +1,68 @@
+"""A full disk and an unreachable W&B server: training loses no results."""
+
+import json
+import subprocess
+
+import pytest
+from safetensors.torch import load_file
+
+from records import checkpoint
+from records.layout import saved_steps, seed_folder
+from records.tracking import runs
+from records.tracking.runs import offline_runs
+from train.trainer import train
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that mounts the folder `runs` as a file system in memory with a size in kilobytes."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+
+    def mount(kilobytes: int, *options: str) -> None:
+        command = ["mount", "-t", "tmpfs", "-o", ",".join([*options, f"size={kilobytes}k"]), "tmpfs", str(runs)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this user cannot mount a file system")
+
+    yield mount
+    subprocess.run(["umount", str(runs)], capture_output=True)
+
+
+def test_full_disk_stops_with_one_error_and_the_run_resumes(small_disk, tiny, tmp_path, command_line, start):
+    options = ["train.steps=30", "train.state_every_minutes=0", f"train.checkpoints.at={list(range(0, 30, 2))}"]
+    small_disk(600)
+    process = start("train", *command_line(tmp_path, *options, "name=full"))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2 and "Traceback" not in errors
+    assert "No space left on device; everything saved so far is intact" in errors
+    folder = seed_folder(tiny(*options, "name=full"), 0)
+    saved = saved_steps(folder.checkpoints)
+    assert 0 < len(saved) < 16
+    for step in saved:
+        checkpoint.read(folder.checkpoint(step)).weights("model")
+
+    small_disk(100_000, "remount")
+    process = start("train", *command_line(tmp_path, *options, "name=full"))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    uninterrupted = tiny(*options, "name=uninterrupted")
+    train(uninterrupted)
+    expected = seed_folder(uninterrupted, 0)
+    for step in saved_steps(expected.checkpoints):
+        for name in ("model", "ema_0.99"):
+            weights = [run.checkpoint(step) / f"{name}.safetensors" for run in (folder, expected)]
+            assert weights[0].read_bytes() == weights[1].read_bytes(), step
+    assert folder.log.read_bytes() == expected.log.read_bytes()
+
+
+def test_run_is_logged_offline_if_the_server_is_unreachable(tiny, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port, where no server listens
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setattr(runs, "INIT_TIMEOUT_S", 3.0)
+    experiment = tiny("wandb.mode=online")
+    train(experiment)
+    assert "this run is logged offline" in capsys.readouterr().err
+    folder = seed_folder(experiment, 0)
+    assert load_file(folder.checkpoint(8) / "model.safetensors")
+    assert [json.loads(line)["step"] for line in folder.log.read_text().splitlines()] == [2, 4, 6, 8]
+    assert len(offline_runs(folder.root.parent)) == 1
