@@ -1,4 +1,4 @@
-"""What files hold and a W&B run is to show: sent once, however often that is asked for."""
+"""Publication of points in files as a W&B run: sent once, however often it is requested."""
 
 import hashlib
 import json
@@ -9,75 +9,72 @@ from typing import Any
 
 from records import lock
 from records.atomic import write_text
-from records.tracking.points import Point
-from records.tracking.runs import RunSpec, TrackedRun, open_run, resolved_mode, supersede
+from records.tracking.login import resolved_mode
+from records.tracking.points import STEP, Point
+from records.tracking.runs import RunSpec, TrackedRun, open_run, supersede
 
-LONGEST_WAIT_S = 1800.0  # for another job that sends its points
+LOCK_TIMEOUT_S = 1800.0  # wait for another job that sends points
 
 
 def publish(
-    of: RunSpec,
+    spec: RunSpec,
     points: Callable[[], Sequence[Point]],
     pictures: Callable[[int], Point],
     conclude: Callable[[Any], None],
 ) -> None:
-    """Logs points in the order of steps, one process at a time, unless just these were logged before."""
-    if _is_news(of, _lines(points())):
-        with lock.hold(of.folder / "wandb.lock", lock.describe_process("sending to W&B"), LONGEST_WAIT_S):
-            now = points()  # there may be more by now
-            if _is_news(of, _lines(now)):
-                _send(of, now, pictures, conclude)
+    """Log `points` in the order of steps unless exactly these points were published; one process at a time."""
+    if _is_published(spec, points()):
+        return
+    with lock.hold(spec.folder / "wandb.lock", lock.describe_process("sending to W&B"), LOCK_TIMEOUT_S):
+        current = points()  # another process may have added points meanwhile
+        if not _is_published(spec, current):
+            _send(spec, current, pictures, conclude)
 
 
-def open_unpublished(of: RunSpec) -> TrackedRun:
-    """Opens a run that is not taken for complete until `note_published` says so: offline, it is written anew."""
-    _marker(of).unlink(missing_ok=True)
-    return open_run(of)
+def open_unpublished(spec: RunSpec) -> TrackedRun:
+    """Open a run that counts as incomplete until `mark_published`."""
+    _marker(spec).unlink(missing_ok=True)
+    return open_run(spec)
 
 
-def note_published(of: RunSpec, tracked: TrackedRun, points: Sequence[Point]) -> None:
-    """Notes that a run, which was finished, shows just these points; not where W&B failed or is off."""
+def mark_published(spec: RunSpec, tracked: TrackedRun, points: Sequence[Point]) -> None:
+    """Record that a finished run contains exactly these points, unless W&B failed or is disabled."""
     if tracked.mode != "disabled" and not tracked.failure:
-        write_text(_marker(of), f"{tracked.mode} {_digest(_lines(points))}")
+        write_text(_marker(spec), f"{tracked.mode} {_digest(points)}")
 
 
-def _lines(points: Sequence[Point]) -> list[str]:
-    return [json.dumps(point) for point in points]
+def _marker(spec: RunSpec) -> Path:
+    """Return the file with the mode and the digest of the published points."""
+    return spec.folder / "wandb_published"
 
 
-def _digest(lines: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _marker(of: RunSpec) -> Path:
-    """Says which points W&B has, and whether online."""
-    return of.folder / "wandb_published"
-
-
-def _is_news(of: RunSpec, lines: Sequence[str]) -> bool:
-    mode, marker, digest = resolved_mode(of.experiment), _marker(of), _digest(lines)
+def _is_published(spec: RunSpec, points: Sequence[Point]) -> bool:
+    mode, marker, digest = resolved_mode(spec.experiment), _marker(spec), _digest(points)
     published = marker.read_text(encoding="utf-8") if marker.exists() else ""
-    return bool(lines) and mode != "disabled" and published not in (f"{mode} {digest}", f"online {digest}")
+    return not points or mode == "disabled" or published in (f"{mode} {digest}", f"online {digest}")
+
+
+def _digest(points: Sequence[Point]) -> str:
+    return hashlib.sha256("\n".join(map(json.dumps, points)).encode()).hexdigest()
 
 
 def _send(
-    of: RunSpec, points: Sequence[Point], pictures: Callable[[int], Point], conclude: Callable[[Any], None]
+    spec: RunSpec, points: Sequence[Point], pictures: Callable[[int], Point], conclude: Callable[[Any], None]
 ) -> None:
-    """Logs points.
+    """Log points to the run, or to a new run if the points of the earlier one have changed.
 
-    A run that lacks only the last ones goes on. One that shows other points than these is superseded: measures were
-    changed, or compare with a checkpoint that is not the last any more, and W&B keeps what it was sent.
+    Points change if measures do, or if they compare with a checkpoint that is no longer the last one.
     """
-    said, lines = of.folder / "wandb.jsonl", _lines(points)
-    before = said.read_text(encoding="utf-8").splitlines() if said.exists() else []
-    if before != lines[: len(before)]:
-        supersede(of)
-    write_text(said, "".join(f"{line}\n" for line in lines))
-    tracked = open_unpublished(of)
+    log, lines = spec.folder / "wandb.jsonl", [json.dumps(point) for point in points]
+    sent = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    if sent != lines[: len(sent)]:
+        supersede(spec)
+    write_text(log, "".join(f"{line}\n" for line in lines))
+    tracked = open_unpublished(spec)
     try:
         for point in points:
-            tracked.log(point, partial(pictures, point["step"]))
+            tracked.log(point, partial(pictures, point[STEP]))
         tracked.finish(conclude)
     finally:
-        tracked.leave()
-    note_published(of, tracked, points)
+        tracked.abort()
+    mark_published(spec, tracked, points)

@@ -1,23 +1,20 @@
-"""Weights & Biases runs that are never doubled, never hold up the work and can be made again from files.
+"""Weights & Biases runs that are never duplicated, never delay the work, and can be rebuilt from files.
 
-What a run shows is first written to a file of the run folder, a line a point. Each run has an identity that is
-kept beside that file. Online, a resumed run goes on after the last step it has. Offline, a resumed run is
-written anew from the file and takes the place of the one that was cut off. Points that were sent cannot be changed:
-where they are no longer true, `supersede` gives the next run a new identity.
+The points of a run come from files of the run folder. Online, a resumed run continues after its last step. Offline, a
+resumed run is written again from those files and replaces the interrupted one; `wandb sync` uploads it. The server
+never changes a point: `supersede` tags a run whose points are out of date, and the next run gets another id.
 """
 
-import netrc
-import os
+import hashlib
 import shutil
 import sys
 import threading
-import uuid
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
-from urllib.parse import urlsplit
+from typing import Any
 
 import wandb
 
@@ -25,249 +22,208 @@ from configs.schema import Experiment, ModelStudy
 from records.atomic import write_text
 from records.layout import experiment_folder
 from records.provenance import environment, versions
+from records.tracking.login import LOG_IN, Mode, logged_in, resolved_mode, setup
 from records.tracking.points import STEP, Point
 
-LONGEST_INIT_S = 30.0
-LONGEST_FINISH_S = 120.0
-LONGEST_LEAVE_S = 10.0
-COMMANDS = {"train": "python -m train", "analysis": "python -m analyze", "model": "python -m analyze model"}
-SUPERSEDED = "superseded"  # the tag of a run whose points are no longer true
-LOG_IN = "give the command  wandb login, or set WANDB_API_KEY"
-Mode = Literal["online", "offline", "disabled"]
+INIT_TIMEOUT_S = 30.0
+FINISH_TIMEOUT_S = 120.0
+ABORT_TIMEOUT_S = 10.0
+SUPERSEDED = "superseded"  # tag of a run whose points are out of date
+REMEDY = "rerun the command later to send the missing points"
 
 
 @dataclass
 class TrackedRun:
-    """A W&B run that is being written. After W&B has failed once, nothing more is sent and the work goes on."""
+    """An open W&B run. After the first failure of W&B nothing more is sent and the work continues."""
 
     run: Any = None
     last_step: int = -1
     mode: Mode = "disabled"
-    remedy: str = ""  # what sends what this run lacks
     failure: str = ""
 
     def log(self, point: Point, media: Callable[[], Point] = dict) -> None:
-        """Shows a point, unless the run has its step already. Points come in ascending steps; media are made last."""
+        """Log a point unless the run already contains its step. Steps must ascend; `media` is called only if needed."""
         step = point[STEP]
         if self.run is None or self.failure or step <= self.last_step:
             return
         try:
             self.run.log(point | media(), step=step)
             self.last_step = step
-        except Exception as error:  # whatever W&B fails with, training goes on
-            self._fail(error)
+        except Exception as error:  # no failure of W&B may stop the work
+            self.fail(error)
 
-    def finish(self, last: Callable[[Any], None] = lambda run: None) -> None:
-        """Ends the run, after `last` was done with it: what asks the server and waits for answers belongs there."""
-        self._end(last, 0, LONGEST_FINISH_S)
+    def finish(self, conclude: Callable[[Any], None] = lambda run: None) -> None:
+        """End the run after calling `conclude`, which may wait for the server."""
+        self._end(conclude, 0, FINISH_TIMEOUT_S)
 
-    def leave(self) -> None:
-        """Ends a run that was not finished: soon, for whoever stops a process does not wait, and as one that failed."""
-        self._end(lambda run: None, 1, LONGEST_LEAVE_S)
+    def abort(self) -> None:
+        """End an unfinished run as failed, within seconds: a process that was asked to stop is soon killed."""
+        self._end(lambda run: None, 1, ABORT_TIMEOUT_S)
 
-    def _end(self, last: Callable[[Any], None], exit_code: int, longest_s: float) -> None:
+    def _end(self, conclude: Callable[[Any], None], exit_code: int, timeout_s: float) -> None:
         run, self.run = self.run, None
         if run is None:
             return
 
         def end() -> None:
-            for part in (lambda: last(run), lambda: run.finish(exit_code=exit_code)):
+            for action in (lambda: conclude(run), lambda: run.finish(exit_code=exit_code)):
                 try:
-                    part()
+                    action()
                 except Exception as error:
-                    self._fail(error)
+                    self.fail(error)
 
-        # W&B tries for hours to reach a server that is gone, so it is not waited for longer than this. A run that is
-        # not ended here is ended, and waited for, when the process exits.
-        ending = threading.Thread(target=end, daemon=True)
-        ending.start()
-        ending.join(longest_s)
-        if ending.is_alive():
-            self._fail(TimeoutError(f"not finished in {longest_s:.0f} s"))
+        # W&B retries an unreachable server for hours. If the timeout expires, the run ends when the process exits.
+        thread = threading.Thread(target=end, daemon=True)
+        thread.start()
+        thread.join(timeout_s)
+        if thread.is_alive():
+            self.fail(TimeoutError(f"not finished in {timeout_s:.0f} s"))
 
-    def _fail(self, error: Exception) -> None:
-        if self.failure:
-            return
-        self.failure = _shortly(error) or type(error).__name__
-        print(f"warning: W&B failed ({self.failure}); the work goes on{self.remedy}", file=sys.stderr)
+    def fail(self, error: Exception, consequence: str = REMEDY) -> "TrackedRun":
+        """Stop sending after an error of W&B, and print a warning for the first one."""
+        if not self.failure:
+            message = " ".join(str(error).split())
+            if "error 401" in message:
+                message = f"error 401: the server rejects the key; {LOG_IN}"
+            self.failure = message[:200] or type(error).__name__
+            print(f"warning: W&B failed ({self.failure}); {consequence}", file=sys.stderr)
+        return self
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a W&B run is of: the "train" or "analysis" of a seed, or a "model"; and where its identity is kept."""
+    """The W&B run of one job: the "train" or "analysis" of a seed, or a "model"; `folder` contains its id."""
 
     experiment: Experiment | ModelStudy
     seed: int | None
     job_type: str
     folder: Path
-    group: str  # of the runs that differ in nothing but the seed
-
-    @property
-    def remedy(self) -> str:
-        others = "" if self.seed is None else f" of seed {self.seed}, or  python -m launch …,"
-        return f"; the next  {COMMANDS[self.job_type]} …{others} sends what is missing"
+    group: str  # shared by the runs that differ only in their seed
 
     @property
     def name(self) -> str:
-        parts = [self.experiment.name, *([] if self.seed is None else [f"seed {self.seed}"]), self.job_type]
-        return " ".join(parts)  # as in "digits seed 0 train"
+        """The display name, as in "digits seed 0 train"."""
+        seed = "" if self.seed is None else f" seed {self.seed}"
+        return f"{self.experiment.name}{seed} {self.job_type}"
 
     @property
-    def identity_file(self) -> Path:
+    def id_prefix(self) -> str:
+        """The start of each id, derived from the name and the folder, as in "digits-0-train-1f0c2b7a-"."""
+        digest = hashlib.sha256(self.folder.name.encode()).hexdigest()[:8]
+        return f"{self.name.replace(' seed', '').replace(' ', '-')}-{digest}-"
+
+    @property
+    def id_file(self) -> Path:
+        """The file with the id of the run on the server; earlier versions wrote it for offline runs too."""
         return self.folder / f"wandb_{self.job_type}_id"
 
-    @property
-    def online_file(self) -> Path:
-        """Holds the identity that the server has seen."""
-        return self.folder / f"wandb_{self.job_type}_online"
+    def new_id(self) -> str:
+        """Return the prefix with the current time.
 
-    def was_online(self) -> bool:
-        """Whether the server may have a part of it, to which uploading an offline run would add all points again."""
-        return self.online_file.exists() and self.online_file.read_text(encoding="utf-8") == self.identity()
+        W&B refuses the id of a deleted run. If a deleted run folder is trained again, the same id would continue the
+        old run, and `wandb sync` would append to its points.
+        """
+        return f"{self.id_prefix}{time.time_ns() // 1_000_000:x}"
 
-    def identity(self) -> str:
-        """The run's id, made once: a folder that was deleted and made again gets a new one."""
-        file = self.identity_file
-        if not file.exists():
-            write_text(file, f"{self.name.replace(' seed', '').replace(' ', '-')}-{uuid.uuid4().hex[:8]}")
-        return file.read_text(encoding="utf-8")
+    def server_id(self) -> str | None:
+        """Return the id of the run on the server, logged online or uploaded by `wandb sync`; None without one."""
+        if self.id_file.exists():
+            return self.id_file.read_text(encoding="utf-8")
+        uploaded = [path.name for path in self.offline_runs() if _is_uploaded(path)]
+        return uploaded[-1][uploaded[-1].index(self.id_prefix) :] if uploaded else None
+
+    def offline_runs(self) -> list[Path]:
+        """Return the folders of the offline runs of this job, oldest first."""
+        ids = [self.id_file.read_text(encoding="utf-8")] if self.id_file.exists() else []
+        folder = experiment_folder(self.experiment) / "wandb"
+        return sorted(path for run in (f"{self.id_prefix}*", *ids) for path in folder.glob(f"offline-run-*-{run}"))
 
 
-def open_run(of: RunSpec) -> TrackedRun:
-    """The W&B run; one that sends nothing where W&B is off or fails."""
-    mode = resolved_mode(of.experiment)
+def open_run(spec: RunSpec, tags: Sequence[str] = ()) -> TrackedRun:
+    """Open the W&B run of a job. The run sends nothing if W&B is disabled or fails."""
+    mode = resolved_mode(spec.experiment)
     if mode == "disabled":
         return TrackedRun()
     if mode == "online":
         try:
-            _check_login()
-            return _init(of, mode)
-        except Exception as error:  # whatever W&B fails with, the work goes on
-            why = f"W&B cannot be reached ({_shortly(error)})"
-        with suppress(Exception):
-            wandb.teardown()  # or its service takes the run for one that is open
-        if of.was_online():
-            print(f"warning: {why}; nothing is logged to it now{of.remedy}", file=sys.stderr)
-            return TrackedRun(failure=why)
-        print(f"warning: {why}; this run is logged offline", file=sys.stderr)
+            return _open_online(spec, tags)
+        except Exception as error:  # no failure of W&B may stop the work
+            with suppress(Exception):
+                wandb.teardown()  # otherwise its service considers the run open
+            if spec.server_id():  # uploading an offline run would duplicate it
+                return TrackedRun().fail(error)
+            TrackedRun().fail(error, "this run is logged offline")
     try:
-        return _init(of, "offline")
+        return _open_offline(spec)
     except Exception as error:
-        why = f"W&B fails offline too ({_shortly(error)})"
-        print(f"warning: {why}; the work goes on without it{of.remedy}", file=sys.stderr)
-        return TrackedRun(failure=why)
+        return TrackedRun().fail(error)
 
 
-def supersede(of: RunSpec) -> None:
-    """Gives up the run as it is: marked so online, removed where it is offline; the next one has a new identity."""
-    identity = of.identity()
-    if resolved_mode(of.experiment) == "online" and of.was_online():
-        try:
-            TrackedRun(_wandb_run(of, identity, "online", tags=[SUPERSEDED]), mode="online").finish()
-        except Exception as error:
-            print(f"warning: W&B cannot be reached ({_shortly(error)}); {identity} is out of date", file=sys.stderr)
-    remove_offline_runs(experiment_folder(of.experiment), identity)
-    of.identity_file.unlink()
+def supersede(spec: RunSpec) -> None:
+    """Tag the run on the server as superseded and remove offline runs; the next run gets another id."""
+    if spec.server_id() and resolved_mode(spec.experiment) == "online":
+        open_run(spec, [SUPERSEDED]).finish()
+    _remove(spec.offline_runs())
+    spec.id_file.unlink(missing_ok=True)
 
 
-def _shortly(error: Exception) -> str:
-    said = " ".join(str(error).split())
-    return f"error 401: it does not know the key; {LOG_IN}" if "error 401" in said else said[:200]
+def offline_runs(folder: Path) -> list[Path]:
+    """Return the folders of all offline runs of an experiment folder.
+
+    A killed client may write to the folder of its run after the removal; such a folder contains no log.
+    """
+    return sorted({log.parent for log in folder.glob("wandb/offline-run-*/*.wandb")})
 
 
-def _init(of: RunSpec, mode: Mode) -> TrackedRun:
-    if mode == "offline":
-        _make_room(of)
-    identity = of.identity()
-    run = _wandb_run(of, identity, mode)
-    run.define_metric(STEP, hidden=True)
-    run.define_metric("*", step_metric=STEP)
-    if mode == "offline":
-        return TrackedRun(run, mode="offline", remedy=of.remedy)
-    write_text(of.online_file, identity)
-    # What an offline run would add to this one when it is uploaded comes from the files now.
-    remove_offline_runs(experiment_folder(of.experiment), identity)
-    return TrackedRun(run, last_step=run.starting_step - 1, mode="online", remedy=of.remedy)
+def _open_online(spec: RunSpec, tags: Sequence[str]) -> TrackedRun:
+    server_id = spec.server_id()
+    run_id = server_id or spec.new_id()
+    write_text(spec.id_file, run_id)  # first, so that a process killed during init resumes its run
+    try:
+        run = _init(spec, run_id, "online", tags)
+    except Exception:
+        if server_id is None:
+            spec.id_file.unlink()
+        raise
+    _remove(spec.offline_runs())  # the caller logs their points again
+    return TrackedRun(run, last_step=run.starting_step - 1, mode="online")
 
 
-def _wandb_run(of: RunSpec, identity: str, mode: Mode, tags: list[str] | None = None) -> Any:
-    experiment = of.experiment
-    directory = experiment_folder(experiment)
+def _open_offline(spec: RunSpec) -> TrackedRun:
+    _remove([path for path in spec.offline_runs() if not _is_uploaded(path)])
+    return TrackedRun(_init(spec, spec.new_id(), "offline"), mode="offline")
+
+
+def _init(spec: RunSpec, run_id: str, mode: Mode, tags: Sequence[str] = ()) -> Any:
+    if mode == "online" and not logged_in():  # W&B would prompt on the terminal and wait
+        raise PermissionError(f"no login: {LOG_IN}")
+    directory = experiment_folder(spec.experiment)
     directory.mkdir(parents=True, exist_ok=True)
-    _set_up()
-    return wandb.init(
-        id=identity,
-        name=of.name,
-        group=of.group,
-        job_type=of.job_type,
-        tags=tags,
-        project=experiment.wandb.project,
-        entity=experiment.wandb.entity,
+    setup()
+    run = wandb.init(
+        id=run_id,
+        name=spec.name,
+        group=spec.group,
+        job_type=spec.job_type,
+        tags=tags or None,
+        project=spec.experiment.wandb.project,
+        entity=spec.experiment.wandb.entity,
         mode=mode,
-        reinit="create_new",  # whatever became of the run before
+        reinit="create_new",  # independent of earlier runs of this process
         resume="allow" if mode == "online" else None,
         dir=directory,
-        config={**asdict(experiment), "seed": of.seed, "versions": versions(), "environment": environment()},
-        settings=wandb.Settings(silent=True, show_warnings=False, console="off", init_timeout=LONGEST_INIT_S),
+        config={**asdict(spec.experiment), "seed": spec.seed, "versions": versions(), "environment": environment()},
+        settings=wandb.Settings(silent=True, show_warnings=False, console="off", init_timeout=INIT_TIMEOUT_S),
     )
+    run.define_metric(STEP, hidden=True)
+    run.define_metric("*", step_metric=STEP)
+    return run
 
 
-def _set_up() -> Any:
-    """W&B in this process, with a service of its own.
-
-    A service that the environment names is that of whoever started this process. It may be on another machine, or
-    take a run that a killed process had open there for one that is still being written.
-    """
-    os.environ.pop("WANDB_SERVICE", None)
-    return wandb.setup(wandb.Settings(silent=True))
+def _is_uploaded(offline_run: Path) -> bool:
+    return any(file.suffix in (".syncstate", ".synced") for file in offline_run.iterdir())
 
 
-def resolved_mode(experiment: Experiment | ModelStudy) -> Mode:
-    """ "online", "offline" or "disabled"; "auto" is what WANDB_MODE says, else online for those who are logged in."""
-    asked = experiment.wandb.mode
-    if asked != "auto":
-        return asked
-    said = os.environ.get("WANDB_MODE", "")
-    if said in get_args(Mode):
-        return cast(Mode, said)
-    return "online" if logged_in() else "offline"
-
-
-def _check_login() -> None:
-    """Raises PermissionError where nobody is logged in: W&B would ask on the terminal and wait for an answer."""
-    if not logged_in():
-        raise PermissionError(f"no login: {LOG_IN}")
-
-
-def logged_in() -> bool:
-    """Whether W&B would take this user for someone, without asking."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    server = os.environ.get("WANDB_BASE_URL") or _set_up().settings.base_url
-    hosts = {urlsplit(server).netloc}
-    if server == wandb.Settings().base_url:
-        hosts.add("api.wandb.ai")  # where clients before 0.31 were logged in, whose keys are still taken
-    try:
-        known = netrc.netrc(os.environ.get("NETRC", Path.home() / ".netrc"))
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any(known.authenticators(host) for host in hosts)
-
-
-def offline_runs(directory: Path, identity: str = "*") -> list[Path]:
-    """Their folders; not what a client that outlived its process wrote after its run was removed."""
-    return sorted({log.parent for log in directory.glob(f"wandb/offline-run-*-{identity}/*.wandb")})
-
-
-def _make_room(of: RunSpec) -> None:
-    """Removes the offline run that is to be written anew; one that was uploaded stays, and gives up its identity."""
-    old = offline_runs(experiment_folder(of.experiment), of.identity())
-    if any(file for run in old for file in (*run.glob("*.syncstate"), *run.glob("*.synced"))):
-        of.identity_file.unlink()
-    else:
-        remove_offline_runs(experiment_folder(of.experiment), of.identity())
-
-
-def remove_offline_runs(directory: Path, identity: str) -> None:
-    for old in directory.glob(f"wandb/offline-run-*-{identity}"):
-        shutil.rmtree(old, ignore_errors=True)
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

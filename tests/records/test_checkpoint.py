@@ -141,7 +141,7 @@ def test_a_description_without_an_option_that_was_always_there_is_refused(sectio
 
 
 def test_a_checkpoint_opens_as_the_denoiser_it_was(tmp_path):
-    network = UNet.of(MODEL, DIFFUSION)
+    network = UNet.from_config(MODEL, DIFFUSION)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for parameter in network.parameters():
@@ -150,7 +150,7 @@ def test_a_checkpoint_opens_as_the_denoiser_it_was(tmp_path):
     denoiser = open_checkpoint(checkpoint.read(tmp_path / "one"), "model", torch.device("cpu"))
     x_t = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(denoiser.output(x_t, 40), network.eval()(x_t, torch.tensor([40.0, 40.0])))
-    assert denoiser.shape == (3, 8, 8) and len(denoiser.alphas_cumprod) == 100
+    assert denoiser.shape == (3, 8, 8) and len(denoiser.levels) == 100
 
 
 def test_weights_of_another_network_are_refused(folder):

@@ -1,4 +1,4 @@
-"""Where W&B runs go, and the log that they can be made again from. No W&B run is opened here."""
+"""W&B modes, the points of log files, and a fake run. No test opens a W&B run."""
 
 import json
 from urllib.parse import urlsplit
@@ -7,82 +7,82 @@ import pytest
 import wandb
 
 from configs.schema import Experiment
-from records.tracking import runs as tracking
+from records.tracking.login import resolved_mode
 from records.tracking.points import read_points
-from records.tracking.runs import resolved_mode
+from records.tracking.runs import TrackedRun
 
 
 @pytest.fixture
-def login(tmp_path, monkeypatch):
-    """A function: writes a netrc file; the environment says nothing of W&B and no other netrc is seen."""
+def write_netrc(tmp_path, monkeypatch):
+    """Function that writes the netrc file, which is the only source of W&B credentials."""
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     return (tmp_path / "netrc").write_text
 
 
-def mode(asked: str) -> str:
+def resolve(mode: str) -> str:
     experiment = Experiment(name="x")
-    experiment.wandb.mode = asked
+    experiment.wandb.mode = mode
     return resolved_mode(experiment)
 
 
-@pytest.mark.parametrize("asked", ["online", "offline", "disabled"])
-def test_a_mode_that_is_given_is_taken(asked, login, monkeypatch):
+@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
+def test_explicit_mode_overrides_the_environment(mode, write_netrc, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "dryrun")
-    assert mode(asked) == asked
+    assert resolve(mode) == mode
 
 
-def test_auto_is_offline_for_those_who_are_not_logged_in(login):
-    assert mode("auto") == "offline"
+def test_auto_is_offline_without_credentials(write_netrc):
+    assert resolve("auto") == "offline"
 
 
 @pytest.mark.parametrize("name", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"])
-def test_auto_is_online_where_the_environment_logs_in(name, login, monkeypatch):
+def test_auto_is_online_with_credentials_in_the_environment(name, write_netrc, monkeypatch):
     monkeypatch.setenv(name, "something")
-    assert mode("auto") == "online"
+    assert resolve("auto") == "online"
 
 
-def test_auto_is_online_where_netrc_knows_the_server(login, monkeypatch):
+def test_auto_is_online_with_credentials_for_the_server_in_netrc(write_netrc, monkeypatch):
     for server in ("api.wandb.ai", urlsplit(wandb.Settings().base_url).netloc):
-        login(f"machine {server} login user password something\n")
-        assert mode("auto") == "online"
+        write_netrc(f"machine {server} login user password something\n")
+        assert resolve("auto") == "online"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org/")
-    assert mode("auto") == "offline"
-    login("machine wandb.example.org login user password something\n")
-    assert mode("auto") == "online"
+    assert resolve("auto") == "offline"
+    write_netrc("machine wandb.example.org login user password something\n")
+    assert resolve("auto") == "online"
 
 
-def test_auto_is_offline_where_netrc_makes_no_sense(login):
-    login("machine\n\nnonsense {")
-    assert mode("auto") == "offline"
+def test_auto_is_offline_if_netrc_is_malformed(write_netrc):
+    write_netrc("machine\n\nnonsense {")
+    assert resolve("auto") == "offline"
 
 
-def test_auto_is_what_the_environment_says_whoever_is_logged_in(login, monkeypatch):
+def test_auto_follows_wandb_mode_despite_credentials(write_netrc, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "something")
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert mode("auto") == "disabled"
+    assert resolve("auto") == "disabled"
 
 
-def test_points_come_back_in_order(tmp_path):
+def test_read_points_preserves_order_and_values(tmp_path):
     points = [{"step": 0, "loss": 1.5}, {"step": 10, "loss": float("inf"), "text": "ε"}]
     (tmp_path / "log").write_text("".join(json.dumps(point) + "\n" for point in points))
     assert read_points(tmp_path / "log") == points
 
 
 @pytest.mark.parametrize("rest", ['{"step": 20, "lo', '{"step": 20}', ""])
-def test_a_last_line_without_its_end_is_left_out(rest, tmp_path):
-    """Even one that can be read: what is appended next would run into it."""
+def test_read_points_skips_a_last_line_without_newline(rest, tmp_path):
+    """Also if the line is valid JSON: the next append would continue it."""
     (tmp_path / "log").write_text('{"step": 10}\n' + rest)
     assert read_points(tmp_path / "log") == [{"step": 10}]
 
 
-def test_a_log_that_is_not_there_has_no_points(tmp_path):
+def test_read_points_of_a_missing_log_is_empty(tmp_path):
     assert read_points(tmp_path / "log") == []
 
 
 class FakeRun:
-    """Notes what it is given; fails at one step."""
+    """W&B run that records the logged steps and fails at one step."""
 
     def __init__(self, fails_at: int = -1):
         self.fails_at, self.steps = fails_at, []
@@ -93,17 +93,17 @@ class FakeRun:
         self.steps.append(step)
 
 
-def test_points_that_the_run_has_already_are_not_sent_again():
+def test_points_already_in_the_run_are_not_sent_again():
     run = FakeRun()
-    tracked = tracking.TrackedRun(run, last_step=10)
+    tracked = TrackedRun(run, last_step=10)
     for step in (0, 10, 20, 20, 30):
         tracked.log({"step": step})
     assert run.steps == [20, 30]
 
 
-def test_nothing_is_sent_after_a_failure_and_the_work_goes_on(capsys):
+def test_nothing_is_sent_after_a_failure_and_the_work_continues(capsys):
     run = FakeRun(fails_at=20)
-    tracked = tracking.TrackedRun(run)
+    tracked = TrackedRun(run)
     for step in (10, 20, 30):
         tracked.log({"step": step})
     tracked.finish()

@@ -1,9 +1,11 @@
-"""W&B runs as its client sends them to a server, a stand-in that notes all it is sent, and whatever goes wrong."""
+"""W&B runs as the client sends them to a fake server, and recovery from failures of the server."""
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,47 +13,47 @@ import wandb
 from wandb_server import KEY
 
 from records.layout import experiment_folder, seed_folder
-from records.tracking import runs as tracking
-from records.tracking.runs import RunSpec, offline_runs, open_run, supersede
+from records.tracking import runs
+from records.tracking.runs import REMEDY, SUPERSEDED, RunSpec, TrackedRun, offline_runs, open_run, supersede
 
 POINTS = [{"step": step, "loss": 1 / (1 + step)} for step in (0, 5, 10, 15)]
 
 
 @pytest.fixture
-def of(tiny) -> RunSpec:
+def spec(tiny) -> RunSpec:
     experiment = tiny("wandb.mode=online")
     return RunSpec(experiment, 0, "train", seed_folder(experiment, 0).root, "digits")
 
 
-def logged(of: RunSpec, points: list[dict]) -> tracking.TrackedRun:
-    """A run that is opened, shown the points and finished, as one process does it."""
-    tracked = open_run(of)
+def log(spec: RunSpec, points: list[dict]) -> TrackedRun:
+    """Open a run, log points and finish it, as one process does."""
+    tracked = open_run(spec)
     for point in points:
         tracked.log(point)
     tracked.finish()
     return tracked
 
 
-def shown(server, identity: str) -> list[dict]:
-    """The points that the server has of a run."""
-    return [{key: item[key] for key in ("step", "loss") if key in item} for item in server.runs[identity].history]
+def logged(server, run_id: str | None) -> list[dict]:
+    """Return the points of a run on the server."""
+    return [{key: item[key] for key in ("step", "loss") if key in item} for item in server.runs[run_id].history]
 
 
-def offline(of: RunSpec) -> list:
-    return offline_runs(experiment_folder(of.experiment), of.identity())
+def offline(spec: RunSpec) -> list[Path]:
+    return offline_runs(experiment_folder(spec.experiment))
 
 
-def sync(folder) -> None:
+def sync(folder: Path) -> None:
     command = [sys.executable, "-m", "wandb", "sync", str(folder)]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
 
 
-def test_a_run_has_every_point_once_at_its_step_and_says_where_it_comes_from(wandb_server, of, monkeypatch):
+def test_run_contains_each_point_once_at_its_step_and_its_provenance(wandb_server, spec, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1234")
     monkeypatch.setenv("SLURM_NODELIST", "node[1-2]")
-    assert not logged(of, POINTS).failure
-    run = wandb_server.runs[of.identity()]
-    assert shown(wandb_server, of.identity()) == POINTS
+    assert not log(spec, POINTS).failure
+    run = wandb_server.runs[spec.server_id()]
+    assert logged(wandb_server, spec.server_id()) == POINTS
     assert [item["_step"] for item in run.history] == [point["step"] for point in POINTS]
     assert {key: run.summary[key] for key in POINTS[-1]} == POINTS[-1] and run.exit_code == 0
     assert run.config["model"]["image_size"] == 8 and run.config["seed"] == 0
@@ -62,47 +64,84 @@ def test_a_run_has_every_point_once_at_its_step_and_says_where_it_comes_from(wan
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_resumed_run_goes_on_and_doubles_nothing(count, wandb_server, of):
-    """Also after step 0 alone, which a client that asks what is not zero would take for none."""
-    logged(of, POINTS[:count])
-    logged(of, POINTS)
-    assert shown(wandb_server, of.identity()) == POINTS and len(wandb_server.runs) == 1
+def test_resumed_run_continues_without_duplicates(count, wandb_server, spec):
+    """Also after step 0 alone, which a test for a nonzero last step would miss."""
+    log(spec, POINTS[:count])
+    log(spec, POINTS)
+    assert logged(wandb_server, spec.server_id()) == POINTS and len(wandb_server.runs) == 1
 
 
-def test_a_server_that_goes_away_and_comes_back_gets_the_rest_at_the_next_start(
-    wandb_server, of, monkeypatch, capsys, wait_until
-):
-    monkeypatch.setattr(tracking, "LONGEST_FINISH_S", 0.5)
-    tracked = open_run(of)
+def test_run_of_a_process_killed_while_opening_it_is_resumed(wandb_server, spec, monkeypatch):
+    def initialize_and_die(*arguments):
+        initialize(*arguments).finish()
+        raise KeyboardInterrupt
+
+    initialize = runs._init
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runs, "_init", initialize_and_die)
+        open_run(spec)
+    log(spec, POINTS)
+    assert logged(wandb_server, spec.server_id()) == POINTS and len(wandb_server.runs) == 1
+
+
+def test_run_of_the_version_before_is_resumed_under_its_id(wandb_server, spec):
+    """Online and offline; `wandb_train_id` named both kinds."""
+    log(spec, POINTS[:2])
+    old_id = "digits-0-train-0123abcd"
+    wandb_server.runs[old_id] = wandb_server.runs.pop(spec.server_id())
+    spec.id_file.write_text(old_id)
+    old_offline = experiment_folder(spec.experiment) / "wandb" / f"offline-run-20260101_000000-{old_id}"
+    old_offline.mkdir()
+    (old_offline / f"run-{old_id}.wandb").touch()
+    spec.experiment.wandb.mode = "offline"
+    log(spec, POINTS)
+    assert len(offline(spec)) == 1 and not old_offline.exists()
+    spec.experiment.wandb.mode = "online"
+    log(spec, POINTS)
+    assert wandb_server.runs.keys() == {old_id} and logged(wandb_server, old_id) == POINTS and not offline(spec)
+
+
+def test_training_again_in_place_of_a_deleted_folder_is_a_new_run(wandb_server, spec):
+    log(spec, POINTS)
+    first = spec.server_id()
+    shutil.rmtree(experiment_folder(spec.experiment))
+    changed = [point | {"loss": 7.0} for point in POINTS]
+    log(spec, changed)
+    assert logged(wandb_server, first) == POINTS and logged(wandb_server, spec.server_id()) == changed
+
+
+def test_next_start_sends_the_points_lost_with_the_server(wandb_server, spec, monkeypatch, capsys, wait_until):
+    monkeypatch.setattr(runs, "FINISH_TIMEOUT_S", 0.5)
+    tracked = open_run(spec)
     tracked.log(POINTS[0])
-    wait_until(lambda: "CreateRunFiles" in wandb_server.requests or wandb_server.runs[of.identity()].files)
+    wait_until(lambda: "CreateRunFiles" in wandb_server.requests or wandb_server.runs[spec.server_id()].files)
     wandb_server.stop()
     for point in POINTS[1:3]:
         tracked.log(point)
     tracked.finish()
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "not finished in" in said and of.remedy in said
-    wandb.teardown()  # the process ends
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "not finished in" in message and REMEDY in message
+    wandb.teardown()  # as at the end of the process
     wandb_server.start()
-    logged(of, POINTS)
-    assert shown(wandb_server, of.identity()) == POINTS
+    log(spec, POINTS)
+    assert logged(wandb_server, spec.server_id()) == POINTS
 
 
-def test_a_process_that_is_stopped_does_not_wait_for_a_server_that_is_gone(wandb_server, of, tmp_path, wait_until):
-    """Else it would be killed, with a state that is older than it need be."""
+def test_stopped_process_does_not_wait_for_an_unreachable_server(wandb_server, spec, tmp_path):
+    """Otherwise the process is killed before it saves its state."""
     code = """
 import pickle, sys
-from records.tracking import runs as tracking
-tracking.LONGEST_LEAVE_S = 0.5
-tracked = tracking.open_run(pickle.load(open(sys.argv[1], "rb")))
+from records.tracking import runs
+runs.ABORT_TIMEOUT_S = 0.5
+tracked = runs.open_run(pickle.load(open(sys.argv[1], "rb")))
 tracked.log({"step": 0, "loss": 1.0})
 print("logged", flush=True)
 sys.stdin.readline()
-tracked.leave()
+tracked.abort()
 """
-    (tmp_path / "of").write_bytes(pickle.dumps(of))
+    (tmp_path / "spec").write_bytes(pickle.dumps(spec))
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "of")],
+        [sys.executable, "-c", code, str(tmp_path / "spec")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -110,113 +149,129 @@ tracked.leave()
     )
     assert process.stdout.readline() == "logged\n"
     wandb_server.stop()
-    _, complained = process.communicate("\n", timeout=60)
-    assert process.returncode == 0 and of.remedy in complained
+    _, errors = process.communicate("\n", timeout=60)
+    assert process.returncode == 0 and REMEDY in errors
 
 
-def complaints_of_another_process(of: RunSpec, folder: Path, **environment: str) -> str:
-    """What a process says on standard error that shows a point in an offline run."""
+def errors_of_another_process(spec: RunSpec, folder: Path, **environment: str) -> str:
+    """Return the standard error of a process that logs a point offline."""
     code = """
 import pickle, sys
-from records.tracking import runs as tracking
-tracked = tracking.open_run(pickle.load(open(sys.argv[1], "rb")))
+from records.tracking import runs
+tracked = runs.open_run(pickle.load(open(sys.argv[1], "rb")))
 tracked.log({"step": 0, "loss": 1.0})
 tracked.finish()
 """
-    of.experiment.wandb.mode = "offline"
-    (folder / "of").write_bytes(pickle.dumps(of))
-    command = [sys.executable, "-c", code, str(folder / "of")]
+    spec.experiment.wandb.mode = "offline"
+    (folder / "spec").write_bytes(pickle.dumps(spec))
+    command = [sys.executable, "-c", code, str(folder / "spec")]
     options = {"capture_output": True, "text": True, "timeout": 60, "check": True}
     return subprocess.run(command, env={**os.environ, **environment}, **options).stderr
 
 
-def test_a_killed_process_leaves_nothing_open_in_the_service_of_the_one_that_started_it(of, tmp_path):
-    """As a launcher's that is logged in: its killed job held the run there, and W&B refused it to the next job."""
-    of.experiment.wandb.mode = "offline"
-    held = open_run(of)
-    said = complaints_of_another_process(of, tmp_path, WANDB_SERVICE=os.environ["WANDB_SERVICE"])
-    held.leave()
-    assert not said and len(offline(of)) == 1
+def test_process_does_not_use_the_service_of_its_parent(spec, tmp_path):
+    """A killed job would keep its run open in the launcher's service, and W&B would refuse the run to the next job."""
+    spec.experiment.wandb.mode = "offline"
+    open_in_parent = open_run(spec)
+    errors = errors_of_another_process(spec, tmp_path, WANDB_SERVICE=os.environ["WANDB_SERVICE"])
+    open_in_parent.abort()
+    assert not errors and len(offline(spec)) == 1
 
 
-def test_a_service_of_another_machine_is_not_asked_for(of, tmp_path):
-    """As SLURM's jobs inherit it, with the rest of the environment."""
-    said = complaints_of_another_process(of, tmp_path, WANDB_SERVICE="3-1-unix-/absent/socket")
-    assert not said and len(offline(of)) == 1
+def test_process_does_not_use_the_service_of_another_machine(spec, tmp_path):
+    """SLURM jobs inherit its address with the rest of the environment."""
+    errors = errors_of_another_process(spec, tmp_path, WANDB_SERVICE="3-1-unix-/absent/socket")
+    assert not errors and len(offline(spec)) == 1
 
 
-def test_while_a_server_that_has_the_run_is_gone_no_second_one_is_begun(wandb_server, of, monkeypatch, capsys):
-    """Its upload would add the same points again."""
-    logged(of, POINTS[:2])
+def test_no_offline_run_while_the_server_of_the_run_is_unreachable(wandb_server, spec, monkeypatch, capsys):
+    """Uploading an offline run would duplicate the points."""
+    log(spec, POINTS[:2])
     wandb_server.stop()
-    monkeypatch.setattr(tracking, "LONGEST_INIT_S", 0.5)
-    logged(of, POINTS)
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "cannot be reached" in said and of.remedy in said and not offline(of)
+    monkeypatch.setattr(runs, "INIT_TIMEOUT_S", 0.5)
+    log(spec, POINTS)
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "W&B failed" in message and REMEDY in message and not offline(spec)
     wandb_server.start()
-    logged(of, POINTS)
-    assert shown(wandb_server, of.identity()) == POINTS
+    log(spec, POINTS)
+    assert logged(wandb_server, spec.server_id()) == POINTS
 
 
-def test_a_slow_server_holds_up_nothing(wandb_server, of):
-    """All points are taken while it answers nothing at all, and arrive when it does."""
-    tracked = open_run(of)
+def test_slow_server_does_not_delay_the_work(wandb_server, spec):
+    """Points are accepted while the server answers nothing, and arrive later."""
+    tracked = open_run(spec)
     wandb_server.answering.clear()
     for point in POINTS:
         tracked.log(point)
-    assert shown(wandb_server, of.identity()) == [] and not tracked.failure
+    assert logged(wandb_server, spec.server_id()) == [] and not tracked.failure
     wandb_server.answering.set()
     tracked.finish()
-    assert shown(wandb_server, of.identity()) == POINTS and not tracked.failure
+    assert logged(wandb_server, spec.server_id()) == POINTS and not tracked.failure
 
 
-def test_a_login_that_is_missing_is_one_sentence_and_the_next_start_with_one_sends_all(
-    wandb_server, of, monkeypatch, tmp_path, capsys
+def test_missing_login_is_one_sentence_and_the_next_start_sends_all_points(
+    wandb_server, spec, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.delenv("WANDB_API_KEY")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    logged(of, POINTS[:2])
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "no login" in said and "wandb login" in said and len(offline(of)) == 1 and not wandb_server.requests
+    log(spec, POINTS[:2])
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "no login" in message and "wandb login" in message
+    assert len(offline(spec)) == 1 and not wandb_server.requests
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    logged(of, POINTS)
-    assert shown(wandb_server, of.identity()) == POINTS and not offline(of)
+    log(spec, POINTS)
+    assert logged(wandb_server, spec.server_id()) == POINTS and not offline(spec)
 
 
-def test_a_key_that_the_server_refuses_is_one_sentence_and_the_next_start_with_a_good_one_sends_all(
-    wandb_server, of, monkeypatch, capfd
-):
-    monkeypatch.setattr(tracking, "LONGEST_INIT_S", 5.0)
+def test_rejected_key_is_one_sentence_and_the_next_start_sends_all_points(wandb_server, spec, monkeypatch, capfd):
+    monkeypatch.setattr(runs, "INIT_TIMEOUT_S", 5.0)
     monkeypatch.setenv("WANDB_API_KEY", "x" * len(KEY))
-    logged(of, POINTS[:2])
-    (said,) = capfd.readouterr().err.splitlines()
-    assert "does not know the key" in said and "wandb login" in said
-    assert len(offline(of)) == 1 and not wandb_server.runs
+    log(spec, POINTS[:2])
+    (message,) = capfd.readouterr().err.splitlines()
+    assert "the server rejects the key" in message and "wandb login" in message
+    assert len(offline(spec)) == 1 and not wandb_server.runs
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    logged(of, POINTS)
-    assert shown(wandb_server, of.identity()) == POINTS and not offline(of)
+    log(spec, POINTS)
+    assert logged(wandb_server, spec.server_id()) == POINTS and not offline(spec)
 
 
-def test_an_offline_run_that_was_uploaded_is_never_uploaded_again(wandb_server, of):
-    """It stays as it is, and what is resumed is a run of its own."""
-    of.experiment.wandb.mode = "offline"
-    logged(of, POINTS[:2])
-    first = of.identity()
-    (folder,) = offline(of)
-    sync(folder)
-    logged(of, POINTS)
-    (other,) = offline(of)
-    assert of.identity() != first and folder.exists()
-    sync(other)
-    assert shown(wandb_server, first) == POINTS[:2] and shown(wandb_server, of.identity()) == POINTS
+def test_uploaded_offline_run_is_kept_and_a_resumed_one_is_a_new_run(wandb_server, spec):
+    spec.experiment.wandb.mode = "offline"
+    log(spec, POINTS[:2])
+    (first,) = offline(spec)
+    sync(first)
+    log(spec, POINTS)
+    (second,) = set(offline(spec)) - {first}
+    sync(second)
+    first_id, second_id = wandb_server.runs
+    assert first.name.endswith(first_id) and second.name.endswith(second_id)
+    assert logged(wandb_server, first_id) == POINTS[:2] and logged(wandb_server, second_id) == POINTS
 
 
-def test_a_run_that_is_superseded_says_so_and_the_next_one_is_another(wandb_server, of):
-    logged(of, POINTS)
-    first = of.identity()
-    supersede(of)
+def test_uploaded_offline_run_continues_online_without_duplicates(wandb_server, spec):
+    spec.experiment.wandb.mode = "offline"
+    log(spec, POINTS[:2])
+    sync(*offline(spec))
+    spec.experiment.wandb.mode = "online"
+    log(spec, POINTS)
+    assert wandb_server.runs.keys() == {spec.server_id()} and not offline(spec)
+    assert logged(wandb_server, spec.server_id()) == POINTS
+
+
+def test_offline_runs_of_two_analyses_of_a_seed_are_independent(spec):
+    spec.experiment.wandb.mode = "offline"
+    specs = [replace(spec, job_type="analysis", folder=spec.folder / "analysis" / name) for name in ("T100", "T50")]
+    for analysis in (*specs, *specs):
+        log(analysis, POINTS)
+    assert len(offline(spec)) == 2
+
+
+def test_superseded_run_is_tagged_and_the_next_one_has_another_id(wandb_server, spec):
+    log(spec, POINTS)
+    first = spec.server_id()
+    supersede(spec)
     changed = [point | {"loss": 7.0} for point in POINTS]
-    logged(of, changed)
-    assert shown(wandb_server, first) == POINTS and shown(wandb_server, of.identity()) == changed
-    assert wandb_server.runs[first].about["tags"] == [tracking.SUPERSEDED]
-    assert "tags" not in wandb_server.runs[of.identity()].about
+    log(spec, changed)
+    assert logged(wandb_server, first) == POINTS and logged(wandb_server, spec.server_id()) == changed
+    assert wandb_server.runs[first].about["tags"] == [SUPERSEDED]
+    assert "tags" not in wandb_server.runs[spec.server_id()].about
