@@ -15,7 +15,7 @@ from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
 from analyze.report.metrics import ANALYSIS, TRAINING, metrics_table
-from configs.command import Section, default_text, limits
+from configs.command import SchemaSection, default_text, limits
 from configs.load import type_name
 from configs.schema import Experiment, ModelStudy
 
@@ -63,7 +63,7 @@ def _rewritten_link(link: re.Match[str]) -> str:
 
 
 def options_page() -> str:
-    experiment, study = list(Section(Experiment).sections()), list(Section(ModelStudy).sections())
+    experiment, study = list(SchemaSection(Experiment).sections()), list(SchemaSection(ModelStudy).sections())
     shown = {section.kind for section in experiment}
     return "\n".join(
         [
@@ -84,7 +84,7 @@ def options_page() -> str:
     )
 
 
-def _section_lines(section: Section) -> Iterator[str]:
+def _section_lines(section: SchemaSection) -> Iterator[str]:
     if section.name:
         yield from ("", f"### `{section.name}`", "", f"{section.meaning[0].upper()}{section.meaning[1:]}.")
     yield from ("", "| option | type | default | meaning | range |", "|---|---|---|---|---|")
