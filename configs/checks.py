@@ -1,4 +1,4 @@
-"""What a type cannot say: ranges of single options, and combinations that cannot work."""
+"""Checks beyond types: ranges of options, and combinations that are impossible."""
 
 import dataclasses
 import itertools
@@ -10,85 +10,88 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import Checkpoints, Experiment, Model, ModelStudy
 
-# Side in pixels and colour channels of the data sets that have them fixed; None: any.
+# Side length in pixels and color channels of the data sets; None: any.
 IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
 
 
 def check(root: Experiment | ModelStudy, source: str) -> None:
-    """Raises UserError, naming the option and what is allowed, at the first thing wrong with what was asked."""
-    impossible = _impossible(root) if isinstance(root, Experiment) else _impossible_study(root)
-    for problem in itertools.chain(_out_of_range(root), impossible):
+    """Raise UserError at the first problem; the message names the option and the allowed values."""
+    problems = _experiment_problems(root) if isinstance(root, Experiment) else _study_problems(root)
+    for problem in itertools.chain(_range_problems(root), problems):
         raise UserError(f"{source}: {problem}")
 
 
-def _out_of_range(section: Any, prefix: str = "") -> Iterator[str]:
+def _range_problems(section: Any, prefix: str = "") -> Iterator[str]:
     for field in dataclasses.fields(section):
         value, key = getattr(section, field.name), f"{prefix}{field.name}"
         values = value if isinstance(value, list) else [value]
-        for one in values:
-            if dataclasses.is_dataclass(one):
-                yield from _out_of_range(one, f"{key}.")
-            elif isinstance(one, (int, float)) and not isinstance(one, bool):
-                yield from _number_out_of_range(key, one, field.metadata)
+        for item in values:
+            if dataclasses.is_dataclass(item):
+                yield from _range_problems(item, f"{key}.")
+            elif isinstance(item, (int, float)) and not isinstance(item, bool):
+                yield from _number_problems(key, item, field.metadata)
 
 
-def _number_out_of_range(key: str, value: float, about: Any) -> Iterator[str]:
-    unit = f" {about['unit']}" if about["unit"] else ""
+def _number_problems(key: str, value: float, metadata: Any) -> Iterator[str]:
+    unit = f" {metadata['unit']}" if metadata["unit"] else ""
     if not math.isfinite(value):
         yield f"{key}={value} is not a finite number"
-    if about["at_least"] is not None and value < about["at_least"]:
-        yield f"{key}={value} is too small; it must be at least {about['at_least']}{unit}"
-    if about["at_most"] is not None and value > about["at_most"]:
-        yield f"{key}={value} is too large; it must be at most {about['at_most']}{unit}"
+    if metadata["at_least"] is not None and value < metadata["at_least"]:
+        yield f"{key}={value} is too small; it must be at least {metadata['at_least']}{unit}"
+    if metadata["at_most"] is not None and value > metadata["at_most"]:
+        yield f"{key}={value} is too large; it must be at most {metadata['at_most']}{unit}"
 
 
-def _impossible(experiment: Experiment) -> Iterator[str]:
-    yield from _no_folder(experiment.name)
-    yield from impossible_model(experiment.model)
-    yield from _impossible_data(experiment)
-    yield from _impossible_training(experiment)
-    yield from _impossible_analysis(experiment)
-    yield from _named_twice("seeds", experiment.seeds)
-    yield from _named_twice("train.ema_rates", experiment.train.ema_rates)
+def _experiment_problems(experiment: Experiment) -> Iterator[str]:
+    yield from _invalid_name(experiment.name)
+    yield from model_problems(experiment.model)
+    yield from _data_problems(experiment)
+    yield from _training_problems(experiment)
+    yield from _analysis_problems(experiment)
+    yield from _empty_or_duplicates("seeds", experiment.seeds)
+    yield from _empty_or_duplicates("train.ema_rates", experiment.train.ema_rates)
     if len(checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)) < 2:
         yield (
-            f"train.checkpoints names no step from 0 to train.steps={experiment.train.steps} but the last; "
-            "give at least one more in train.checkpoints.at or train.checkpoints.strides"
+            f"train.checkpoints contains only the last step up to train.steps={experiment.train.steps}; "
+            "add a step to train.checkpoints.at or train.checkpoints.strides"
         )
 
 
-def _impossible_study(study: ModelStudy) -> Iterator[str]:
-    yield from _no_folder(study.name)
+def _study_problems(study: ModelStudy) -> Iterator[str]:
+    yield from _invalid_name(study.name)
     if len(set(study.sweep)) < len(study.sweep):
-        yield f"sweep={study.sweep} names one twice"
+        yield f"sweep={study.sweep} contains duplicates"
     if study.vae_scaling_factor == 0:
-        yield "vae_scaling_factor=0 is what nothing can be divided by"
+        yield "vae_scaling_factor=0 is not a divisor; set it to another number"
 
 
-def _no_folder(name: str) -> Iterator[str]:
+def _invalid_name(name: str) -> Iterator[str]:
     if not re.fullmatch(r"\w[\w.-]*", name):
-        yield f'name="{name}" cannot be a folder; use letters, digits, "_", "-" and "." only'
+        yield f'name="{name}" is not a folder name; use only letters, digits, "_", "-" and "."'
 
 
-def impossible_model(model: Model) -> Iterator[str]:
-    """What cannot be in a network, as sentences that name the options."""
+def model_problems(model: Model) -> Iterator[str]:
+    """Yield the problems of a network as sentences that name the options."""
     sides = [model.image_size / 2**level for level in range(len(model.channel_mult))]
     if not model.channel_mult or sides[-1] != int(sides[-1]):
-        yield f"model.image_size={model.image_size} cannot be halved between the levels of {model.channel_mult}"
+        yield (
+            f"model.image_size={model.image_size} cannot be halved between the levels of "
+            f"model.channel_mult={model.channel_mult}"
+        )
     for side in model.attention_resolutions:
         if side not in sides:
-            there_are = ", ".join(str(int(one)) for one in sides)
-            yield f"model.attention_resolutions: there is no feature map of side {side}, only {there_are}"
+            available = ", ".join(str(int(side)) for side in sides)
+            yield f"model.attention_resolutions: no feature map has side length {side}; choose from {available}"
     if model.model_channels % model.norm_groups:
         yield f"model.model_channels={model.model_channels} is not a multiple of model.norm_groups={model.norm_groups}"
     for channels in model.level_channels:
         if channels % model.norm_groups:
             yield f"model.channel_mult: {channels} channels are not a multiple of model.norm_groups={model.norm_groups}"
-    yield from _impossible_heads(model, sides)
+    yield from _head_problems(model, sides)
 
 
-def _impossible_heads(model: Model, sides: list[float]) -> Iterator[str]:
-    """Heads that do not divide the channels; those of every level with attention, and of the middle, count."""
+def _head_problems(model: Model, sides: list[float]) -> Iterator[str]:
+    """Yield the head counts that do not divide the channels of a level with attention or of the middle block."""
     levels = zip(model.level_channels, sides, strict=True)
     attended = [channels for channels, side in levels if side in (*model.attention_resolutions, sides[-1])]
     if model.num_head_channels is not None:
@@ -104,77 +107,80 @@ def _impossible_heads(model: Model, sides: list[float]) -> Iterator[str]:
                 yield f"{heads} attention heads do not divide {channels} channels"
 
 
-def _impossible_data(experiment: Experiment) -> Iterator[str]:
+def _data_problems(experiment: Experiment) -> Iterator[str]:
     data, model = experiment.data, experiment.model
     side, channels = IMAGES.get(data.name, (None, None))
     if model.in_channels not in ((1, 3) if channels is None else (channels,)):
         yield (
-            f"data.name={data.name} has {channels or '1 or 3'} colour channels, not model.in_channels="
+            f"data.name={data.name} has {channels or '1 or 3'} color channels, not model.in_channels="
             f"{model.in_channels}; set model.in_channels={channels or 3}"
         )
     if data.name == "digits" and data.source is not None:
-        yield "data.name=digits comes with scikit-learn; leave data.source= out"
+        yield "data.name=digits is part of scikit-learn; remove data.source"
     if side not in (None, model.image_size):
         yield (
-            f"data.name={data.name} has images of {side} pixels, not model.image_size={model.image_size}; "
-            f"set model.image_size={side}, or take images of any size with data.name=folder"
+            f"data.name={data.name} has images of {side} × {side} pixels, not model.image_size={model.image_size}; "
+            f"set model.image_size={side}, or use data.name=folder, which accepts images of any size"
         )
 
 
-def _impossible_training(experiment: Experiment) -> Iterator[str]:
+def _training_problems(experiment: Experiment) -> Iterator[str]:
     train = experiment.train
     if experiment.model.use_fp16:
-        yield "model.use_fp16=true is for published weights; train in half precision with train.precision=fp16"
+        yield "model.use_fp16=true is only for sampling; to train in half precision, set train.precision=fp16"
     if train.loss == "vlb" and experiment.diffusion.variance != "learned_range":
-        yield f"train.loss=vlb trains the variance, but diffusion.variance={experiment.diffusion.variance} is fixed"
+        yield (
+            f"train.loss=vlb trains the variance, but diffusion.variance={experiment.diffusion.variance} is fixed; "
+            "set diffusion.variance=learned_range"
+        )
     if train.batch_size % train.gradient_accumulation_steps:
         yield (
-            f"train.batch_size={train.batch_size} is not a multiple of "
-            f"train.gradient_accumulation_steps={train.gradient_accumulation_steps}"
+            f"train.batch_size={train.batch_size} is not divisible by "
+            f"train.gradient_accumulation_steps={train.gradient_accumulation_steps}; choose a multiple of it"
         )
 
 
-def _impossible_analysis(experiment: Experiment) -> Iterator[str]:
+def _analysis_problems(experiment: Experiment) -> Iterator[str]:
     analyze, steps = experiment.analyze, experiment.diffusion.steps
     for option in ("ddim_steps", "inversion_steps"):
         requested = getattr(analyze, option)
         if requested is not None and requested not in reachable_ddim_steps(steps):
-            near = sorted(reachable_ddim_steps(steps), key=lambda count: abs(count - requested))[:4]
+            nearest = sorted(reachable_ddim_steps(steps), key=lambda count: abs(count - requested))[:4]
             yield (
-                f"analyze.{option}={requested} cannot be reached by an integer stride over "
-                f"diffusion.steps={steps}; near it are {', '.join(map(str, sorted(near)))}"
+                f"analyze.{option}={requested} is not the result of an integer stride over "
+                f"diffusion.steps={steps}; the nearest values are {', '.join(map(str, sorted(nearest)))}"
             )
     if analyze.measures.knn_k >= analyze.samples:
         yield (
-            f"analyze.measures.knn_k={analyze.measures.knn_k} neighbours cannot be found among "
-            f"analyze.samples={analyze.samples} images; it must be smaller"
+            f"analyze.measures.knn_k={analyze.measures.knn_k} is not smaller than "
+            f"analyze.samples={analyze.samples}; decrease it or generate more samples"
         )
     for label in analyze.labels:
         if label >= (experiment.model.num_classes or 0):
-            yield f"analyze.labels names class {label}, but model.num_classes={experiment.model.num_classes}"
+            yield f"analyze.labels contains class {label}, but model.num_classes={experiment.model.num_classes}"
     weights = ["model", *(f"ema_{rate}" for rate in experiment.train.ema_rates)]
     if analyze.weights not in weights:
-        yield f'analyze.weights="{analyze.weights}" is not kept by this training; there are {", ".join(weights)}'
+        yield f'analyze.weights="{analyze.weights}" is not saved by this training; choose from {", ".join(weights)}'
 
 
-def _named_twice(key: str, values: list) -> Iterator[str]:
+def _empty_or_duplicates(key: str, values: list) -> Iterator[str]:
     if not values:
-        yield f"{key} is empty; give at least one"
+        yield f"{key} is empty; set at least one value"
     if len(set(values)) < len(values):
-        yield f"{key}={values} names one twice"
+        yield f"{key}={values} contains duplicates"
 
 
 def reachable_ddim_steps(schedule_steps: int) -> set[int]:
-    """The numbers of DDIM steps that some integer stride over the schedule gives."""
+    """Return the numbers of DDIM steps that result from integer strides over the schedule."""
     return {math.ceil(schedule_steps / stride) for stride in range(1, schedule_steps)}
 
 
 def checkpoint_steps(checkpoints: Checkpoints, last_step: int) -> list[int]:
-    """The steps that are kept up to `last_step`, ascending; the last one always is."""
-    kept, start = {last_step, *checkpoints.at}, 0
+    """Return the steps of the checkpoint schedule up to `last_step`, which is always included, in ascending order."""
+    steps, start = {last_step, *checkpoints.at}, 0
     for stride in checkpoints.strides:
         end = last_step if stride.until is None else stride.until
         first = (start // stride.every + 1) * stride.every
-        kept.update(range(first, min(end, last_step) + 1, stride.every))
+        steps.update(range(first, min(end, last_step) + 1, stride.every))
         start = end
-    return sorted(step for step in kept if step <= last_step)
+    return sorted(step for step in steps if step <= last_step)

@@ -1,4 +1,4 @@
-"""YAML and `key=value` overrides → one checked Experiment; precedence: defaults < YAML < command line."""
+"""Loading of YAML files and `key=value` overrides; precedence: defaults < YAML < command line."""
 
 import dataclasses
 import difflib
@@ -29,35 +29,35 @@ RENAMED_OPTIONS = {  # old → new name; remove in version 0.3
 
 
 def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | None = None) -> Experiment:
-    """The experiment of a YAML file with `key=value` overrides; between them, options of a profile of the cluster.
+    """Load and check an experiment: a YAML file, then a cluster profile, then `key=value` overrides.
 
-    A profile is named after its file in configs/cluster, or by the path of one of your own. Raises
-    UserError for a missing or unreadable file, an unknown key, a wrong type, a value out of range and an impossible
-    combination, naming the key, the value and what is allowed.
+    `cluster` is the name of a profile in configs/cluster or the path of a YAML file. Raises UserError for a missing or
+    unreadable file, an unknown key, a wrong type, a value out of range and an impossible combination; the message names
+    the key, the value and the allowed values.
     """
     path = Path(path)
     if "source" in _read(path):
-        raise UserError(f"{path} is of a model that others trained; analyse it with  python -m analyze model {path}")
-    return _loaded(Experiment, path, {"name": path.stem}, overrides, cluster)
+        raise UserError(f"{path} describes a pretrained model; analyze it with  python -m analyze model {path}")
+    return _load(Experiment, path, {"name": path.stem}, overrides, cluster)
 
 
 def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> ModelStudy:
-    """The study that a YAML file describes, or that of the model at `source` itself. Raises UserError like `load`."""
+    """Load the study in a YAML file, or return a study of the model `source`. Raises UserError like `load`."""
     content = OmegaConf.create()
     if source.endswith((".yaml", ".yml")):
         if "seeds" in (content := _read(Path(source))) or "train" in content:
-            raise UserError(f"{source} is of an experiment; analyse it with  python -m analyze {source}")
-        study = _loaded(ModelStudy, Path(source), {"name": Path(source).stem}, overrides)
+            raise UserError(f"{source} describes an experiment; analyze it with  python -m analyze {source}")
+        study = _load(ModelStudy, Path(source), {"name": Path(source).stem}, overrides)
     else:
-        study = _loaded(ModelStudy, None, {"name": _name_of(Path(source)), "source": source}, overrides)
-    said = OmegaConf.merge(content, _overrides(overrides))
-    if study.sweep and OmegaConf.select(said, "analyze.ddim_steps") is None:
+        study = _load(ModelStudy, None, {"name": _study_name(Path(source)), "source": source}, overrides)
+    settings = OmegaConf.merge(content, _parse(overrides))
+    if study.sweep and OmegaConf.select(settings, "analyze.ddim_steps") is None:
         study.analyze.ddim_steps = max(study.sweep)
     return study
 
 
-def _name_of(source: Path) -> str:
-    """What the study of a model is called: as its file or folder, of a checkpoint of ours as experiment_seed_0_step."""
+def _study_name(source: Path) -> str:
+    """Return the name of a model's file or folder, or "experiment_seed_0_step" for a checkpoint of a run folder."""
     parts, name = source.parts[-4:], source.stem if source.is_file() else source.name
     if len(parts) == 4 and parts[2] == "checkpoints":
         name = "_".join((parts[0], parts[1], parts[3]))
@@ -65,11 +65,11 @@ def _name_of(source: Path) -> str:
 
 
 def load_resolved(path: Path) -> Experiment:
-    """The experiment that a run folder was made with. Raises UserError where it cannot be read."""
-    return _loaded(Experiment, path, {}, (), warn=False)
+    """Load the config.yaml of a run folder. Raises UserError if it cannot be read."""
+    return _load(Experiment, path, {}, (), warn=False)
 
 
-def _loaded(
+def _load(
     kind: type[Root],
     path: Path | None,
     defaults: dict[str, str],
@@ -84,11 +84,11 @@ def _loaded(
     if cluster is not None:
         profile = Path(cluster) if cluster.endswith(".yaml") else PROFILES / f"{cluster}.yaml"
         config = _merge(kind, config, OmegaConf.create({"cluster": _read(profile)}), str(profile))
-    config = _merge(kind, config, _overrides(overrides), "command line")
-    from_where = [str(path)] if path else []
+    config = _merge(kind, config, _parse(overrides), "command line")
+    sources = [str(path)] if path else []
     if overrides or not path:
-        from_where.append("command line")
-    return _checked(config, " and ".join(from_where))
+        sources.append("command line")
+    return _check(config, " and ".join(sources))
 
 
 def to_yaml(root: Experiment | ModelStudy) -> str:
@@ -101,43 +101,43 @@ def _read(path: Path) -> DictConfig:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {_available(path)}") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; give the YAML file of an experiment") from None
+        raise UserError(f"{path}: is a folder, not the YAML file of an experiment") from None
     except (yaml.YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, DictConfig):
-        raise UserError(f"{path}: holds a list or a single value where `key: value` lines are expected")
+        raise UserError(f"{path}: contains a list or a single value instead of `key: value` lines")
     return content
 
 
 def _available(path: Path) -> str:
-    found = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    if not found:
-        return f"{path.parent}/ holds no YAML file either"
-    return "there are " + ", ".join(str(other) for other in found)
+    files = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    if not files:
+        return f"{path.parent}/ contains no YAML files"
+    return f"available: {', '.join(map(str, files))}"
 
 
-def _overrides(overrides: typing.Sequence[str]) -> DictConfig:
+def _parse(overrides: typing.Sequence[str]) -> DictConfig:
     for override in overrides:
         if "=" not in override:
-            raise UserError(f'command line: "{override}" is not of the form key=value')
+            raise UserError(f'command line: "{override}" does not have the form key=value')
     try:
         return OmegaConf.from_dotlist(list(overrides))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"command line: cannot be read: {' '.join(str(error).split())}") from None
+        raise UserError(f"command line: cannot be parsed: {' '.join(str(error).split())}") from None
 
 
 def _merge(kind: type, config: Any, changes: DictConfig, source: str, warn: bool = True) -> Any:
     known = dict(options(kind))
     _rename_options(changes, known, source, warn)
-    for problem in _misplaced(changes, known):
+    for problem in _key_problems(changes, known):
         raise UserError(f"{source}: {problem}")
     try:
         return OmegaConf.merge(config, changes)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         key = getattr(error, "full_key", None) or ""
-        named, why = f"{key}: " if key else "", first_line(error)
-        blank = "; YAML wants a blank after the colon" if re.search(r"Key '\w+:\S+' not in", why) else ""
-        raise UserError(f"{source}: {named}{why}{blank}{_allowed(known.get(key))}") from None
+        prefix, reason = f"{key}: " if key else "", first_line(error)
+        hint = "; YAML requires a space after the colon" if re.search(r"Key '\w+:\S+' not in", reason) else ""
+        raise UserError(f"{source}: {prefix}{reason}{hint}{_allowed(known.get(key))}") from None
 
 
 def _rename_options(changes: DictConfig, known: typing.Container[str], source: str, warn: bool) -> None:
@@ -160,12 +160,12 @@ def _raw(config: DictConfig) -> dict[Any, Any]:
     return dict(config.items_ex(resolve=False))
 
 
-def _misplaced(changes: DictConfig, known: dict[str, dataclasses.Field]) -> Iterator[str]:
-    """What is wrong with the keys of some changes: unknown ones, and values where sections or lists belong."""
+def _key_problems(changes: DictConfig, known: dict[str, dataclasses.Field]) -> Iterator[str]:
+    """Yield the problems with keys: unknown keys, and values in place of sections or lists."""
     sections = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
     for key, value in _leaves(changes, known):
         if key in sections:
-            yield f"{key}={value} is not a section; set its options one by one, as {key}.…=…"
+            yield f"{key}={value}: {key} is a section; set its options, as in {key}.…=…"
         elif key not in known:
             yield f'unknown key "{key}"; {_nearest(key, list(known))}'
         elif typing.get_origin(known[key].type) is list and not isinstance(value, ListConfig):
@@ -183,20 +183,20 @@ def _leaves(changes: DictConfig, known: dict[str, Any], prefix: str = "") -> Ite
 def _nearest(key: str, known: list[str]) -> str:
     section, _, ending = key.rpartition(".")
     siblings = [other.rpartition(".")[2] for other in known if section and other.rpartition(".")[0] == section]
-    near = [f"{section}.{one}" for one in difflib.get_close_matches(ending, siblings, n=1)]
+    near = [f"{section}.{name}" for name in difflib.get_close_matches(ending, siblings, n=1)]
     near += [other for other in known if other.rpartition(".")[2] == ending]
     if not siblings:
         near = difflib.get_close_matches(key, known, n=1) + near
     if near:
         return f'did you mean "{near[0]}"?'
-    return f"{section} has {', '.join(siblings)}" if siblings else "see --help"
+    return f"the options of {section} are {', '.join(siblings)}" if siblings else "see --help"
 
 
 def _allowed(field: dataclasses.Field | None) -> str:
-    return f" ({type_name(field.type)} is expected)" if field else ""
+    return f" (expected {type_name(field.type)})" if field else ""
 
 
-def _checked(config: DictConfig, source: str) -> Any:
+def _check(config: DictConfig, source: str) -> Any:
     try:
         root = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
@@ -206,7 +206,7 @@ def _checked(config: DictConfig, source: str) -> Any:
 
 
 def options(kind: type = Experiment, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
-    """Every option below a section as (dotted key, field), in the order of the schema."""
+    """Yield all options of a section and its subsections as (dotted key, field), in the order of the schema."""
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):
             yield from options(typing.cast(type, field.type), f"{prefix}{field.name}.")
@@ -215,12 +215,12 @@ def options(kind: type = Experiment, prefix: str = "") -> Iterator[tuple[str, da
 
 
 def type_name(annotation: Any) -> str:
-    """A type as a user writes its values: "int", "text", "cosine | linear", "list of float", "int or null"."""
+    """Describe a type for users: "int", "text", "cosine | linear", "list of float", "int or null"."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return " | ".join(arguments)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if one is type(None) else type_name(one) for one in arguments)
+        return " or ".join("null" if argument is type(None) else type_name(argument) for argument in arguments)
     if origin is list:
         return f"list of {type_name(arguments[0])}"
     if origin is dict:
@@ -228,18 +228,18 @@ def type_name(annotation: Any) -> str:
     return {str: "text", bool: "true | false"}.get(annotation) or annotation.__name__
 
 
-def differences(made_with: Experiment, asked: Experiment) -> list[str]:
-    """The options in which two experiments differ and a started run may not, as "key: old, now new"."""
+def differences(original: Experiment, current: Experiment) -> list[str]:
+    """Return the changed options that a started run may not change, as "key: old, now new"."""
 
-    def fixed(experiment: Any) -> Iterator[tuple[str, Any]]:
+    def fixed_options(experiment: Any) -> Iterator[tuple[str, Any]]:
         for field in dataclasses.fields(experiment):
             value = getattr(experiment, field.name)
             if field.metadata["may_change"]:
                 continue
             if dataclasses.is_dataclass(value):
-                yield from ((f"{field.name}.{key}", inner) for key, inner in fixed(value))
+                yield from ((f"{field.name}.{key}", inner) for key, inner in fixed_options(value))
             else:
                 yield field.name, value
 
-    now = dict(fixed(asked))
-    return [f"{key}: {old}, now {now[key]}" for key, old in fixed(made_with) if now[key] != old]
+    new = dict(fixed_options(current))
+    return [f"{key}: {old}, now {new[key]}" for key, old in fixed_options(original) if new[key] != old]

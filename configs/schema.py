@@ -1,7 +1,7 @@
-"""Every option of an experiment: its type, unit, default, range and meaning.
+"""Options of an experiment: type, unit, default, range and meaning of each.
 
-An experiment is a YAML file with any of these keys; what it leaves out has the default given here, and
-`key=value` on the command line comes last. `configs.load` reads, checks and prints them.
+An experiment is a YAML file that sets any of these options. Missing options have the defaults below, and `key=value`
+on the command line overrides both. `configs.load` reads, checks and prints the options.
 """
 
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ def option(
     may_change: bool = False,
     added: bool = False,
 ) -> Any:
-    """A dataclass field that knows its meaning and range; `may_change` marks what a started run may alter.
+    """Return a dataclass field with a meaning and a range; `may_change` allows a started run to change it.
 
-    `added` marks what older checkpoints do not describe: its default is what they were made with, and stays.
+    `added` marks an option that older checkpoints do not contain. Its default must keep describing those checkpoints.
     """
-    about = {
+    metadata = {
         "meaning": meaning,
         "unit": unit,
         "at_least": at_least,
@@ -33,8 +33,8 @@ def option(
         "added": added,
     }
     if isinstance(default, (list, dict)):
-        return field(default_factory=default.copy, metadata=about)
-    return field(default=default, metadata=about)
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def section(kind: type, meaning: str, *, may_change: bool = False) -> Any:
@@ -43,32 +43,32 @@ def section(kind: type, meaning: str, *, may_change: bool = False) -> Any:
 
 @dataclass
 class Model:
-    """improved-diffusion's U-Net, with what guided-diffusion added to it."""
+    """U-Net of improved-diffusion with the options that guided-diffusion added."""
 
-    image_size: int = option(32, "side of the square images", unit="pixels", at_least=4)
-    in_channels: int = option(3, "colour channels", at_least=1)
-    model_channels: int = option(128, "channels of the first level", at_least=1)
+    image_size: int = option(32, "side length of the square images", unit="pixels", at_least=4)
+    in_channels: int = option(3, "color channels", at_least=1)
+    model_channels: int = option(128, "channels of the first resolution level", at_least=1)
     channel_mult: list[Union[int, float]] = option(
-        [1, 2, 2, 2], "channels of each level, in multiples of model_channels", at_least=0.125
+        [1, 2, 2, 2], "channels of each level, as multiples of model_channels", at_least=0.125
     )
-    num_res_blocks: int = option(3, "residual blocks a level", at_least=1)
+    num_res_blocks: int = option(3, "residual blocks per level", at_least=1)
     attention_resolutions: list[int] = option(
-        [16, 8], "sides of the feature maps with attention", unit="pixels", at_least=1
+        [16, 8], "side lengths of the feature maps with attention", unit="pixels", at_least=1
     )
     num_heads: int = option(4, "attention heads", at_least=1)
-    num_heads_upsample: Optional[int] = option(None, "attention heads on the way up; null: as num_heads", at_least=1)
+    num_heads_upsample: Optional[int] = option(None, "attention heads in the decoder; null: num_heads", at_least=1)
     num_head_channels: Optional[int] = option(
-        None, "channels of an attention head, instead of num_heads; null: num_heads counts", at_least=1, added=True
+        None, "channels per attention head, overrides num_heads; null: use num_heads", at_least=1, added=True
     )
-    use_new_attention_order: bool = option(False, "q, k and v lie apart, rather than within each head", added=True)
-    use_scale_shift_norm: bool = option(True, "the time embedding scales and shifts, rather than only adds")
-    conv_resample: bool = option(True, "the side is changed with convolutions, rather than by means", added=True)
-    resblock_updown: bool = option(False, "residual blocks change the side, instead of conv_resample", added=True)
-    norm_groups: int = option(32, "groups of the group normalisation; 32 in every published model", at_least=1)
-    dropout: float = option(0.0, "share of activations dropped in each residual block", at_least=0, at_most=0.99)
+    use_new_attention_order: bool = option(False, "split q, k and v before the heads, not within each head", added=True)
+    use_scale_shift_norm: bool = option(True, "scale and shift by the time embedding; false: add it")
+    conv_resample: bool = option(True, "resample with convolutions; false: average or repeat pixels", added=True)
+    resblock_updown: bool = option(False, "resample in residual blocks, overrides conv_resample", added=True)
+    norm_groups: int = option(32, "groups of the group normalization; 32 in all published models", at_least=1)
+    dropout: float = option(0.0, "dropout probability in the residual blocks", at_least=0, at_most=0.99)
     num_classes: Optional[int] = option(None, "classes of a class-conditional model; null: unconditional", at_least=1)
     use_fp16: bool = option(
-        False, "convolutions keep their weights in half precision, as guided-diffusion samples; not trained", added=True
+        False, "half-precision convolutions, as in guided-diffusion's sampling; not for training", added=True
     )
 
     @property
@@ -79,37 +79,37 @@ class Model:
 
 @dataclass
 class Diffusion:
-    """The forward process and what the network says of the reverse one."""
+    """Forward process, and parametrization of the reverse process."""
 
-    schedule: Literal["cosine", "linear"] = option("cosine", "how fast noise is added")
-    steps: int = option(4000, "steps of the forward process", at_least=10)
+    schedule: Literal["cosine", "linear"] = option("cosine", "noise schedule")
+    steps: int = option(4000, "number of diffusion steps", at_least=10)
     variance: Literal["learned_range", "fixed_large", "fixed_small"] = option(
-        "learned_range", "variance of the reverse steps: learned between its two bounds, or fixed at one of them"
+        "learned_range", "variance of the reverse process: learned between its two bounds, or fixed at one of them"
     )
-    rescale_timesteps: bool = option(True, "the network sees t scaled to 0…1000 whatever the number of steps")
+    rescale_timesteps: bool = option(True, "scale the timesteps seen by the network to 0…1000")
 
 
 @dataclass
 class OpenAI:
-    """A state dict of improved-diffusion or guided-diffusion: what its tensors cannot tell.
+    """Settings of a state dict of improved-diffusion or guided-diffusion that its tensors do not determine.
 
-    null: as the preset says; without one, as `models.openai.DEFAULTS` says.
+    null: the value of the preset, or without a preset the value in `models.openai.DEFAULTS`.
     """
 
     preset: Optional[str] = option(
-        None, "published file whose flags hold, e.g. cifar10_uncond_50M_500K, or none; null: the one of the file's name"
+        None, "published file with the same flags, e.g. cifar10_uncond_50M_500K, or none; null: by file name"
     )
-    image_size: Optional[int] = option(None, "side of the images", unit="pixels", at_least=4)
+    image_size: Optional[int] = option(None, "side length of the images", unit="pixels", at_least=4)
     num_heads: Optional[int] = option(None, "attention heads", at_least=1)
-    num_head_channels: Optional[int] = option(None, "channels of an attention head, instead of num_heads", at_least=1)
-    use_new_attention_order: Optional[bool] = option(None, "q, k and v lie apart, rather than within each head")
-    use_fp16: Optional[bool] = option(None, "convolutions in half precision")
-    schedule: Optional[Literal["cosine", "linear"]] = option(None, "how fast noise is added")
-    steps: Optional[int] = option(None, "steps of the forward process", at_least=10)
+    num_head_channels: Optional[int] = option(None, "channels per attention head, overrides num_heads", at_least=1)
+    use_new_attention_order: Optional[bool] = option(None, "split q, k and v before the heads, not within each head")
+    use_fp16: Optional[bool] = option(None, "half-precision weights in the convolutions")
+    schedule: Optional[Literal["cosine", "linear"]] = option(None, "noise schedule")
+    steps: Optional[int] = option(None, "number of diffusion steps", at_least=10)
     variance: Optional[Literal["learned_range", "fixed_large", "fixed_small"]] = option(
-        None, "variance of the reverse steps; the tensors tell whether it is learned"
+        None, "variance of the reverse process; the tensors determine whether it is learned"
     )
-    rescale_timesteps: Optional[bool] = option(None, "the network sees t scaled to 0…1000 whatever the number of steps")
+    rescale_timesteps: Optional[bool] = option(None, "scale the timesteps seen by the network to 0…1000")
 
 
 @dataclass
@@ -117,201 +117,192 @@ class Data:
     """Training images."""
 
     name: Literal["digits", "cifar10", "imagenet64", "folder"] = option(
-        "cifar10", "data set: one of the known ones, or any folder of images"
+        "cifar10", "data set; folder: a folder of images"
     )
     source: Optional[str] = option(
         None,
-        "where the data set is read from: its archive, its unpacked folder, or the folder of images; "
-        "null: downloaded where it can be",
+        "archive, unpacked folder of the data set, or folder of images; null: download the data set if possible",
         may_change=True,
     )
-    root: str = option("data", "folder in which prepared data sets are kept", may_change=True)
-    horizontal_flip: bool = option(False, "each image is mirrored half of the times it is seen")
-    skip_damaged: bool = option(False, "leave images out that cannot be read, rather than stop at them")
-    workers: int = option(0, "processes that prepare a folder of images; 0: one a core", at_least=0, may_change=True)
+    root: str = option("data", "folder of prepared data sets", may_change=True)
+    horizontal_flip: bool = option(False, "mirror each image with probability 0.5")
+    skip_damaged: bool = option(False, "skip unreadable images; false: stop at the first one")
+    workers: int = option(0, "processes that prepare a folder of images; 0: one per core", at_least=0, may_change=True)
 
 
 @dataclass
 class Stride:
-    """A stretch of training in which checkpoints are equally spaced."""
+    """An interval of training with equally spaced checkpoints."""
 
-    every: int = option(MISSING, "distance between checkpoints", unit="steps", at_least=1)
-    until: Optional[int] = option(None, "last step of the stretch; null: to the end", unit="steps", at_least=1)
+    every: int = option(MISSING, "steps between checkpoints", unit="steps", at_least=1)
+    until: Optional[int] = option(None, "last step of the interval; null: end of training", unit="steps", at_least=1)
 
 
 @dataclass
 class Checkpoints:
-    """Which steps are kept: a function of the absolute step alone. The last step is always kept."""
+    """Checkpoint schedule, a function of the absolute step only. The last step always has a checkpoint."""
 
-    at: list[int] = option([0, 5, 10, 25], "single steps", unit="steps", at_least=0)
+    at: list[int] = option([0, 5, 10, 25], "individual steps", unit="steps", at_least=0)
     strides: list[Stride] = option(
         [Stride(50, 400), Stride(390, 39_000), Stride(2_500)],
-        "stretches one after the other: the multiples of each `every` up to its `until`",
+        "consecutive intervals: each covers the multiples of `every` up to `until`",
     )
 
 
 @dataclass
 class Train:
-    """Optimisation. Defaults are those of improved-diffusion's CIFAR-10 run."""
+    """Training; the defaults are those of improved-diffusion's CIFAR-10 run."""
 
-    steps: int = option(700_000, "length of the training", unit="optimiser steps", at_least=1, may_change=True)
-    batch_size: int = option(128, "images a step over all processes together", at_least=1)
-    gradient_accumulation_steps: int = option(
-        1, "parts that each process takes its share of a batch in, to save memory", at_least=1
-    )
-    loss: Literal["hybrid", "simple", "vlb"] = option("hybrid", "L_hybrid, L_simple or L_vlb")
+    steps: int = option(700_000, "length of training", unit="optimizer steps", at_least=1, may_change=True)
+    batch_size: int = option(128, "images per step, summed over all processes", at_least=1)
+    gradient_accumulation_steps: int = option(1, "microbatches per step in each process, to save memory", at_least=1)
+    loss: Literal["hybrid", "simple", "vlb"] = option("hybrid", "loss: L_hybrid, L_simple or L_vlb")
     timestep_sampler: Literal["uniform", "loss_second_moment"] = option(
-        "uniform", "how t is drawn: evenly, or by the importance of its losses, as L_vlb wants it"
+        "uniform", "distribution of t: uniform, or proportional to √E[loss²] as Nichol & Dhariwal use for L_vlb"
     )
     lr: float = option(1e-4, "learning rate of AdamW", at_least=0)
     weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0)
-    warmup_steps: int = option(0, "steps over which the learning rate grows linearly from 0", unit="steps", at_least=0)
-    max_grad_norm: Optional[float] = option(None, "largest norm of the gradient; null: unlimited", at_least=0)
+    warmup_steps: int = option(0, "steps of linear learning-rate warmup from 0", unit="steps", at_least=0)
+    max_grad_norm: Optional[float] = option(None, "clip gradients to this norm; null: no clipping", at_least=0)
     ema_rates: list[float] = option(
-        [0.9999], "rates of the moving averages of the weights", at_least=0, at_most=0.999999
+        [0.9999], "decay rates of the exponential moving averages of the weights", at_least=0, at_most=0.999999
     )
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = option(
-        "fp32", "arithmetic of the network; the weights themselves stay in float32"
+        "fp32", "arithmetic of the network; the weights are float32"
     )
     compile: bool = option(
-        False, "compile the network, which takes minutes at every start; needs a C++ compiler", may_change=True
+        False, "compile the network with torch.compile: minutes per start; needs a C++ compiler", may_change=True
     )
     init_from: Optional[str] = option(
-        None, "weights to start from: a checkpoint folder, or a .pt or .safetensors state dict; null: at random"
+        None, "initial weights: a checkpoint folder, or a .pt or .safetensors state dict; null: random"
     )
-    checkpoints: Checkpoints = section(Checkpoints, "which steps are kept for analysis")
+    checkpoints: Checkpoints = section(Checkpoints, "checkpoint schedule")
     state_every_minutes: float = option(
-        10.0, "how often what resuming needs is saved", unit="minutes", at_least=0, may_change=True
+        10.0,
+        "interval between saved training states",
+        unit="minutes",
+        at_least=0,
+        may_change=True,
     )
-    log_every: int = option(50, "distance between logged steps", unit="steps", at_least=1)
+    log_every: int = option(50, "steps between log entries", unit="steps", at_least=1)
     sample_every: int = option(
-        0, "distance between grids of samples from the fixed noise; 0: none", unit="steps", at_least=0, may_change=True
+        0, "steps between sample grids from the fixed noise; 0: none", unit="steps", at_least=0, may_change=True
     )
 
 
 @dataclass
 class Measures:
-    """Options of single measures. Changing one recomputes that measure, not the images."""
+    """Options of individual measures. Changing one recomputes the measure but not the images."""
 
-    knn_k: int = option(50, "neighbours that kNN coverage compares", at_least=1)
-    mapping_images: int = option(1000, "images that noise and image are matched among, a chunk", at_least=2)
-    correlation_images: int = option(1000, "images that pixels are correlated over, at most", at_least=3)
+    knn_k: int = option(50, "nearest neighbors per image in kNN coverage", at_least=1)
+    mapping_images: int = option(1000, "images per chunk within which noises and images are matched", at_least=2)
+    correlation_images: int = option(1000, "maximum number of images in pixel correlations", at_least=3)
     dino_model: Optional[str] = option(
-        "facebook/dino-vits16", "DINO: its name on the Hugging Face hub, or a folder; null: not measured"
+        "facebook/dino-vits16", "DINO model: a name on the Hugging Face Hub or a folder; null: not measured"
     )
     fid_network: Optional[str] = option(
-        None, "FID: a TorchScript file of your Inception network, uint8 images → features; null: not measured"
+        None, "Inception network for FID: a TorchScript file, uint8 images → features; null: not measured"
     )
 
 
 @dataclass
 class Analyze:
-    """What is generated from each checkpoint, and how."""
+    """Generation and inversion at each checkpoint."""
 
-    samples: int = option(2048, "images generated from each checkpoint", at_least=4)
+    samples: int = option(2048, "images generated per checkpoint", at_least=4)
     ddim_steps: int = option(100, "DDIM steps from noise to image", at_least=2)
-    inversion_steps: Optional[int] = option(
-        None, "DDIM steps from image to latent; null: same as ddim_steps", at_least=2
-    )
+    inversion_steps: Optional[int] = option(None, "DDIM steps from image to latent; null: ddim_steps", at_least=2)
     clip_denoised: Optional[bool] = option(
-        None, "clip the predicted x_0 to [−1, 1] in every step; null: as the model's own sampler does"
+        None, "clip the predicted x_0 to [−1, 1] in each step; null: like the model's original sampler"
     )
-    labels: list[int] = option([], "classes of a class-conditional model's images, in turn; empty: all", at_least=0)
+    labels: list[int] = option([], "class labels of a conditional model, repeated in order; empty: all", at_least=0)
     weights: str = option(
-        "ema_0.9999", 'which weights: "ema_<rate>" with a rate of train.ema_rates, or "model" for the raw ones'
+        "ema_0.9999", 'weights to analyze: "ema_<rate>" with a rate in train.ema_rates, or "model" for the raw weights'
     )
     noise_seed: int = option(0, "seed of the fixed noise x_T", at_least=0)
     batch_size: Optional[int] = option(
-        None,
-        "images generated at once; null: as many as fit; numbers do not depend on it beyond rounding",
-        at_least=1,
+        None, "images per batch; null: as many as fit; affects results only by rounding", at_least=1
     )
     precision: Literal["fp32", "tf32", "bf16"] = option(
-        "bf16", "arithmetic of the network while it generates; bf16 moves distances and angles by less than 0.5 %"
+        "bf16", "arithmetic of the network; bf16 changes distances and angles by less than 0.5 %"
     )
     compile: bool = option(
-        False, "compile the network once a job: minutes that pay where much is generated; needs a C++ compiler"
+        False, "compile the network once per job: takes minutes, speeds up large analyses; needs a C++ compiler"
     )
-    pictures: int = option(10, "images shown of each checkpoint", at_least=1, may_change=True)
+    pictures: int = option(10, "images shown per checkpoint", at_least=1, may_change=True)
     published: Optional[Literal["ddpm_cifar10", "ddpm_imagenet64", "ldm_celeba"]] = option(
-        None, "model of the paper whose numbers stand beside ours; null: none", may_change=True
+        None, "model of the paper whose published values are shown for comparison; null: none", may_change=True
     )
-    measures: Measures = section(Measures, "options of single measures")
+    measures: Measures = section(Measures, "options of individual measures")
 
 
 @dataclass
 class Wandb:
     """Weights & Biases."""
 
-    mode: Literal["auto", "online", "offline", "disabled"] = option("auto", "auto: online when logged in, else offline")
-    project: str = option("noisemap", "project")
-    entity: Optional[str] = option(None, "user or team; null: the default one of the login")
+    mode: Literal["auto", "online", "offline", "disabled"] = option("auto", "auto: online if logged in, else offline")
+    project: str = option("noisemap", "project name")
+    entity: Optional[str] = option(None, "user or team; null: the default of the login")
 
 
 @dataclass
 class Cluster:
-    """Where jobs run and what they ask for; configs/cluster/ has profiles. What follows `nodes` is for SLURM alone."""
+    """Jobs and their resources; configs/cluster/ contains profiles. Options from `nodes` on apply to SLURM only."""
 
     kind: Literal["local", "debug", "slurm"] = option(
-        "local", "local: processes of this machine; debug: inside the launching process; slurm: jobs of SLURM"
+        "local", "local: processes on this machine; debug: within the launching process; slurm: SLURM jobs"
     )
-    max_parallel: int = option(
-        2, "jobs that run at the same time; on SLURM: of each seed's array of analyses", at_least=1
-    )
-    slice_minutes: float = option(60.0, "about how long an analysis job takes", unit="minutes", at_least=0.01)
+    max_parallel: int = option(2, "maximum number of concurrent jobs; on SLURM: of analysis jobs per seed", at_least=1)
+    slice_minutes: float = option(60.0, "target duration of an analysis job", unit="minutes", at_least=0.01)
     checkpoint_minutes: Optional[float] = option(
         None,
-        "how long the analysis of a checkpoint takes; null: as the last job measured it, or else estimated",
+        "analysis time per checkpoint; null: measured by the last job, or estimated",
         unit="minutes",
         at_least=0.001,
     )
     checkpoints_per_job: Optional[int] = option(
-        None, "checkpoints that an analysis job takes; null: as slice_minutes and max_parallel say", at_least=1
+        None, "checkpoints per analysis job; null: derived from slice_minutes and max_parallel", at_least=1
     )
-    timeout_hours: float = option(24.0, "longest time a job may take", unit="hours", at_least=0.01)
+    timeout_hours: float = option(24.0, "time limit of a job", unit="hours", at_least=0.01)
     train_timeout_hours: Optional[float] = option(
         None,
-        "the same of a training, which goes on in as many of them as it needs; null: as the others",
+        "time limit of a training job, requeued until training is done; null: timeout_hours",
         unit="hours",
         at_least=0.01,
     )
-    nodes: int = option(1, "nodes that each training takes", at_least=1)
-    gpus_per_node: int = option(
-        0, "GPUs of each of them, one a process; analysis jobs take one GPU or none", at_least=0
-    )
-    gpu_type: Optional[str] = option(None, "which GPUs, e.g. a100; null: any")
+    nodes: int = option(1, "nodes per training job", at_least=1)
+    gpus_per_node: int = option(0, "GPUs per node, one per process; an analysis job uses at most one", at_least=0)
+    gpu_type: Optional[str] = option(None, "GPU type, e.g. a100; null: any")
     processes_per_node: Optional[int] = option(
-        None, "training processes a node; null: one a GPU, or one without GPUs", at_least=1
+        None, "training processes per node; null: one per GPU, or one without GPUs", at_least=1
     )
-    cpus_per_task: int = option(4, "CPU cores of each process", at_least=1)
-    memory_gb: Optional[float] = option(None, "memory of each process; null: the cluster's", unit="GB", at_least=0.1)
-    partition: Optional[str] = option(None, "partition; null: the cluster's")
-    account: Optional[str] = option(None, "account that is charged")
+    cpus_per_task: int = option(4, "CPU cores per process", at_least=1)
+    memory_gb: Optional[float] = option(None, "memory per process; null: cluster default", unit="GB", at_least=0.1)
+    partition: Optional[str] = option(None, "partition; null: cluster default")
+    account: Optional[str] = option(None, "account to charge")
     qos: Optional[str] = option(None, "quality of service")
-    gres: Optional[str] = option(None, "generic resources beside the GPUs, e.g. nvme:1")
-    constraint: Optional[str] = option(None, "features that nodes must have")
-    exclude: Optional[str] = option(None, "nodes that are not wanted")
-    mail_user: Optional[str] = option(None, "whom SLURM writes to")
-    mail_type: Optional[str] = option(None, "about what, e.g. END,FAIL")
-    setup: list[str] = option([], "shell lines before the job, e.g. module load cuda")
-    srun_args: list[str] = option([], "arguments of srun, e.g. --container-image=…")
-    additional_parameters: dict[str, Any] = option({}, "any other options of sbatch, as name: value")
+    gres: Optional[str] = option(None, "generic resources in addition to GPUs, e.g. nvme:1")
+    constraint: Optional[str] = option(None, "required node features")
+    exclude: Optional[str] = option(None, "nodes to exclude")
+    mail_user: Optional[str] = option(None, "e-mail address for SLURM's notifications")
+    mail_type: Optional[str] = option(None, "events that trigger an e-mail, e.g. END,FAIL")
+    setup: list[str] = option([], "shell commands run before the job, e.g. module load cuda")
+    srun_args: list[str] = option([], "additional arguments of srun, e.g. --container-image=…")
+    additional_parameters: dict[str, Any] = option({}, "other options of sbatch, as name: value")
     signal_seconds: int = option(
-        120, "how long before its time limit a job is told to save and stop", unit="seconds", at_least=1
+        120, "time before the time limit at which a job is signaled to save and stop", unit="seconds", at_least=1
     )
-    fruitless_restarts: int = option(
-        3, "restarts in a row without anything done between them, after which a job is given up", at_least=0
-    )
+    fruitless_restarts: int = option(3, "consecutive restarts without progress after which a job fails", at_least=0)
 
 
 @dataclass
 class Experiment:
-    """A study: a model trained with several seeds, every checkpoint of it analysed."""
+    """A model trained with several seeds, with an analysis of each checkpoint."""
 
-    name: str = option(MISSING, "name of its folder below `runs`; default: the name of the YAML file")
-    runs: str = option("runs", "folder in which experiments are kept", may_change=True)
-    seeds: list[int] = option([0, 10, 42], "seeds that are trained and averaged over", at_least=0, may_change=True)
-    seed: int = option(0, "the seed that `python -m train` trains", at_least=0)
+    name: str = option(MISSING, "name of the experiment and of its folder in `runs`; default: name of the YAML file")
+    runs: str = option("runs", "parent folder of all experiments", may_change=True)
+    seeds: list[int] = option([0, 10, 42], "seeds to train and average over", at_least=0, may_change=True)
+    seed: int = option(0, "seed that `python -m train` trains", at_least=0)
     model: Model = section(Model, "network")
     diffusion: Diffusion = section(Diffusion, "forward and reverse process")
     data: Data = section(Data, "images")
@@ -323,26 +314,29 @@ class Experiment:
 
 @dataclass
 class ModelStudy:
-    """A model that others trained, analysed with several numbers T of DDIM steps."""
+    """A pretrained model, analyzed with several numbers T of DDIM steps."""
 
     source: str = option(
         MISSING,
-        "the model: a checkpoint folder, an OpenAI .pt or .safetensors file, a folder of diffusers, or the name under "
-        "which one of these is published",
+        "the model: a checkpoint folder, an OpenAI .pt or .safetensors file, a diffusers folder, or the name of a "
+        "published model",
     )
-    name: str = option(MISSING, "name of its folder below `runs`; default: that of the YAML file, or of the model")
-    runs: str = option("runs", "folder in which studies are kept")
-    downloads: str = option("data/models", "folder in which OpenAI's files are kept when they are downloaded")
+    name: str = option(
+        MISSING, "name of the study and of its folder in `runs`; default: name of the YAML file or of the model"
+    )
+    runs: str = option("runs", "parent folder of all studies")
+    downloads: str = option("data/models", "folder for downloads of OpenAI's files")
     sweep: list[int] = option(
         [],
-        "numbers T of DDIM steps, each way; empty: of the paper's 10, 50, 100, 500, 1000 and 4000 those that the model "
-        "has; analyze.ddim_steps, which figures and pictures are of, is always one of them, and if not given the "
-        "largest",
+        "numbers T of DDIM steps in each direction; empty: those of the paper's 10, 50, 100, 500, 1000 and 4000 that "
+        "the model supports; figures and pictures show analyze.ddim_steps, which is always part of the sweep and "
+        "defaults to its largest T",
         at_least=2,
     )
     vae_scaling_factor: Optional[float] = option(
-        None, "what codes are divided by before they are decoded; null: 1 for a VQModel, an AutoencoderKL's own factor"
+        None,
+        "divisor of the latent codes before decoding; null: 1 for a VQModel, the factor stored in an AutoencoderKL",
     )
-    openai: OpenAI = section(OpenAI, "what an OpenAI file does not tell")
+    openai: OpenAI = section(OpenAI, "settings that an OpenAI file does not contain")
     analyze: Analyze = section(Analyze, "analysis")
     wandb: Wandb = section(Wandb, "Weights & Biases")

@@ -1,4 +1,4 @@
-"""What a configuration may not say, and which checkpoints it asks for."""
+"""Rejected configurations, and the checkpoint schedule."""
 
 import dataclasses
 
@@ -14,33 +14,33 @@ LISTS = ("channel_mult", "attention_resolutions", "at", "ema_rates", "seeds", "l
 
 
 @pytest.fixture
-def asked(tmp_path):
-    """A function: the experiment of an empty file with some overrides."""
+def load_with(tmp_path):
+    """Function that loads an empty file with overrides."""
     (tmp_path / "empty.yaml").touch()
     return lambda *overrides: load(tmp_path / "empty.yaml", overrides)
 
 
-def written(key: str, value: float) -> str:
+def override(key: str, value: float) -> str:
     return f"{key}=[{value}]" if key.rpartition(".")[2] in LISTS else f"{key}={value}"
 
 
-@pytest.mark.parametrize("key, about", NUMBERS, ids=[key for key, _ in NUMBERS])
-def test_a_number_below_its_range_is_refused(key, about, asked):
-    value = about["at_least"] - 1
-    with pytest.raises(UserError, match=f"{key}={value}.* is too small; it must be at least {about['at_least']}"):
-        asked(written(key, value))
+@pytest.mark.parametrize("key, metadata", NUMBERS, ids=[key for key, _ in NUMBERS])
+def test_number_below_its_range_is_rejected(key, metadata, load_with):
+    value = metadata["at_least"] - 1
+    with pytest.raises(UserError, match=f"{key}={value}.* is too small; it must be at least {metadata['at_least']}"):
+        load_with(override(key, value))
 
 
 @pytest.mark.parametrize("override", ["train.ema_rates=[1.0]", "model.dropout=1.0"])
-def test_a_number_above_its_range_is_refused(override, asked):
+def test_number_above_its_range_is_rejected(override, load_with):
     with pytest.raises(UserError, match=r"is too large; it must be at most 0\.99"):
-        asked(override)
+        load_with(override)
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
-def test_a_number_that_is_none_is_refused(value, asked):
+def test_number_that_is_not_finite_is_rejected(value, load_with):
     with pytest.raises(UserError, match=r"train\.lr=.* is not a finite number"):
-        asked(f"train.lr={value}")
+        load_with(f"train.lr={value}")
 
 
 @pytest.mark.parametrize(
@@ -48,80 +48,83 @@ def test_a_number_that_is_none_is_refused(value, asked):
     [
         (["model.image_size=64"], r"32 pixels, not .*image_size=64; set .*=32, .*data\.name=folder"),
         (["data.name=imagenet64"], r"64 pixels, not .*=32; set model\.image_size=64"),
-        (["model.in_channels=1"], r"cifar10 has 3 colour channels, not .*=1; set model\.in_channels=3"),
-        (["data.name=digits"], r"digits has 1 colour channels, not .*=3; set model\.in_channels=1"),
-        (["data.name=folder", "model.in_channels=4"], r"1 or 3 colour channels, not model\.in_channels=4"),
-        (["data.name=digits", "model.in_channels=1", "data.source=x"], r"data\.name=digits comes with scikit-learn"),
+        (["model.in_channels=1"], r"cifar10 has 3 color channels, not .*=1; set model\.in_channels=3"),
+        (["data.name=digits"], r"digits has 1 color channels, not .*=3; set model\.in_channels=1"),
+        (["data.name=folder", "model.in_channels=4"], r"1 or 3 color channels, not model\.in_channels=4"),
+        (["data.name=digits", "model.in_channels=1", "data.source=x"], r"data\.name=digits is part of scikit-learn"),
         (["train.loss=vlb", "diffusion.variance=fixed_large"], r"train\.loss=vlb trains the variance"),
-        (["train.gradient_accumulation_steps=5"], r"train\.batch_size=128 is not a multiple of .*steps=5"),
-        (["name=../elsewhere"], r'name="\.\./elsewhere" cannot be a folder'),
-        (["train.ema_rates=[0.9999,0.9999]"], r"train\.ema_rates=.* names one twice"),
+        (
+            ["train.gradient_accumulation_steps=5"],
+            r"train\.batch_size=128 is not divisible by train\.gradient_accumulation_steps=5; choose",
+        ),
+        (["name=../elsewhere"], r'name="\.\./elsewhere" is not a folder name'),
+        (["train.ema_rates=[0.9999,0.9999]"], r"train\.ema_rates=.* contains duplicates"),
         (
             ["analyze.ddim_steps=99"],
-            r"analyze\.ddim_steps=99 cannot be reached.*diffusion\.steps=4000.*96, 98, 100, 103",
+            r"analyze\.ddim_steps=99 is not .* integer stride.*diffusion\.steps=4000.*96, 98, 100, 103",
         ),
         (
             ["analyze.ddim_steps=20", "diffusion.steps=30"],
-            r"analyze\.ddim_steps=20 cannot .* near it are 8, 10, 15, 30",
+            r"analyze\.ddim_steps=20 is not .* the nearest values are 8, 10, 15, 30",
         ),
         (
             ["analyze.samples=20", "analyze.measures.knn_k=20"],
-            r"analyze\.measures\.knn_k=20 .*analyze\.samples=20 .* smaller",
+            r"analyze\.measures\.knn_k=20 is not smaller than analyze\.samples=20",
         ),
-        (["train.checkpoints={at: [], strides: []}"], r"train\.checkpoints names no step .*train\.checkpoints\.at"),
-        (["train.checkpoints={at: [900], strides: []}", "train.steps=800"], r"train\.checkpoints names no step .*800"),
+        (["train.checkpoints={at: [], strides: []}"], r"train\.checkpoints contains only .*train\.checkpoints\.at"),
+        (["train.checkpoints={at: [900], strides: []}", "train.steps=800"], r"train\.checkpoints contains only .*800"),
         (["train.checkpoints.strides=[{every: 0}]"], r"train\.checkpoints\.strides\.every=0 is too small"),
         (["train.checkpoints.strides=[{until: 30}]"], r"every"),
-        (["analyze.weights=ema_0.5"], r'analyze\.weights="ema_0\.5" .* there are model, ema_0\.9999'),
+        (["analyze.weights=ema_0.5"], r'analyze\.weights="ema_0\.5" .* choose from model, ema_0\.9999'),
         (["model.image_size=12"], r"model\.image_size=12 cannot be halved .*\[1, 2, 2, 2\]"),
         (["model.channel_mult=[]"], r"model\.image_size=32 cannot be halved .*\[\]"),
-        (["model.attention_resolutions=[7]"], r"model\.attention_resolutions: .* side 7, only 32, 16, 8, 4"),
+        (["model.attention_resolutions=[7]"], r"model\.attention_resolutions: .* side length 7; .* 32, 16, 8, 4"),
         (["model.channel_mult=[0.3,1]", "model.attention_resolutions=[]"], r"38 channels are not a multiple .*=32"),
         (
             ["model.channel_mult=[0.25,1,1,1]", "model.attention_resolutions=[32]", "model.num_heads=64"],
             r"64 .* 32 channels",
         ),
         (["model.num_head_channels=96"], r"model\.num_head_channels=96 does not divide 256 channels"),
-        (["model.use_fp16=true"], r"model\.use_fp16=true is for published weights; .* train\.precision=fp16"),
+        (["model.use_fp16=true"], r"model\.use_fp16=true is only for sampling; .* train\.precision=fp16"),
         (["model.norm_groups=7"], r"model\.model_channels=128 is not a multiple of model\.norm_groups=7"),
         (["model.num_heads=3"], r"3 attention heads do not divide model\.model_channels=128"),
         (["model.num_heads_upsample=5"], r"5 attention heads do not divide model\.model_channels=128"),
         (["seeds=[]"], "seeds is empty"),
-        (["seeds=[3,1,3]"], r"seeds=\[3, 1, 3\] names one twice"),
+        (["seeds=[3,1,3]"], r"seeds=\[3, 1, 3\] contains duplicates"),
     ],
 )
-def test_what_cannot_work_is_refused(overrides, message, asked):
+def test_impossible_configuration_is_rejected_in_one_sentence(overrides, message, load_with):
     with pytest.raises(UserError, match=message) as error:
-        asked(*overrides)
+        load_with(*overrides)
     assert "\n" not in str(error.value)
 
 
-def test_ddim_steps_that_a_stride_gives():
+def test_reachable_ddim_steps_result_from_integer_strides():
     assert reachable_ddim_steps(10) == {10, 5, 4, 3, 2}
     assert {2, 10, 50, 100, 4000} <= reachable_ddim_steps(4000)
 
 
-def test_checkpoints_of_the_paper():
+def test_default_checkpoint_schedule_is_that_of_the_paper():
     """0, 5, 10, 25; every 50 to 400; every 390 to 39,000; every 2,500 to 700,000."""
     expected = {0, 5, 10, 25, *range(50, 401, 50), *range(780, 39_001, 390), *range(40_000, 700_001, 2_500)}
     assert checkpoint_steps(Checkpoints(), 700_000) == sorted(expected)
 
 
 @pytest.mark.parametrize("last", [0, 1, 25, 26, 399, 400, 401, 779, 780, 39_000, 39_001, 40_000, 41_000, 100_000])
-def test_a_longer_training_keeps_the_same_steps(last):
-    """Apart from the last step, which is always kept: so a training can be lengthened."""
+def test_longer_training_has_the_same_checkpoints_apart_from_the_last(last):
+    """Therefore training can be extended."""
     short, long = checkpoint_steps(Checkpoints(), last), checkpoint_steps(Checkpoints(), 700_000)
     assert short == [step for step in long if step < last] + [last]
 
 
-def test_checkpoints_are_kept_once_and_in_order():
-    """Single steps and strides may name the same step, in any order; steps beyond the end are left out."""
+def test_checkpoint_steps_are_sorted_and_unique():
+    """Steps and strides may overlap and be in any order; steps after the end are dropped."""
     checkpoints = Checkpoints(at=[30, 7, 10, 7, 99], strides=[Stride(10, 30)])
     assert checkpoint_steps(checkpoints, 45) == [7, 10, 20, 30, 45]
     assert checkpoint_steps(checkpoints, 25) == [7, 10, 20, 25]
     assert checkpoint_steps(dataclasses.replace(checkpoints, strides=[]), 30) == [7, 10, 30]
 
 
-def test_a_stride_takes_the_multiples_beyond_the_one_before():
+def test_stride_starts_at_its_first_multiple_after_the_previous_stride():
     checkpoints = Checkpoints(at=[], strides=[Stride(4, 10), Stride(3, 20), Stride(10)])
     assert checkpoint_steps(checkpoints, 45) == [4, 8, 12, 15, 18, 30, 40, 45]

@@ -1,4 +1,4 @@
-"""From YAML and the command line to an experiment, and what a user is told on the way."""
+"""Loading of experiments from YAML and the command line, and the messages for users."""
 
 import operator
 import os
@@ -16,7 +16,7 @@ from configs.schema import Experiment, Stride
 
 @pytest.fixture
 def file(tmp_path):
-    """A function: the path of a YAML file of some content."""
+    """Function that writes a YAML file and returns its path."""
 
     def write(content: str | bytes):
         path = tmp_path / "study.yaml"
@@ -30,23 +30,23 @@ def file(tmp_path):
     ("overrides", "ddim_steps"),
     [(["sweep=[5,20,10]"], 20), (["sweep=[5,20,10]", "analyze.ddim_steps=10"], 10), ([], 100)],
 )
-def test_figures_are_of_the_largest_of_a_given_sweep_unless_said_otherwise(overrides, ddim_steps):
+def test_ddim_steps_of_a_study_default_to_the_largest_t_of_its_sweep(overrides, ddim_steps):
     assert load_model_study("google/ddpm-cifar10-32", overrides).analyze.ddim_steps == ddim_steps
 
 
-def test_the_study_of_a_checkpoint_of_ours_is_named_after_its_experiment():
+def test_study_of_a_checkpoint_folder_is_named_after_its_experiment():
     assert load_model_study("runs/mine/seed_10/checkpoints/000000060").name == "mine_seed_10_000000060"
     assert load_model_study("/seed_10/checkpoints/000000060").name == "__seed_10_000000060"
 
 
-def test_precedence_is_defaults_then_yaml_then_command_line(file):
+def test_command_line_overrides_yaml_overrides_defaults(file):
     experiment = load(file("train: {steps: 10, lr: 2e-3}\nanalyze: {samples: 100}"), ["train.steps=20", "seed=3"])
     assert experiment.train.steps == 20 and experiment.seed == 3
     assert experiment.train.lr == 2e-3 and experiment.analyze.samples == 100
     assert experiment.train.batch_size == Experiment(name="").train.batch_size == 128
 
 
-def test_name_is_the_files_unless_it_is_given(file):
+def test_name_defaults_to_the_file_name(file):
     assert load(file("")).name == "study"
     assert load(file("name: other")).name == "other"
     assert load(file("name: other"), ["name=third"]).name == "third"
@@ -57,68 +57,68 @@ def test_lists_are_replaced_not_extended(file):
     assert experiment.seeds == [5] and experiment.train.checkpoints.strides == [Stride(7)]
 
 
-def test_a_blank_that_yaml_wants_is_named(file):
-    with pytest.raises(UserError, match=r"every:7.* YAML wants a blank after the colon"):
+def test_missing_space_after_a_colon_is_reported(file):
+    with pytest.raises(UserError, match=r"every:7.* YAML requires a space after the colon"):
         load(file("seeds: [1]"), ["train.checkpoints.strides=[{every:7}]"])
 
 
 def test_every_configuration_of_the_project_loads(repository):
-    found = sorted((repository / "configs").glob("*.yaml"))
-    studies = [path for path in found if path.read_text(encoding="utf-8").count("\nsource:")]
+    paths = sorted((repository / "configs").glob("*.yaml"))
+    studies = [path for path in paths if path.read_text(encoding="utf-8").count("\nsource:")]
     assert studies and all(load_model_study(str(path)).name == path.stem for path in studies)
-    assert all(load(path).name == path.stem for path in found if path not in studies)
+    assert all(load(path).name == path.stem for path in paths if path not in studies)
 
 
-def test_a_study_of_a_model_is_no_experiment(repository):
-    with pytest.raises(UserError, match="is of a model that others trained; analyse it with  python -m analyze model"):
+def test_model_study_is_rejected_as_an_experiment(repository):
+    with pytest.raises(UserError, match="describes a pretrained model; analyze it with  python -m analyze model"):
         load(repository / "configs" / "openai_cifar10.yaml")
 
 
 @pytest.mark.parametrize(
     "source, name", [("google/ddpm-cifar10-32", "ddpm-cifar10-32"), ("some where/ema 0.99", "ema_0.99")]
 )
-def test_a_model_itself_gives_its_study_the_name(source, name):
+def test_study_of_a_model_without_yaml_is_named_after_the_model(source, name):
     study = load_model_study(source, ["analyze.samples=8"])
     assert study.name == name and study.source == source and study.analyze.samples == 8
 
 
 @pytest.mark.parametrize(
-    "override, told",
+    "override, message",
     [
-        ("sweep=[10,10]", "names one twice"),
+        ("sweep=[10,10]", "contains duplicates"),
         ("sweep=[1]", "too small"),
         ("vae_scaling_factor=0", "vae_scaling_factor=0"),
         ("train.steps=5", 'unknown key "train.steps"'),
         ("openai.schedule=quadratic", "cosine | linear"),
     ],
 )
-def test_a_study_of_a_model_that_cannot_be_is_refused(override, told):
-    with pytest.raises(UserError, match=re.escape(told)):
+def test_impossible_model_study_is_rejected(override, message):
+    with pytest.raises(UserError, match=re.escape(message)):
         load_model_study("google/ddpm-cifar10-32", [override])
 
 
-def test_an_experiment_is_told_from_the_study_of_a_model(repository):
-    with pytest.raises(UserError, match="of an experiment; analyse it with  python -m analyze"):
+def test_experiment_is_rejected_as_a_model_study(repository):
+    with pytest.raises(UserError, match="describes an experiment; analyze it with  python -m analyze"):
         load_model_study(str(repository / "configs" / "digits.yaml"))
 
 
 @pytest.mark.parametrize(
-    "content, near", [("train: {stepz: 5}", "train.steps"), ("steps: 5", "train.steps"), ("sede: 5", "seed")]
+    "content, nearest", [("train: {stepz: 5}", "train.steps"), ("steps: 5", "train.steps"), ("sede: 5", "seed")]
 )
-def test_unknown_key_in_the_file_names_the_nearest(content, near, file):
-    with pytest.raises(UserError, match=rf'study.yaml: unknown key ".*"; did you mean "{near}"\?'):
+def test_unknown_key_in_the_file_suggests_the_nearest(content, nearest, file):
+    with pytest.raises(UserError, match=rf'study.yaml: unknown key ".*"; did you mean "{nearest}"\?'):
         load(file(content))
 
 
 @pytest.mark.parametrize(
-    "override, near", [("train.stepz=5", "train.steps"), ("lr=1", "train.lr"), ("modl.dropout=0", "model.dropout")]
+    "override, nearest", [("train.stepz=5", "train.steps"), ("lr=1", "train.lr"), ("modl.dropout=0", "model.dropout")]
 )
-def test_unknown_key_on_the_command_line_names_the_nearest(override, near, file):
-    with pytest.raises(UserError, match=rf'command line: unknown key ".*"; did you mean "{near}"\?'):
+def test_unknown_key_on_the_command_line_suggests_the_nearest(override, nearest, file):
+    with pytest.raises(UserError, match=rf'command line: unknown key ".*"; did you mean "{nearest}"\?'):
         load(file(""), [override])
 
 
-def test_unknown_key_like_no_other_leads_to_help(file):
+def test_unknown_key_without_similar_key_refers_to_help(file):
     with pytest.raises(UserError, match='unknown key "qqqqqqqq"; see --help'):
         load(file(""), ["qqqqqqqq=1"])
 
@@ -193,22 +193,22 @@ def test_invalid_value_under_an_old_option_name_is_reported(override, message, f
 @pytest.mark.parametrize(
     ("override", "names"),
     [
-        ("train.steps=many", ["train.steps", "many", "int is expected"]),
-        ("train.steps=1.5", ["train.steps", "1.5", "int is expected"]),
-        ("train.steps=", ["train.steps", "int is expected"]),
-        ("train.steps=true", ["train.steps", "int is expected"]),
-        ("train.lr=fast", ["train.lr", "fast", "float is expected"]),
-        ("seeds=5", ["seeds", "list of int is expected"]),
+        ("train.steps=many", ["train.steps", "many", "expected int"]),
+        ("train.steps=1.5", ["train.steps", "1.5", "expected int"]),
+        ("train.steps=", ["train.steps", "expected int"]),
+        ("train.steps=true", ["train.steps", "expected int"]),
+        ("train.lr=fast", ["train.lr", "fast", "expected float"]),
+        ("seeds=5", ["seeds", "expected list of int"]),
         ("seeds=[a]", ["seeds", "'a'"]),
-        ("train.checkpoints.at={}", ["train.checkpoints.at", "list of int is expected"]),
+        ("train.checkpoints.at={}", ["train.checkpoints.at", "expected list of int"]),
         ("diffusion.schedule=cubic", ["diffusion.schedule", "cubic", "cosine | linear"]),
         ("train=5", ["train", "5"]),
         ("model=null", ["model"]),
-        ("train.steps.x=4", ["train.steps", "int is expected"]),
+        ("train.steps.x=4", ["train.steps", "expected int"]),
         ("train.checkpoints.strides=[{every: 5, untill: 9}]", ["untill", "until"]),
     ],
 )
-def test_wrong_type_names_the_option_the_value_and_what_is_allowed(override, names, file):
+def test_wrong_type_is_reported_with_option_value_and_allowed_values(override, names, file):
     with pytest.raises(UserError) as error:
         load(file(""), [override])
     assert not [name for name in ["command line", *names] if name not in str(error.value)]
@@ -216,7 +216,7 @@ def test_wrong_type_names_the_option_the_value_and_what_is_allowed(override, nam
 
 
 @pytest.mark.parametrize("override", ["train.steps", "train.steps=[", "=5", "train.steps=${nope}"])
-def test_an_override_that_says_nothing_is_refused(override, file):
+def test_malformed_override_is_rejected_in_one_sentence(override, file):
     with pytest.raises(UserError) as error:
         load(file(""), [override])
     assert "\n" not in str(error.value)
@@ -237,7 +237,7 @@ def test_an_override_that_says_nothing_is_refused(override, file):
         "name: '${nope}'",
     ],
 )
-def test_a_file_that_is_not_plain_yaml_is_refused(content, file):
+def test_file_that_is_not_plain_yaml_is_rejected_in_one_sentence(content, file):
     path = file(content)
     with pytest.raises(UserError) as error:
         load(path)
@@ -245,20 +245,20 @@ def test_a_file_that_is_not_plain_yaml_is_refused(content, file):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_names_those_that_are_there(file):
-    there = file("")
-    with pytest.raises(UserError, match=f"nothing.yaml: no such file; there are {there}"):
-        load(there.with_name("nothing.yaml"))
-    with pytest.raises(UserError, match="elsewhere/ holds no YAML file"):
-        load(there.parent / "elsewhere" / "nothing.yaml")
+def test_missing_file_is_reported_with_the_available_files(file):
+    existing = file("")
+    with pytest.raises(UserError, match=f"nothing.yaml: no such file; available: {existing}"):
+        load(existing.with_name("nothing.yaml"))
+    with pytest.raises(UserError, match="elsewhere/ contains no YAML files"):
+        load(existing.parent / "elsewhere" / "nothing.yaml")
 
 
-def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="is a folder; give the YAML file"):
+def test_folder_instead_of_a_file_is_rejected(tmp_path):
+    with pytest.raises(UserError, match="is a folder, not the YAML file"):
         load(tmp_path)
 
 
-def test_resolved_configuration_loads_as_what_it_was(file):
+def test_resolved_configuration_round_trips(file):
     overrides = [
         "train.checkpoints.strides=[{every: 5, until: 20}, {every: 9}]",
         "model.num_classes=10",
@@ -281,17 +281,17 @@ def test_every_option_has_a_meaning_and_is_listed(key, field):
     assert listed[1].split("\n")[1].strip() == field.metadata["meaning"]
 
 
-def test_differences_name_what_a_started_run_may_not_change(file):
-    made_with = load(file("name: x"))
-    asked = load(file("name: x"), ["model.dropout=0.1", "train.checkpoints.at=[0]", "diffusion.schedule=linear"])
-    assert differences(made_with, asked) == [
+def test_differences_contain_options_that_a_started_run_may_not_change(file):
+    original = load(file("name: x"))
+    current = load(file("name: x"), ["model.dropout=0.1", "train.checkpoints.at=[0]", "diffusion.schedule=linear"])
+    assert differences(original, current) == [
         "model.dropout: 0.0, now 0.1",
         "diffusion.schedule: cosine, now linear",
         "train.checkpoints.at: [0, 5, 10, 25], now [0]",
     ]
 
 
-def test_differences_ignore_what_a_started_run_may_change(file):
+def test_differences_ignore_options_that_a_started_run_may_change(file):
     overrides = [
         "train.steps=90000",
         "runs=elsewhere",
@@ -300,11 +300,11 @@ def test_differences_ignore_what_a_started_run_may_change(file):
         "wandb.project=p",
         "data.root=d",
     ]
-    made_with, asked = load(file("name: x")), load(file("name: x"), overrides)
-    assert asked != made_with and differences(made_with, asked) == []
+    original, current = load(file("name: x")), load(file("name: x"), overrides)
+    assert current != original and differences(original, current) == []
 
 
-def test_dry_run_prints_a_configuration_that_loads(file, capsys):
+def test_dry_run_prints_a_loadable_configuration(file, capsys):
     with pytest.raises(SystemExit) as end:
         experiment_command("test", "", [str(file("seed: 4")), "train.steps=77", "--dry-run"])
     assert not end.value.code
@@ -312,14 +312,14 @@ def test_dry_run_prints_a_configuration_that_loads(file, capsys):
     assert (resolved.seed, resolved.train.steps, resolved.name) == (4, 77, "study")
 
 
-def test_a_misspelt_option_ends_the_command_with_one_line_and_makes_nothing(tmp_path, repository):
-    ended = subprocess.run(
+def test_misspelled_option_ends_the_command_with_one_line_and_writes_no_files(tmp_path, repository):
+    process = subprocess.run(
         [sys.executable, "-m", "train", repository / "configs" / "digits.yaml", "train.stepz=5"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(repository)},
         capture_output=True,
         text=True,
     )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == 'error: command line: unknown key "train.stepz"; did you mean "train.steps"?\n'
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == 'error: command line: unknown key "train.stepz"; did you mean "train.steps"?\n'
     assert not list(tmp_path.iterdir())
