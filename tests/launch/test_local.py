@@ -192,7 +192,7 @@ def test_ctrl_c_prints_one_sentence_and_ends_all_jobs(tmp_path, repository, wait
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     os.killpg(launcher.pid, signal.SIGINT)
     _, stderr = launcher.communicate(timeout=60)
-    assert launcher.returncode == 130 and stderr == "\ninterrupted; the same command goes on from here\n"
+    assert launcher.returncode == 130 and stderr == "\ninterrupted; rerun the same command to resume\n"
     wait_until(lambda: not any(is_alive(pid) for pid in pids), timeout_s=30)
 
 

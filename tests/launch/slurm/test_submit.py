@@ -94,7 +94,7 @@ def test_cluster_profiles_load_and_misspelled_ones_are_refused(repository, tmp_p
     profile = tmp_path / "mine.yaml"
     profile.write_text("kind: slurm\npartition: gpu\n")
     assert load(config, ["cluster.partition=other"], str(profile)).cluster.partition == "other"
-    with pytest.raises(UserError, match=r"slurn.yaml: no such file; there are .*debug.yaml, .*slurm.yaml"):
+    with pytest.raises(UserError, match=r"slurn.yaml: no such file; available: .*debug.yaml, .*slurm.yaml"):
         load(config, [], "slurn")
     profile.write_text("partitoin: gpu\n")
     with pytest.raises(
@@ -102,7 +102,9 @@ def test_cluster_profiles_load_and_misspelled_ones_are_refused(repository, tmp_p
     ):
         load(config, [], str(profile))
     profile.write_text("queue: gpu\n")
-    with pytest.raises(UserError, match=r'"cluster.queue"; cluster has kind, max_parallel, .*, partition, '):
+    with pytest.raises(
+        UserError, match=r'"cluster.queue"; the options of cluster are kind, max_parallel, .*, partition, '
+    ):
         load(config, [], str(profile))
 
 
