@@ -1,4 +1,4 @@
-"""Files and folders that are either complete or not there, whenever the process or the machine dies."""
+"""Atomic files and folders: complete or missing, even if the process or the machine dies."""
 
 import hashlib
 import json
@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PARTIAL = ".partial-"  # begins the name of everything that is being written
+PARTIAL = ".partial-"  # prefix of files and folders that are being written
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A path to write a file at, which gets its name `path` only after all of it is on the disk."""
+    """Yield a temporary path to write a file to; on exit the file is synced to disk and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.parent / f"{PARTIAL}{path.name}-{uuid.uuid4().hex[:8]}"
+    partial = path.parent / f"{PARTIAL}{path.name}-{uuid.uuid4().hex[:8]}"
     try:
-        yield aside
-        _sync(aside)
-        os.replace(aside, path)
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
         _sync(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -38,23 +38,23 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which gets its name `path` only after all of it is on the disk.
+    """Yield a temporary folder to fill; on exit the folder is synced to disk and renamed to `path`.
 
-    One that has the name already is left as it is: whoever came first made the same.
+    An existing `path` is not replaced: another process has written the same content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.parent / f"{PARTIAL}{path.name}-{uuid.uuid4().hex[:8]}"
-    aside.mkdir()
+    partial = path.parent / f"{PARTIAL}{path.name}-{uuid.uuid4().hex[:8]}"
+    partial.mkdir()
     try:
-        yield aside
-        for file in aside.rglob("*"):
+        yield partial
+        for file in partial.rglob("*"):
             _sync(file)
-        _sync(aside)
+        _sync(partial)
         if not path.exists():
-            aside.rename(path)
+            partial.rename(path)
             _sync(path.parent)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def clear_partial(folder: Path, name: str = "*") -> None:
@@ -64,7 +64,7 @@ def clear_partial(folder: Path, name: str = "*") -> None:
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """The digest of a file, which tells whether it is the one that was written."""
+    """Return the hexadecimal digest of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 

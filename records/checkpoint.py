@@ -1,4 +1,4 @@
-"""A checkpoint folder: what training writes and analysis reads; complete when it has its name.
+"""Checkpoint folders, which training writes and analysis reads; a folder with its final name is complete.
 
 checkpoints/000002500/  model.safetensors  ema_0.9999.safetensors  checkpoint.json
 """
@@ -25,41 +25,41 @@ Weights = dict[str, Tensor]
 
 
 class DamagedCheckpoint(UserError):
-    """A checkpoint that is incomplete or not what was written."""
+    """A checkpoint that is incomplete or differs from the written one."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `checkpoint.json` says of a checkpoint folder, its tensors not yet read."""
+    """The content of `checkpoint.json`; tensors are read on demand."""
 
     path: Path
     step: int
     seed: int
     model: Model
     diffusion: Diffusion
-    digests: dict[str, str]  # of each weights file, by the name of the weights
+    digests: dict[str, str]  # SHA-256 of each weights file, by the name of the weights
 
     def weights(self, name: str) -> Weights:
-        """The tensors of "model" or "ema_<rate>". Raises DamagedCheckpoint where they are not as written."""
+        """Load the tensors of "model" or "ema_<rate>". Raises DamagedCheckpoint if the file has changed."""
         file = self.path / f"{name}.safetensors"
         if name not in self.digests:
-            raise UserError(f'{self.path}: holds no weights "{name}", only {", ".join(self.digests)}')
+            raise UserError(f'{self.path} contains no weights "{name}", only {", ".join(self.digests)}')
         try:
             if file_digest(file) != self.digests[name]:
-                raise DamagedCheckpoint(f"{file} is damaged: its digest is not the one in checkpoint.json")
+                raise DamagedCheckpoint(f"{file} is damaged: its digest differs from the one in checkpoint.json")
             return load_file(file)
         except (OSError, SafetensorError, struct.error) as error:
             raise DamagedCheckpoint(f"{file} cannot be read: {error}") from None
 
 
 def write(path: Path, step: int, seed: int, model: Model, diffusion: Diffusion, weights: dict[str, Weights]) -> None:
-    """A checkpoint folder at `path` with every set of weights, by name; appears whole or not at all."""
+    """Write a checkpoint folder atomically; `weights` contains the sets of weights by name."""
     with atomic_folder(path) as folder:
         for name, tensors in weights.items():
             on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-            # Written as bytes: save_file makes files that only their owner may read.
+            # safetensors' save_file creates files that only their owner can read.
             (folder / f"{name}.safetensors").write_bytes(save(on_cpu))
-        about = {
+        content = {
             "step": step,
             "seed": seed,
             "model": dataclasses.asdict(model),
@@ -67,21 +67,21 @@ def write(path: Path, step: int, seed: int, model: Model, diffusion: Diffusion, 
             "digests": {name: file_digest(folder / f"{name}.safetensors") for name in weights},
             "versions": versions(),
         }
-        write_json(folder / "checkpoint.json", about)
+        write_json(folder / "checkpoint.json", content)
 
 
 def read(path: Path) -> Checkpoint:
-    """The checkpoint in a folder. Raises DamagedCheckpoint where its description is missing or makes no sense."""
+    """Open the checkpoint in a folder. Raises DamagedCheckpoint if checkpoint.json is missing or invalid."""
     file = path / "checkpoint.json"
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
         return Checkpoint(
             path=path,
-            step=int(about["step"]),
-            seed=int(about["seed"]),
-            model=_typed(Model, about["model"]),
-            diffusion=_typed(Diffusion, about["diffusion"]),
-            digests=dict(about["digests"]),
+            step=int(content["step"]),
+            seed=int(content["seed"]),
+            model=_typed(Model, content["model"]),
+            diffusion=_typed(Diffusion, content["diffusion"]),
+            digests=dict(content["digests"]),
         )
     except OSError as error:
         raise DamagedCheckpoint(f"{file} cannot be read: {error.strerror}") from None
@@ -90,7 +90,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _typed(kind: type, values: dict) -> Any:
-    needed = {field.name for field in dataclasses.fields(kind) if not field.metadata["added"]}
-    if absent := needed - values.keys():  # a default would quietly make another network
-        raise KeyError(f"{kind.__name__} lacks {', '.join(sorted(absent))}")
+    required = {field.name for field in dataclasses.fields(kind) if not field.metadata["added"]}
+    if missing := required - values.keys():  # a default could silently describe another network
+        raise KeyError(f"{kind.__name__} has no {', '.join(sorted(missing))}")
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))

@@ -1,8 +1,8 @@
-"""Sizes and times as people say them."""
+"""Readable sizes and durations."""
 
 
 def human_time(seconds: float) -> str:
-    """4.2 s, 45 s, 12 min, 3 h 20 min, 5 d 4 h, 5.8 years."""
+    """Format a duration: 4.2 s, 45 s, 12 min, 3 h 20 min, 5 d 4 h, 5.8 years."""
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, hours = round(seconds / 60), round(seconds / 3600)
@@ -14,7 +14,7 @@ def human_time(seconds: float) -> str:
 
 
 def human_size(size_bytes: float) -> str:
-    """210 MB, 1.3 GB."""
+    """Format a size: 210 MB, 1.3 GB."""
     for unit in ("B", "KB", "MB", "GB"):
         if size_bytes < 1000:
             return f"{size_bytes:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What is where below `runs/`: every path of an experiment is made here."""
+"""Paths of all files of an experiment below `runs/`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ class SeedFolder:
         return self.checkpoints / step_name(step)
 
     def trained(self, steps: int) -> Path:
-        """An empty file that is there when training got to that step and nothing of it is left to do."""
+        """Return the path of an empty file that marks training up to that step as done."""
         return self.root / f"trained_{step_name(steps)}"
 
     @property
@@ -60,7 +60,7 @@ def step_name(step: int) -> str:
 
 
 def data_folder(data: Data, model: Model) -> Path:
-    """The prepared data set of an experiment."""
+    """Return the folder of an experiment's prepared data set."""
     return Path(data.root) / f"{data.name}_{model.image_size}"
 
 
@@ -77,17 +77,17 @@ def jobs_folder(experiment: Experiment) -> Path:
 
 
 def submissions_folder(experiment: Experiment) -> Path:
-    """Notes of what was handed to SLURM, a file a job or array."""
+    """Return the folder of the records of SLURM submissions, one file per job or array."""
     return jobs_folder(experiment) / "submitted"
 
 
 def code_folder(experiment: Experiment, digest: str) -> Path:
-    """The code that jobs run, as it was when they were launched."""
+    """Return the folder of the snapshot of the code that jobs run."""
     return jobs_folder(experiment) / "code" / digest
 
 
 def checkpoint_minutes_file(experiment: Experiment, fingerprint: str) -> Path:
-    """How long the analysis of a checkpoint took."""
+    """Return the file with the measured analysis time per checkpoint."""
     return jobs_folder(experiment) / f"minutes-{fingerprint}"
 
 
@@ -96,15 +96,15 @@ def report_folder(experiment: Experiment | ModelStudy) -> Path:
 
 
 def comparison_folder(experiment: Experiment, name: str) -> Path:
-    """Where an experiment beside others is shown."""
+    """Return the folder of a comparison of experiments."""
     return Path(experiment.runs) / "comparisons" / name
 
 
 def dashboard_file(experiment: Experiment) -> Path:
-    """Where the W&B dashboard of an experiment is, once it is made."""
+    """Return the file with the address of the W&B dashboard."""
     return experiment_folder(experiment) / "dashboard.json"
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The steps of the complete checkpoints (or states) in a folder, ascending."""
+    """Return the steps of the complete checkpoints or training states in a folder, in ascending order."""
     return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())

@@ -1,4 +1,4 @@
-"""Who is at work: a lock file that the operating system frees when its holder ends, however it ends."""
+"""Lock files, which the operating system releases when the holding process ends for any reason."""
 
 import fcntl
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 class Busy(Exception):
-    """Somebody else holds the lock; the message is what the holder wrote of itself."""
+    """Another process holds the lock; the message is the description of the holder."""
 
 
 @contextmanager
 def hold(path: Path, holder: str, wait_s: float) -> Iterator[None]:
-    """Holds the lock at `path` with `holder` written into it. Raises Busy where it is not free within `wait_s`."""
+    """Hold the lock at `path` and write `holder` to the file. Raises Busy if the lock is not free within `wait_s`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         deadline = time.monotonic() + wait_s
@@ -29,7 +29,7 @@ def hold(path: Path, holder: str, wait_s: float) -> Iterator[None]:
 
 
 def is_held_by(path: Path, holder: str) -> bool:
-    """Whether the process that called itself `holder` still holds the lock at `path`."""
+    """Return whether the process described by `holder` still holds the lock at `path`."""
     try:
         with open(path, encoding="utf-8") as file:
             return not _try(file.fileno(), fcntl.LOCK_SH) and file.read() == holder
@@ -46,5 +46,5 @@ def _try(descriptor: int, kind: int) -> bool:
 
 
 def describe_process(work: str) -> str:
-    """What a holder writes of itself: unlike any other's, and enough to find it."""
+    """Return a unique description of this process that identifies it for the user."""
     return f"{work}, process {os.getpid()} on {os.uname().nodename}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"

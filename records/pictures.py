@@ -1,4 +1,4 @@
-"""Generations as pictures."""
+"""Tensors as pictures."""
 
 import io
 
@@ -7,16 +7,16 @@ from PIL import Image
 from torch import Tensor
 
 GAP = 1  # pixels between images
-LATENT_RANGE = 3.0  # standard deviations of the noise that black and white stand for
+LATENT_RANGE = 3.0  # black and white, in standard deviations of the noise
 
 
 def strip(images: Tensor, largest: float = 1.0) -> Image.Image:
-    """Images [n, C, H, W] one below the other, −largest as black and largest as white."""
+    """Stack images [n, C, H, W] vertically; −largest is black and largest is white."""
     return grid(images, 1, largest)
 
 
 def grid(images: Tensor, columns: int, largest: float = 1.0) -> Image.Image:
-    """Images [n, C, H, W] in rows of `columns`; of more than three channels the first three are the colours."""
+    """Arrange images [n, C, H, W] in rows of `columns`; the first three channels are the colors."""
     pixels = ((images / largest).clamp(-1, 1) + 1) * 127.5
     array = pixels.round().byte().permute(0, 2, 3, 1).numpy()
     array = array[..., :3] if array.shape[-1] >= 3 else array[..., :1].repeat(3, axis=-1)

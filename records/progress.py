@@ -1,4 +1,4 @@
-"""Progress that reads well on a terminal and in a log file."""
+"""Progress bars for terminals and log files."""
 
 import sys
 from typing import Any, TextIO
@@ -9,11 +9,11 @@ from records.human import human_size, human_time
 
 SECONDS_BETWEEN_LINES = 15.0
 BAR = "{desc}: {percentage:3.0f} % |{bar}| {done}{left}{speed}{postfix}"
-LINE = "{desc}: {percentage:.0f} %, {done}, {gone} gone{left}{speed}{postfix}"
+LINE = "{desc}: {percentage:.0f} %, {done}, {duration} elapsed{left}{speed}{postfix}"
 
 
 class _Lines:
-    """A stream that gets a line where a terminal would have its current one overwritten."""
+    """A stream that starts a new line where a terminal would overwrite the current one."""
 
     def __init__(self, stream: TextIO):
         self.stream = stream
@@ -27,23 +27,23 @@ class _Lines:
 
 
 class _Bar(tqdm):
-    """tqdm with amounts, times and speeds as people say them."""
+    """tqdm with readable amounts, durations and speeds."""
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        told = dict(super().format_dict)
-        n, total, gone_s, unit = told["n"], told["total"] or 0, told["elapsed"], told["unit"]
-        rate = told["rate"] or (n - told["initial"]) / max(gone_s, 1e-9)
-        return told | {
+        values = dict(super().format_dict)
+        n, total, elapsed_s, unit = values["n"], values["total"] or 0, values["elapsed"], values["unit"]
+        rate = values["rate"] or (n - values["initial"]) / max(elapsed_s, 1e-9)
+        return values | {
             "done": f"{amount(n, unit if unit == 'B' else '')} of {amount(total, unit)}" if total else amount(n, unit),
-            "gone": human_time(gone_s),
+            "duration": human_time(elapsed_s),
             "left": f", {human_time((total - n) / rate)} left" if rate and n < total else "",
             "speed": f", {speed(rate, unit)}" if rate else "",
         }
 
 
 def progress(what: str, total: int, unit: str, done: int = 0, shown: bool = True) -> tqdm:
-    """A bar on a terminal; elsewhere a line every quarter of a minute. `unit` is one of what is counted; "B" bytes."""
+    """Return a progress bar on a terminal, or a line every 15 s elsewhere. `unit` is singular; "B" counts bytes."""
     live = sys.stderr.isatty()
     return _Bar(
         desc=what,
@@ -56,22 +56,22 @@ def progress(what: str, total: int, unit: str, done: int = 0, shown: bool = True
         mininterval=0.1 if live else SECONDS_BETWEEN_LINES,
         dynamic_ncols=live,
         smoothing=0.1,
-        position=None if live else 0,  # no moving between lines where there are none
+        position=None if live else 0,  # no cursor movement in a log file
     )
 
 
 def amount(number: float, unit: str = "") -> str:
-    """A number of things: "1,400 steps", "170 MB", "1.23M image·steps"."""
+    """Format a number with its unit: "1,400 steps", "170 MB", "1.23M image·steps"."""
     if unit == "B":
         return human_size(number)
-    shown = f"{number:,.0f}" if number < 1e6 else tqdm.format_sizeof(number)
-    return f"{shown} {unit}{'' if number == 1 else 's'}" if unit else shown
+    text = f"{number:,.0f}" if number < 1e6 else tqdm.format_sizeof(number)
+    return f"{text} {unit}{'' if number == 1 else 's'}" if unit else text
 
 
 def speed(rate: float, unit: str) -> str:
-    """How many a second, or how long each takes."""
+    """Format a rate as "1.27 steps/s" or, if below 1 per second, as "2 min per checkpoint"."""
     if unit == "B":
         return f"{human_size(rate)}/s"
     if rate < 1:
-        return f"{human_time(1 / rate)} a {unit}"
+        return f"{human_time(1 / rate)} per {unit}"
     return f"{rate:.3g} {unit}s/s" if rate < 1000 else f"{tqdm.format_sizeof(rate)} {unit}s/s"

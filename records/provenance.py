@@ -1,4 +1,4 @@
-"""What produced a number: versions of the code and of the libraries it stands on, and the machine."""
+"""Provenance of results: versions of the code and the libraries, and the machine."""
 
 import functools
 import os
@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-# What SLURM says to its jobs, as submitit's jobs and arrays need it to be found again.
+# Variables of SLURM that identify a job or an element of an array, and its nodes.
 SLURM = ("JOB_ID", "JOB_NAME", "ARRAY_JOB_ID", "ARRAY_TASK_ID", "RESTART_COUNT", "NODELIST", "PARTITION")
-COMMIT_FILE = Path(__file__).parent.parent / "commit"  # in a copy of the code that jobs run
+COMMIT_FILE = Path(__file__).parent.parent / "commit"  # in a snapshot of the code for jobs
 LIBRARIES = ("torch", "accelerate", "numpy", "torchmetrics")
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions by name: Python, the libraries that compute, and this project's commit where there is one."""
+    """Return versions by name: Python, the numerical libraries and this project's commit."""
     return {
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in LIBRARIES},
@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Where this process runs, which changes no number: the host, its accelerators, and the job where SLURM made it."""
+    """Return the host, its accelerators, the number of processes and the SLURM job; none of them affects results."""
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     slurm = {name.lower(): os.environ[f"SLURM_{name}"] for name in SLURM if f"SLURM_{name}" in os.environ}
     processes = int(os.environ.get("WORLD_SIZE", 1))
@@ -36,11 +36,11 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of the project's checkout, "+changes" where files differ from it, "unknown" outside of git."""
+    """Return the commit of the checkout, with "+changes" if files differ from it, or "unknown" outside of git."""
     if COMMIT_FILE.exists():
         return COMMIT_FILE.read_text(encoding="utf-8")
     try:
-        said = subprocess.run(
+        result = subprocess.run(
             ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12"],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -49,4 +49,4 @@ def commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return said.stdout.strip()
+    return result.stdout.strip()

@@ -1,8 +1,8 @@
-"""The checkpoints of a training run as a W&B artifact: what training makes and an analysis uses.
+"""The checkpoints of a training run as a W&B artifact, logged by training and used by analyses.
 
-One artifact a run, not one a checkpoint: hundreds of versions with nothing said between them would bury the lineage.
-Nothing is uploaded. Each entry is the path and the MD5 of a `checkpoint.json`, and that file holds the SHA-256 of all
-weights beside it, so the artifact's own digest, by which W&B knows two of them for one, is a function of every weight.
+One artifact contains all checkpoints of a run: hundreds of versions would make the lineage unreadable. Nothing is
+uploaded. Each entry is the path and the MD5 of a `checkpoint.json`, which contains the SHA-256 of the weights files.
+Thus the artifact's digest, by which W&B identifies equal artifacts, depends on every weight.
 """
 
 import wandb
@@ -14,15 +14,15 @@ KIND = "checkpoints"
 
 
 def checkpoints_artifact(experiment: Experiment, folder: SeedFolder) -> wandb.Artifact:
-    """The checkpoints that are there: whoever makes it of the same ones makes the same."""
+    """Return the artifact of all complete checkpoints; equal checkpoints give equal artifacts."""
     steps = saved_steps(folder.checkpoints)
     artifact = wandb.Artifact(
         f"{experiment.name}-{folder.root.name}-checkpoints",
         KIND,
-        description="Checkpoints by reference: each checkpoint.json holds the SHA-256 of the weights beside it.",
+        description="Checkpoints by reference: each checkpoint.json contains the SHA-256 of its weights files.",
         metadata={"folder": str(folder.checkpoints.resolve()), "count": len(steps), "steps": steps},
     )
     for step in steps:
-        about = folder.checkpoint(step) / "checkpoint.json"
-        artifact.add_reference(about.resolve().as_uri(), name=str(about.relative_to(folder.checkpoints)))
+        file = folder.checkpoint(step) / "checkpoint.json"
+        artifact.add_reference(file.resolve().as_uri(), name=str(file.relative_to(folder.checkpoints)))
     return artifact

@@ -1,16 +1,16 @@
-"""Points of curves in JSON Lines files: one point a line, complete or cut off at the end of the file."""
+"""Points of curves in JSON Lines files: one point per line; an interrupted write leaves an incomplete last line."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 LONGEST_POINT_BYTES = 16_384
-STEP = "step"  # the training step: the x axis of every curve
+STEP = "step"  # training step, the x axis of all curves
 Point = dict[str, Any]  # {"step": 50, "loss": 0.1, …}; values that are not numbers are W&B media
 
 
 def last_step(file: Path) -> int:
-    """The step of the last whole point of a log, 0 where there is none; reads no more than the end of it."""
+    """Return the step of the last complete point of a log, 0 without points; read only the end of the file."""
     if not file.exists():
         return 0
     with open(file, "rb") as log:
@@ -20,7 +20,7 @@ def last_step(file: Path) -> int:
 
 
 def read_points(file: Path) -> list[Point]:
-    """The points of a log, without a last line that was cut off."""
+    """Return the points of a log, without an incomplete last line."""
     if not file.exists():
         return []
     lines = file.read_text(encoding="utf-8").split("\n")[:-1]

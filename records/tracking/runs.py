@@ -57,7 +57,7 @@ class TrackedRun:
         self._end(conclude, 0, FINISH_TIMEOUT_S)
 
     def abort(self) -> None:
-        """End an unfinished run as failed, within seconds: a process that was asked to stop is soon killed."""
+        """End an unfinished run as failed, within seconds: a signaled process is soon killed."""
         self._end(lambda run: None, 1, ABORT_TIMEOUT_S)
 
     def _end(self, conclude: Callable[[Any], None], exit_code: int, timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders are whole or not there, whatever happens on the way."""
+"""Atomic files and folders under exceptions and kills."""
 
 import os
 import subprocess
@@ -13,53 +13,60 @@ def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_new_folder_appears_with_everything_in_it(tmp_path):
-    with atomic_folder(tmp_path / "deep" / "made") as folder:
+def test_atomic_folder_appears_complete(tmp_path):
+    with atomic_folder(tmp_path / "deep" / "folder") as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "a").write_text("1")
-        assert not (tmp_path / "deep" / "made").exists()
-    assert (tmp_path / "deep" / "made" / "inner" / "a").read_text() == "1"
-    assert names(tmp_path / "deep") == ["made"]
+        assert not (tmp_path / "deep" / "folder").exists()
+    assert (tmp_path / "deep" / "folder" / "inner" / "a").read_text() == "1"
+    assert names(tmp_path / "deep") == ["folder"]
 
 
-def test_new_folder_leaves_nothing_after_an_exception(tmp_path):
-    with pytest.raises(RuntimeError, match="midway"), atomic_folder(tmp_path / "made") as folder:
+def test_atomic_folder_leaves_nothing_after_an_exception(tmp_path):
+    with pytest.raises(RuntimeError, match="midway"), atomic_folder(tmp_path / "folder") as folder:
         (folder / "a").write_text("1")
         raise RuntimeError("midway")
     assert names(tmp_path) == []
 
 
-def test_new_folder_leaves_what_has_its_name_already(tmp_path):
-    (tmp_path / "made").mkdir()
-    (tmp_path / "made" / "a").write_text("first")
-    with atomic_folder(tmp_path / "made") as folder:
+def test_atomic_folder_does_not_replace_an_existing_folder(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a").write_text("first")
+    with atomic_folder(tmp_path / "folder") as folder:
         (folder / "a").write_text("second")
-    assert (tmp_path / "made" / "a").read_text() == "first"
-    assert names(tmp_path) == ["made"]
+    assert (tmp_path / "folder" / "a").read_text() == "first"
+    assert names(tmp_path) == ["folder"]
 
 
-def test_a_killed_process_leaves_a_partial_folder_that_is_cleared(tmp_path, repository):
-    dies = f"""
+def test_partial_folder_of_a_killed_process_is_cleared(tmp_path, repository):
+    code = f"""
 import os, pathlib
 from records.atomic import atomic_folder
-with atomic_folder(pathlib.Path({str(tmp_path)!r}) / "made") as folder:
+with atomic_folder(pathlib.Path({str(tmp_path)!r}) / "folder") as folder:
     (folder / "a").write_text("1")
     os.kill(os.getpid(), 9)
 """
-    subprocess.run([sys.executable, "-c", dies], cwd=repository, check=False)
-    (left,) = names(tmp_path)
-    assert left.startswith(PARTIAL)
+    subprocess.run([sys.executable, "-c", code], cwd=repository, check=False)
+    (leftover,) = names(tmp_path)
+    assert leftover.startswith(PARTIAL)
     clear_partial(tmp_path)
     assert names(tmp_path) == []
 
 
-def test_clear_partial_removes_nothing_else(tmp_path):
+def test_clear_partial_removes_only_partial_files_and_folders(tmp_path):
     (tmp_path / "000000005").mkdir()
     (tmp_path / "log").touch()
     (tmp_path / f"{PARTIAL}log-1").touch()
     clear_partial(tmp_path)
     assert names(tmp_path) == ["000000005", "log"]
-    clear_partial(tmp_path / "not_there")
+    clear_partial(tmp_path / "missing")
+
+
+def test_clear_partial_of_a_name_removes_only_its_own(tmp_path):
+    for name in ("cifar10_32-12345678", "cifar10_320-12345678"):
+        (tmp_path / f"{PARTIAL}{name}").mkdir()
+    clear_partial(tmp_path, "cifar10_32")
+    assert names(tmp_path) == [f"{PARTIAL}cifar10_320-12345678"]
 
 
 def test_write_text_replaces_the_whole_file(tmp_path):
@@ -70,7 +77,7 @@ def test_write_text_replaces_the_whole_file(tmp_path):
 
 
 @pytest.mark.parametrize("fails", ["fsync", "replace"])
-def test_write_text_leaves_the_old_text_where_it_fails(fails, tmp_path, monkeypatch):
+def test_failed_write_text_keeps_the_old_text(fails, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
@@ -82,7 +89,7 @@ def test_write_text_leaves_the_old_text_where_it_fails(fails, tmp_path, monkeypa
     assert names(tmp_path) == ["file"]
 
 
-def test_write_json_ends_its_line_and_keeps_letters(tmp_path):
+def test_write_json_ends_with_a_newline_and_keeps_unicode(tmp_path):
     write_json(tmp_path / "file", {"ε": [1, None]})
     text = (tmp_path / "file").read_text(encoding="utf-8")
     assert '"ε"' in text and text.endswith("}\n")

@@ -1,4 +1,4 @@
-"""Checkpoints come back bit for bit, or say what is wrong with them."""
+"""Checkpoints round-trip bit for bit, and damaged ones are reported."""
 
 import json
 
@@ -26,7 +26,7 @@ WEIGHTS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """A checkpoint folder of step 25 of seed 10."""
+    """Checkpoint folder of step 25 of seed 10."""
     path = tmp_path / "checkpoints" / "000000025"
     averages = {key: value + 1 for key, value in WEIGHTS.items()}
     checkpoint.write(path, 25, 10, MODEL, DIFFUSION, {"model": WEIGHTS, "ema_0.99": averages})
@@ -37,7 +37,7 @@ def bits(tensor: torch.Tensor) -> tuple:
     return tensor.dtype, tensor.shape, tensor.contiguous().flatten().view(torch.uint8).tolist()
 
 
-def test_weights_come_back_bit_for_bit(folder):
+def test_weights_round_trip_bit_for_bit(folder):
     read = checkpoint.read(folder)
     for name, added in [("model", 0), ("ema_0.99", 1)]:
         weights = read.weights(name)
@@ -45,13 +45,13 @@ def test_weights_come_back_bit_for_bit(folder):
         assert all(bits(weights[key]) == bits(WEIGHTS[key] + added if added else WEIGHTS[key]) for key in WEIGHTS)
 
 
-def test_description_comes_back_as_it_was(folder):
+def test_description_round_trips(folder):
     read = checkpoint.read(folder)
     assert (read.path, read.step, read.seed, read.model, read.diffusion) == (folder, 25, 10, MODEL, DIFFUSION)
     assert read.digests.keys() == {"model", "ema_0.99"}
 
 
-def test_folder_holds_what_the_format_says_and_the_versions(folder):
+def test_folder_contains_weights_and_description_with_versions(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoint.json",
         "ema_0.99.safetensors",
@@ -62,7 +62,7 @@ def test_folder_holds_what_the_format_says_and_the_versions(folder):
     assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
 
 
-def test_weights_that_are_not_there_are_named_beside_those_that_are(folder):
+def test_missing_weights_are_reported_with_the_available_ones(folder):
     with pytest.raises(UserError, match=r'no weights "ema_0\.5", only model, ema_0\.99') as error:
         checkpoint.read(folder).weights("ema_0.5")
     assert str(folder) in str(error.value)
@@ -81,17 +81,17 @@ def flip_a_bit(file):
 @pytest.mark.parametrize(
     "damage", [cut_off, flip_a_bit, lambda file: file.unlink()], ids=["cut_off", "flipped_bit", "removed"]
 )
-def test_damaged_weights_are_refused(damage, folder):
+def test_damaged_weights_are_rejected(damage, folder):
     file = folder / "model.safetensors"
     damage(file)
     with pytest.raises(DamagedCheckpoint) as error:
         checkpoint.read(folder).weights("model")
     assert str(error.value).startswith(str(file))
-    assert checkpoint.read(folder).weights("ema_0.99").keys() == WEIGHTS.keys()  # the others can still be had
+    assert checkpoint.read(folder).weights("ema_0.99").keys() == WEIGHTS.keys()  # other weights are readable
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"step": 1', b"[]", b"null", b"\xff\xfe", b"{}"])
-def test_missing_or_broken_description_is_refused(content, folder):
+def test_missing_or_invalid_description_is_rejected(content, folder):
     file = folder / "checkpoint.json"
     file.unlink() if content is None else file.write_bytes(content)
     with pytest.raises(DamagedCheckpoint) as error:
@@ -107,12 +107,12 @@ def test_missing_or_broken_description_is_refused(content, folder):
         ("digests", None),
         ("model", None),
         ("model", 5),
-        ("model", {}),  # which must not become a network of defaults
+        ("model", {}),  # must not become a network with default options
         ("model", {"channels": 8}),
         ("diffusion", {"schedule": "cubic"}),
     ],
 )
-def test_description_of_the_wrong_kind_is_refused(key, value, folder):
+def test_description_with_wrong_types_is_rejected(key, value, folder):
     file = folder / "checkpoint.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
     with pytest.raises(DamagedCheckpoint) as error:
@@ -120,40 +120,40 @@ def test_description_of_the_wrong_kind_is_refused(key, value, folder):
     assert str(error.value).startswith(str(file))
 
 
-def test_an_older_description_means_what_it_meant(folder):
-    """Options that were added since are absent from it, and stand where they change nothing."""
+def test_description_without_newer_options_describes_the_same_model(folder):
+    """The defaults of newer options do not change the network."""
     file = folder / "checkpoint.json"
-    about = json.loads(file.read_text())
+    content = json.loads(file.read_text())
     for option in ("num_head_channels", "use_new_attention_order", "conv_resample", "resblock_updown", "use_fp16"):
-        del about["model"][option]
-    file.write_text(json.dumps(about))
+        del content["model"][option]
+    file.write_text(json.dumps(content))
     assert checkpoint.read(folder).model == MODEL
 
 
 @pytest.mark.parametrize(("section", "option"), [("model", "num_heads"), ("diffusion", "steps")])
-def test_a_description_without_an_option_that_was_always_there_is_refused(section, option, folder):
+def test_description_without_a_required_option_is_rejected(section, option, folder):
     file = folder / "checkpoint.json"
-    about = json.loads(file.read_text())
-    del about[section][option]
-    file.write_text(json.dumps(about))
-    with pytest.raises(DamagedCheckpoint, match=f"lacks {option}"):
+    content = json.loads(file.read_text())
+    del content[section][option]
+    file.write_text(json.dumps(content))
+    with pytest.raises(DamagedCheckpoint, match=f"has no {option}"):
         checkpoint.read(folder)
 
 
-def test_a_checkpoint_opens_as_the_denoiser_it_was(tmp_path):
+def test_open_checkpoint_returns_a_denoiser_with_the_same_outputs(tmp_path):
     network = UNet.from_config(MODEL, DIFFUSION)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
-    checkpoint.write(tmp_path / "one", 0, 0, MODEL, DIFFUSION, {"model": network.state_dict()})
-    denoiser = open_checkpoint(checkpoint.read(tmp_path / "one"), "model", torch.device("cpu"))
+    checkpoint.write(tmp_path / "000000000", 0, 0, MODEL, DIFFUSION, {"model": network.state_dict()})
+    denoiser = open_checkpoint(checkpoint.read(tmp_path / "000000000"), "model", torch.device("cpu"))
     x_t = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(denoiser.output(x_t, 40), network.eval()(x_t, torch.tensor([40.0, 40.0])))
     assert denoiser.shape == (3, 8, 8) and len(denoiser.levels) == 100
 
 
-def test_weights_of_another_network_are_refused(folder):
+def test_weights_of_another_network_are_rejected(folder):
     with pytest.raises(UserError, match=f"{folder}/model does not fit the network") as error:
         open_checkpoint(checkpoint.read(folder), "model", torch.device("cpu"))
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Sizes and times as people say them."""
+"""Readable sizes and durations."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from records.human import human_size, human_time
 
 
 @pytest.mark.parametrize(
-    ("size", "said"), [(999, "999 B"), (420_400_000, "420 MB"), (1.5e9, "1.5 GB"), (3e15, "3e+03 TB")]
+    ("size", "expected"), [(999, "999 B"), (420_400_000, "420 MB"), (1.5e9, "1.5 GB"), (3e15, "3e+03 TB")]
 )
-def test_sizes(size, said):
-    assert human_size(size) == said
+def test_human_size(size, expected):
+    assert human_size(size) == expected
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [
         (0.04, "0.0 s"),
         (9.96, "10 s"),
@@ -26,5 +26,5 @@ def test_sizes(size, said):
         (86_400 * 2117, "5.8 years"),
     ],
 )
-def test_times(seconds, said):
-    assert human_time(seconds) == said
+def test_human_time(seconds, expected):
+    assert human_time(seconds) == expected

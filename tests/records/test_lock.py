@@ -1,4 +1,4 @@
-"""The lock is one process's at a time, and free as soon as that process is gone."""
+"""Exclusive locks that are released when their process ends."""
 
 import subprocess
 import sys
@@ -16,28 +16,28 @@ def path(tmp_path):
 
 @pytest.fixture
 def other(path, repository):
-    """Another process that holds the lock until it is killed."""
-    holds = f"""
+    """Process that holds the lock until the test kills it."""
+    code = f"""
 import pathlib, time
 from records.lock import hold
 with hold(pathlib.Path({str(path)!r}), "the other", 0):
     print("held", flush=True)
     time.sleep(60)
 """
-    process = subprocess.Popen([sys.executable, "-c", holds], cwd=repository, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
     process.communicate()
 
 
-def test_busy_while_another_process_holds_it(path, other):
+def test_hold_raises_busy_while_another_process_holds_the_lock(path, other):
     with pytest.raises(Busy, match=r"^the other$"), hold(path, "this one", 0):
         pass
     assert path.read_text() == "the other"
 
 
-def test_free_as_soon_as_its_holder_is_killed(path, other):
+def test_lock_is_free_after_its_holder_is_killed(path, other):
     assert is_held_by(path, "the other")
     other.kill()
     other.wait()
@@ -46,7 +46,7 @@ def test_free_as_soon_as_its_holder_is_killed(path, other):
         assert path.read_text() == "this one"
 
 
-def test_waits_for_a_holder_that_ends_in_time(path, other):
+def test_hold_waits_for_the_holder_up_to_the_timeout(path, other):
     start = time.monotonic()
     with pytest.raises(Busy), hold(path, "this one", 0.3):
         pass
@@ -57,19 +57,19 @@ def test_waits_for_a_holder_that_ends_in_time(path, other):
     killer.wait()
 
 
-def test_busy_within_one_process_too(path):
+def test_hold_raises_busy_within_one_process(path):
     with hold(path, "first", 0), pytest.raises(Busy, match="first"), hold(path, "second", 0):
         pass
 
 
-def test_free_after_an_exception(path):
+def test_lock_is_free_after_an_exception(path):
     with pytest.raises(RuntimeError), hold(path, "first", 0):
         raise RuntimeError
     with hold(path, "second", 0):
         pass
 
 
-def test_is_held_by_knows_the_holder(path):
+def test_is_held_by_compares_the_holder(path):
     assert not is_held_by(path, "this one")  # no file yet
     with hold(path, "this one", 0):
         assert is_held_by(path, "this one")
@@ -77,12 +77,12 @@ def test_is_held_by_knows_the_holder(path):
     assert not is_held_by(path, "this one")
 
 
-def test_a_shorter_name_leaves_nothing_of_a_longer_one(path):
+def test_shorter_description_replaces_a_longer_one(path):
     with hold(path, "a long name", 0):
         pass
     with hold(path, "short", 0):
         assert path.read_text() == "short"
 
 
-def test_a_process_names_its_work_and_itself():
+def test_description_of_a_process_starts_with_its_work():
     assert describe_process("training").startswith("training, process ")
