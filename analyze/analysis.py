@@ -125,7 +125,7 @@ class Analysis(ABC):
         return [step for step in reversed(self.steps) if self._stale_measures(step)]
 
     def analyze(self, steps: Iterable[int], after_each: Callable[[], object] = lambda: None) -> None:
-        """Generate and measure whatever is missing at the given steps; record failures and continue.
+        """Generate and measure the missing results of the given steps; record failures and continue.
 
         On a GPU, a background thread measures a checkpoint while the next one is loaded and generated. Raises UserError
         if networks must be compiled and no compiler works.
@@ -207,7 +207,7 @@ class Analysis(ABC):
         return {**self._conditions(measure), **values}
 
     def _conditions(self, measure: Measure) -> dict[str, Any]:
-        """Return everything besides the tensors that a result depends on; a result is stale if it has changed."""
+        """Return everything except the tensors that a result depends on; a result is stale if any of it changes."""
         last = {"last_step": self.last_step} if measure.needs_last else {}
         return {"options": measure.options(self.options.measures), **last}
 

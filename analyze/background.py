@@ -7,7 +7,7 @@ from typing import Any
 
 
 class BackgroundWorker:
-    """Runs functions one after the other, in a background thread or, without `overlap`, in the calling thread.
+    """Sequential executor of functions, in a background thread or, without `overlap`, in the calling thread.
 
     At most one function is pending, because each holds the tensors of a checkpoint. An exception is raised by the next
     call of `submit` or at the end of the context.

@@ -23,7 +23,7 @@ from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
 from models.compiled import optimize_inference
-from models.source import Source, check_ddim_steps, add_call_hook, open_source
+from models.source import Source, add_call_hook, check_ddim_steps, open_source
 from records import lock
 from records.atomic import write_json
 from records.layout import experiment_folder
@@ -163,14 +163,15 @@ def _analysis(
 def check_model(study: ModelStudy, source: Source) -> None:
     """Record the model in the study's folder. Raises UserError if the folder belongs to another model."""
     file = experiment_folder(study) / "model.json"
-    about = {"about": source.about, "sha256": source.digest}
-    if file.exists():
-        recorded = json.loads(file.read_text(encoding="utf-8"))
-        if {key: recorded.get(key) for key in about} != about:
-            description = "; ".join(recorded.get("about", []))
-            raise UserError(f"{file.parent} contains the analysis of another model ({description}); set another name=")
+    if not file.exists():
+        model = {"about": source.about, "sha256": source.digest, "config": source.config}
+        write_json(file, model | {"source": study.source, "versions": versions()})
         return
-    write_json(file, about | {"source": study.source, "versions": versions()})
+    recorded = json.loads(file.read_text(encoding="utf-8"))
+    config = recorded.get("config", {})  # not recorded by version 0.1
+    if recorded["sha256"] != source.digest or config != {key: source.config.get(key) for key in config}:
+        description = "; ".join(recorded["about"])
+        raise UserError(f"{file.parent} contains the analysis of another model ({description}); set another name=")
 
 
 @contextmanager

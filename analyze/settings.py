@@ -52,7 +52,7 @@ class Setting:
 
     @property
     def has_own_inverter(self) -> bool:
-        """Whether the inverter is another one than the sampler's own inverse."""
+        """Whether the inverter differs from the sampler's own inverse."""
         return self.inverter != self.sampler
 
 

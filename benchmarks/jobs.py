@@ -45,7 +45,7 @@ def overhead(experiment: Experiment, device: torch.device) -> dict[str, float]:
 def _load(path: Path, device: torch.device) -> None:
     """Open a checkpoint and copy its weights to the network that runs."""
     denoiser = optimize_inference(open_checkpoint_folder(path, "model", device), "bf16", False)
-    denoiser.network.shared.swap_weights(denoiser.network)
+    denoiser.network.compiled.swap_weights(denoiser.network)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

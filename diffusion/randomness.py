@@ -1,8 +1,8 @@
-"""Randomness that is addressed, not consumed: every draw is a function of (seed, purpose, index).
+"""Addressed randomness: every random number is a function of (seed, purpose, index).
 
-Nothing depends on what was drawn before, so that a resumed run, another batch size or another number of
-processes draws the same. Philox is counter-based for exactly this: Salmon et al. (2011), "Parallel random
-numbers: as easy as 1, 2, 3".
+No number depends on earlier ones, so resuming a run or changing its batch size or number of processes does not change
+the random numbers. They come from the counter-based generator Philox: Salmon et al. (2011), "Parallel random numbers:
+as easy as 1, 2, 3".
 """
 
 import hashlib
@@ -14,22 +14,23 @@ from torch import Tensor
 
 
 def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
-    """The generator at an address of at most three numbers from 0 on, e.g. (seed 0, "eps", step 17, image 3).
+    """Return the generator at an address, for example seed 0, purpose "eps", step 17 and image 3.
 
-    The seed and the purpose make the key, the index the upper words of the counter, so that the streams of two
-    addresses never meet. A purpose always has the same number of indices: missing ones count as 0.
+    The index consists of at most three numbers ≥ 0; missing numbers count as 0, so a purpose must always use the same
+    number of them. The key is derived from seed and purpose, and the index fills the upper words of the counter, so the
+    streams of two addresses never overlap.
     """
     key = int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest(), "little")
     counter = [0, *index, *[0] * (3 - len(index))]
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def normal(shape: tuple[int, ...], seed: int, purpose: str, positions: Iterable[tuple[int, ...]]) -> Tensor:
-    """Standard normal numbers in float32 [len(positions), *shape], each row drawn at its own address."""
-    rows = [generator(seed, purpose, *position).standard_normal(shape, dtype=np.float32) for position in positions]
+def normal(shape: tuple[int, ...], seed: int, purpose: str, indices: Iterable[tuple[int, ...]]) -> Tensor:
+    """Return standard normal numbers, float32 [len(indices), *shape], with one address per row."""
+    rows = [generator(seed, purpose, *index).standard_normal(shape, dtype=np.float32) for index in indices]
     return torch.from_numpy(np.stack(rows))
 
 
 def fixed_noise(shape: tuple[int, ...], samples: int, seed: int) -> Tensor:
-    """x_T [samples, *shape]: sample i is the same for every number of samples, batch size and machine."""
+    """Return x_T [samples, *shape]; sample i does not depend on the number of samples or on the machine."""
     return normal(shape, seed, "x_T", ((i,) for i in range(samples)))

@@ -14,20 +14,20 @@ MAX_BETA = 0.999  # keeps the last steps of the cosine schedule from being singu
 
 
 def linear_betas(steps: int) -> Tensor:
-    """DDPM's linear β_1…β_T [steps], rescaled so that any number of steps destroys as much as its 1,000.
+    """Return β_1…β_T [steps] of DDPM's linear schedule, scaled so that ᾱ_T hardly depends on the number of steps.
 
-    Source: Ho et al. (2020), section 4; the rescaling is Nichol & Dhariwal's.
+    Source: Ho et al. (2020), section 4, for 1,000 steps; the scaling is Nichol & Dhariwal's.
     """
     scale = 1000 / steps
     return torch.linspace(scale * 1e-4, scale * 0.02, steps, dtype=torch.float64)
 
 
 def cosine_betas(steps: int) -> Tensor:
-    """β_1…β_T [steps] of the cosine schedule: ᾱ(u) = cos²((u + 0.008) / 1.008 · π/2).
+    """Return β_1…β_T [steps] of the cosine schedule: ᾱ(u) = cos²((u + 0.008) / 1.008 · π/2).
 
     Source: Nichol & Dhariwal (2021), equation 17.
     """
-    # Python's own cos, not a vectorised one: near u = 1 a last-digit difference in ᾱ shows in β.
+    # math.cos instead of a vectorized one: near u = 1, rounding differences in ᾱ are visible in β.
     alpha_bar = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
     betas = [min(1 - alpha_bar[i + 1] / alpha_bar[i], MAX_BETA) for i in range(steps)]
     return torch.tensor(betas, dtype=torch.float64)
@@ -38,7 +38,7 @@ BETAS = {"linear": linear_betas, "cosine": cosine_betas}
 
 @dataclass(frozen=True)
 class Schedule:
-    """A forward process q(x_t | x_0) of len(betas) steps, every quantity in float64 [steps].
+    """Forward process q(x_t | x_0) with len(betas) steps; all quantities are float64 [steps].
 
     Index t = 0 is the first step away from the clean image. Source of the posterior: Ho et al. (2020), equations 6–7.
     """
@@ -50,7 +50,7 @@ class Schedule:
         return cls(BETAS[config.schedule](config.steps))
 
     def to(self, device: torch.device) -> "Schedule":
-        """The same on a device, so that training copies no table there in every step."""
+        """Return the schedule on a device, so that training does not copy it in every step."""
         return Schedule(self.betas.to(device))
 
     @property
@@ -75,15 +75,15 @@ class Schedule:
 
     @cached_property
     def posterior_log_variance_clipped(self) -> Tensor:
-        # The posterior variance is 0 at the first step, where its logarithm takes the second step's value.
+        # The posterior variance of the first step is 0; its logarithm is replaced by that of the second step.
         return torch.cat([self.posterior_variance[1:2], self.posterior_variance[1:]]).log()
 
     @cached_property
     def posterior_mean_x_0(self) -> Tensor:
-        """What x_0 is multiplied by in the mean of q(x_{t−1} | x_t, x_0)."""
+        """Coefficient of x_0 in the mean of q(x_{t−1} | x_t, x_0)."""
         return self.betas * self.alphas_cumprod_prev.sqrt() / (1 - self.alphas_cumprod)
 
     @cached_property
     def posterior_mean_x_t(self) -> Tensor:
-        """What x_t is multiplied by in the mean of q(x_{t−1} | x_t, x_0)."""
+        """Coefficient of x_t in the mean of q(x_{t−1} | x_t, x_0)."""
         return (1 - self.alphas_cumprod_prev) * (1 - self.betas).sqrt() / (1 - self.alphas_cumprod)

@@ -1,4 +1,4 @@
-"""Floating-point operations of the networks."""
+"""Floating-point operations of networks."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -6,11 +6,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from configs.schema import Diffusion, Model
 from models.unet import UNet
 
-FORWARD_PASSES = 3  # that a training step costs: one forward, and a backward of twice its work
+FORWARD_PASSES = 3  # cost of a training step: one forward pass, and a backward pass of twice its cost
 
 
 def forward_flop(model: Model, diffusion: Diffusion) -> int:
-    """Floating-point operations of one image's forward pass, a multiplication and an addition counting as two."""
+    """Return the floating-point operations of one image's forward pass; a multiply-add counts as two."""
     with torch.device("meta"):
         network = UNet.from_config(model, diffusion).eval()
         x, t = torch.empty(1, model.in_channels, model.image_size, model.image_size), torch.empty(1)

@@ -1,4 +1,4 @@
-"""A network, or a checkpoint on disk → a Denoiser."""
+"""Denoisers from checkpoints, state dicts and networks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,23 +17,23 @@ from records.checkpoint import Checkpoint
 
 
 def open_checkpoint(checkpoint: Checkpoint, weights: str, device: torch.device) -> Denoiser:
-    """The denoiser of a checkpoint's weights, "model" or "ema_<rate>", ready on a device.
+    """Open a checkpoint's weights, "model" or "ema_<rate>", as a denoiser on a device.
 
-    Raises DamagedCheckpoint where the weights cannot be read and UserError where they are not this network's.
+    Raises DamagedCheckpoint if the weights cannot be read, and UserError if they do not fit the network.
     """
     source = checkpoint.path / weights
     return open_weights(checkpoint.weights(weights), source, checkpoint.model, checkpoint.diffusion, device)
 
 
 def open_checkpoint_folder(path: Path, weights: str, device: torch.device) -> Denoiser:
-    """As `open_checkpoint`, of the checkpoint in a folder."""
+    """Open the checkpoint in a folder; see `open_checkpoint`."""
     return open_checkpoint(checkpoint.read(path), weights, device)
 
 
 def open_weights(
     weights: dict[str, Tensor], source: Path, model: Model, diffusion: Diffusion, device: torch.device
 ) -> Denoiser:
-    """The denoiser of weights that were read from `source`. Raises UserError where they are not this network's."""
+    """Open weights read from `source` as a denoiser. Raises UserError if they do not fit the network."""
     network = UNet.from_config(model, diffusion)
     load_weights(network, weights, source)
     network.requires_grad_(False).eval().to(device)
@@ -46,7 +46,7 @@ def as_denoiser(
     diffusion: Diffusion,
     device: torch.device,
 ) -> Denoiser:
-    """The denoiser that a network of this model, trained under this diffusion, is."""
+    """Return a network of this model, trained under this diffusion, as a denoiser."""
     schedule = Schedule.from_config(diffusion)
     return Denoiser(
         network=network,

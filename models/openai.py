@@ -1,7 +1,8 @@
-"""A state dict of improved-diffusion or guided-diffusion → the network and the diffusion it was trained under.
+"""State dicts of improved-diffusion and guided-diffusion, opened with their architecture and diffusion.
 
-The tensors tell the architecture. What they do not tell (`configs.schema.OpenAI`) is given, or known of a published
-file, or assumed as both projects' scripts do where they are not told; whoever opens a file is told which.
+The tensors determine the architecture. Options that they do not determine (`configs.schema.OpenAI`) come from the
+user, from the preset of a published file, or from the defaults of both projects' scripts; the description of a file
+lists the source of each option.
 """
 
 import dataclasses
@@ -12,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.checks import impossible_model
+from configs.checks import model_problems
 from configs.errors import UserError
 from configs.schema import Diffusion, Model, OpenAI
 from diffusion.denoiser import Denoiser
 from models.open import open_weights
-from models.openai_presets import CHANNEL_MULT, PRESETS, Preset, filled
+from models.openai_presets import CHANNEL_MULT, PRESETS, Preset, build_config
 from models.state_dict import check_fit, read_state_dict
 from models.unet import UNet
 
-# Defaults of improved-diffusion's scripts. The image size is the one that they derive these channel_mult from.
+# Defaults of improved-diffusion's scripts. The default image size is the one whose channel_mult the scripts derive.
 DEFAULTS: dict[str, Any] = {
     "num_heads": 4,
     "num_head_channels": None,
@@ -32,67 +33,69 @@ DEFAULTS: dict[str, Any] = {
     "variance": "fixed_large",
     "rescale_timesteps": True,
 }
+TENSORS = "inferred from tensors"
 
 
 @dataclass(frozen=True)
-class Described:
-    """What is in a file, and where each of its options is known from: by source, the options and their values."""
+class Description:
+    """Network and diffusion of a file, and the values of their options by source."""
 
     model: Model
     diffusion: Diffusion
-    known_from: dict[str, dict[str, Any]]
+    options: dict[str, dict[str, Any]]
 
     @property
     def lines(self) -> list[str]:
-        """The same for people, e.g. "assumed: schedule=linear, steps=1000"."""
+        """The options, one line per source, for example "defaults: schedule=linear, steps=1000"."""
         return [
             f"{source}: {', '.join(f'{name}={value}' for name, value in options.items() if value is not None)}"
-            for source, options in self.known_from.items()
+            for source, options in self.options.items()
             if options
         ]
 
 
-def open_openai(path: Path, given: OpenAI, device: torch.device) -> tuple[Denoiser, Described]:
-    """The denoiser in a file, ready on a device, and how it is known. Raises UserError where there is none in it."""
+def open_openai(path: Path, options: OpenAI, device: torch.device) -> tuple[Denoiser, Description]:
+    """Open a file as a denoiser on a device; also return its description. Raises UserError like `describe`."""
     weights = read_state_dict(path)
-    described = describe(weights, path, given)
-    return open_weights(weights, path, described.model, described.diffusion, device), described
+    description = describe(weights, path, options)
+    return open_weights(weights, path, description.model, description.diffusion, device), description
 
 
-def describe(weights: dict[str, Tensor], path: Path, given: OpenAI) -> Described:
-    """The network and diffusion of the weights in a file, by their names and shapes, the file's name and what is given.
+def describe(weights: dict[str, Tensor], path: Path, options: OpenAI) -> Description:
+    """Describe the weights of a file, from their names and shapes, the options and the preset of the file name.
 
-    Raises UserError where they are not such a U-Net's, do not fit the preset, contradict what is given, or leave the
-    size of the images open.
+    Raises UserError if the weights are not those of such a U-Net, do not fit the preset, contradict an option, or do
+    not determine the image size.
     """
-    name, preset = _preset(path, given)
+    name, preset = _preset(path, options)
     if preset:
         _check_preset(name, preset, weights, path)
-    told = _told(weights, path)
-    known_from = _first_known(
+    inferred = _infer(weights, path)
+    attention_levels = inferred.pop("attention_levels")
+    by_source = _by_precedence(
         {
-            "from the tensors": told,
-            "given": _given(given, told, path),
-            f"from the preset {name}": _known_of(preset) if preset else {},
-            "assumed": DEFAULTS | _guessed_side(told["channel_mult"]),
+            TENSORS: inferred,
+            "options": _explicit_options(options, inferred, path),
+            f"preset {name}": _preset_options(preset) if preset else {},
+            "defaults": DEFAULTS | _default_image_size(inferred["channel_mult"]),
         }
     )
-    known = {option: value for options in known_from.values() for option, value in options.items()}
-    if "image_size" not in known:
-        raise UserError(f"{path} does not tell the side of its images; set openai.image_size=")
-    sides = [known["image_size"] >> level for level in known_from["from the tensors"].pop("attention_levels")]
-    known_from["from the tensors"]["attention_resolutions"] = sides
-    model, diffusion = filled(Model, known | {"attention_resolutions": sides}), filled(Diffusion, known)
-    for problem in impossible_model(model):
+    values = {option: value for options in by_source.values() for option, value in options.items()}
+    if "image_size" not in values:
+        raise UserError(f"{path} does not determine the size of its images; set openai.image_size=")
+    by_source[TENSORS]["attention_resolutions"] = [values["image_size"] >> level for level in attention_levels]
+    values |= by_source[TENSORS]
+    model, diffusion = build_config(Model, values), build_config(Diffusion, values)
+    for problem in model_problems(model):
         raise UserError(f"{path}: {problem}")
     _check_fit(model, diffusion, weights, path)
-    return Described(model, diffusion, known_from)
+    return Description(model, diffusion, by_source)
 
 
-def _preset(path: Path, given: OpenAI) -> tuple[str, Preset | None]:
-    name = given.preset or path.stem
-    if given.preset not in (None, "none", *PRESETS):
-        raise UserError(f"openai.preset={given.preset} is not known; there are none, {', '.join(PRESETS)}")
+def _preset(path: Path, options: OpenAI) -> tuple[str, Preset | None]:
+    name = options.preset or path.stem
+    if options.preset not in (None, "none", *PRESETS):
+        raise UserError(f"openai.preset={options.preset} does not exist; choose none, {', '.join(PRESETS)}")
     return name, PRESETS.get(name)
 
 
@@ -100,41 +103,44 @@ def _check_preset(name: str, preset: Preset, weights: dict[str, Tensor], path: P
     try:
         _check_fit(preset.model, preset.diffusion, weights, path)
     except UserError as error:
-        raise UserError(f"{error}; it is that of openai.preset={name}, and openai.preset=none infers it") from None
+        raise UserError(
+            f"{error}; expected openai.preset={name}; set openai.preset=none to infer the network"
+        ) from None
 
 
-def _first_known(sources: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The options of each source that no source before it has."""
-    seen: set[str] = set()
-    first = {}
+def _by_precedence(sources: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return each source without the options that an earlier source defines."""
+    defined: set[str] = set()
+    remaining = {}
     for source, options in sources.items():
-        first[source] = {option: value for option, value in options.items() if option not in seen}
-        seen |= options.keys()
-    return first
+        remaining[source] = {option: value for option, value in options.items() if option not in defined}
+        defined |= options.keys()
+    return remaining
 
 
-def _given(given: OpenAI, told: dict[str, Any], path: Path) -> dict[str, Any]:
-    options = {
-        name: value for name, value in dataclasses.asdict(given).items() if name != "preset" and value is not None
+def _explicit_options(options: OpenAI, inferred: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the options that the user has set. Raises UserError if `variance` contradicts the tensors."""
+    values = {
+        name: value for name, value in dataclasses.asdict(options).items() if name != "preset" and value is not None
     }
-    if "num_heads" in options:
-        options.setdefault("num_head_channels", None)  # which a preset may have, and which would count
-    learned = told.get("variance") == "learned_range"
-    if "variance" in options and (options["variance"] == "learned_range") != learned:
-        what = "a learned" if learned else "no learned"
-        raise UserError(f"openai.variance={options['variance']} contradicts {path}, whose network has {what} variance")
-    return options
+    if "num_heads" in values:
+        values.setdefault("num_head_channels", None)  # overrides that of a preset, which would take precedence
+    is_learned = inferred.get("variance") == "learned_range"
+    if "variance" in values and (values["variance"] == "learned_range") != is_learned:
+        actual = "a learned" if is_learned else "no learned"
+        raise UserError(f"openai.variance={values['variance']} contradicts {path}, whose network has {actual} variance")
+    return values
 
 
-def _known_of(preset: Preset) -> dict[str, Any]:
-    """The options of `OpenAI` as a preset has them."""
-    known = dataclasses.asdict(preset.model) | dataclasses.asdict(preset.diffusion)
-    return {field.name: known[field.name] for field in dataclasses.fields(OpenAI) if field.name in known}
+def _preset_options(preset: Preset) -> dict[str, Any]:
+    """Return a preset's values of the options of `OpenAI`."""
+    values = dataclasses.asdict(preset.model) | dataclasses.asdict(preset.diffusion)
+    return {field.name: values[field.name] for field in dataclasses.fields(OpenAI) if field.name in values}
 
 
-def _guessed_side(channel_mult: list[int | float]) -> dict[str, int]:
-    sides = [side for side, usual in CHANNEL_MULT.items() if usual == channel_mult]
-    return {"image_size": sides[0]} if sides else {}
+def _default_image_size(channel_mult: list[int | float]) -> dict[str, int]:
+    sizes = [size for size, default in CHANNEL_MULT.items() if default == channel_mult]
+    return {"image_size": sizes[0]} if sizes else {}
 
 
 def _check_fit(model: Model, diffusion: Diffusion, weights: dict[str, Tensor], path: Path) -> None:
@@ -142,44 +148,49 @@ def _check_fit(model: Model, diffusion: Diffusion, weights: dict[str, Tensor], p
         check_fit(UNet.from_config(model, diffusion), weights, path)
 
 
-def _told(weights: dict[str, Tensor], path: Path) -> dict[str, Any]:
-    """What the names and shapes of the tensors tell; levels with attention in place of their sides in pixels."""
+def _infer(weights: dict[str, Tensor], path: Path) -> dict[str, Any]:
+    """Infer options from the names and shapes of tensors; `attention_levels` replaces `attention_resolutions`.
+
+    Raises UserError if they are not those of a supported U-Net.
+    """
     try:
-        told, out_channels = _architecture({name: list(tensor.shape) for name, tensor in weights.items()})
+        inferred, out_channels = _infer_architecture({name: list(tensor.shape) for name, tensor in weights.items()})
     except (KeyError, IndexError, ValueError, ZeroDivisionError):
-        raise UserError(f"{path} is no state dict of improved-diffusion's or guided-diffusion's U-Net") from None
-    in_channels = told["in_channels"]
+        raise UserError(f"{path} is not a state dict of improved-diffusion's or guided-diffusion's U-Net") from None
+    in_channels = inferred["in_channels"]
     if in_channels == 6:
-        raise UserError(f"{path} is an upsampler, which sees a smaller image beside x_t; those are not supported")
+        raise UserError(f"{path} is an upsampler, conditioned on a smaller image; upsamplers are not supported")
     if out_channels not in (in_channels, 2 * in_channels):
-        raise UserError(f"{path} makes {out_channels} channels of {in_channels}: it is no denoiser")
-    return told | ({"variance": "learned_range"} if out_channels == 2 * in_channels else {})
+        raise UserError(
+            f"{path} is not a denoiser: it has {out_channels} output channels for {in_channels} input channels"
+        )
+    return inferred | ({"variance": "learned_range"} if out_channels == 2 * in_channels else {})
 
 
-def _architecture(shapes: dict[str, list[int]]) -> tuple[dict[str, Any], int]:
-    """The options of Model that shapes tell, and the channels of the output."""
+def _infer_architecture(shapes: dict[str, list[int]]) -> tuple[dict[str, Any], int]:
+    """Return the options of `Model` that shapes determine, and the number of output channels."""
     blocks = 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("output_blocks."))
     first_channels, in_channels, *_ = shapes["input_blocks.0.0.weight"]
     model_channels = shapes["time_embed.0.weight"][1]
-    blocks_a_level, resampling = _levels(shapes, blocks)
-    first_of_level = [f"input_blocks.{first}" for first in range(1, blocks, blocks_a_level)]
+    blocks_per_level, resampling = _infer_levels(shapes, blocks)
+    first_of_level = [f"input_blocks.{first}" for first in range(1, blocks, blocks_per_level)]
     width = {block: shapes[f"{block}.0.out_layers.3.weight"][0] for block in first_of_level}
     classes = shapes.get("label_emb.weight")
-    told = {
+    inferred = {
         "in_channels": in_channels,
         "model_channels": model_channels,
         "channel_mult": [_multiple(channels, model_channels) for channels in width.values()],
-        "num_res_blocks": blocks_a_level - 1,
+        "num_res_blocks": blocks_per_level - 1,
         "attention_levels": [i for i, block in enumerate(first_of_level) if f"{block}.1.qkv.weight" in shapes],
         "use_scale_shift_norm": shapes["input_blocks.1.0.emb_layers.1.weight"][0] == 2 * first_channels,
         **resampling,
         "num_classes": classes[0] if classes else None,
     }
-    return told, shapes["out.2.weight"][0]
+    return inferred, shapes["out.2.weight"][0]
 
 
-def _levels(shapes: dict[str, list[int]], blocks: int) -> tuple[int, dict[str, bool]]:
-    """How many input blocks there are a level, that which changes the side included, and what changes it."""
+def _infer_levels(shapes: dict[str, list[int]], blocks: int) -> tuple[int, dict[str, bool]]:
+    """Return the number of input blocks per level, including the downsampling block, and the kind of resampling."""
 
     def is_residual(block: str) -> bool:
         return f"{block}.in_layers.0.weight" in shapes

@@ -1,7 +1,7 @@
-"""The networks that OpenAI published: what the projects' READMEs say of each file, in our options, and its address.
+"""Networks published by OpenAI: the flags in the projects' READMEs as our options, and the URL of each file.
 
-Sources: github.com/openai/improved-diffusion and github.com/openai/guided-diffusion. Their upsamplers and classifiers
-are left out, since those do not generate images alone; so is dropout, which only training has.
+Sources: github.com/openai/improved-diffusion and github.com/openai/guided-diffusion. Upsamplers and classifiers are
+omitted because they do not generate images alone, and dropout because it affects training only.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from configs.schema import Diffusion, Model
 
 SITE = "https://openaipublic.blob.core.windows.net/diffusion"
 
-# Channels of the levels by the side of the images, in pixels: both projects derive the one from the other.
+# Channel multipliers that both projects derive from the image size in pixels.
 CHANNEL_MULT: dict[int, list[int | float]] = {
     32: [1, 2, 2, 2],
     64: [1, 2, 3, 4],
@@ -24,14 +24,14 @@ CHANNEL_MULT: dict[int, list[int | float]] = {
 
 @dataclass(frozen=True)
 class Preset:
-    """A published network, the diffusion it was trained under, and where its file can be had."""
+    """A published network, the diffusion that it was trained under, and the URL of its file."""
 
     model: Model
     diffusion: Diffusion
     url: str
 
 
-CLASSES = {"num_classes": 1000}  # ImageNet's: what class-conditional means in both projects
+CLASSES = {"num_classes": 1000}  # class-conditional models of both projects are trained on ImageNet
 COSINE_4000 = {"schedule": "cosine", "steps": 4000, "rescale_timesteps": True}
 LINEAR_1000 = {"schedule": "linear", "steps": 1000, "rescale_timesteps": False}
 
@@ -69,14 +69,15 @@ FILES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def filled(kind: type, values: dict[str, Any]) -> Any:
-    """A section of options with those of the values that are its own."""
-    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values})
+def build_config(config_type: type, values: dict[str, Any]) -> Any:
+    """Return a configuration dataclass with the values of its fields; values of other names are ignored."""
+    names = [field.name for field in dataclasses.fields(config_type) if field.name in values]
+    return config_type(**{name: values[name] for name in names})
 
 
 def _preset(month: str, name: str, flags: dict[str, Any]) -> Preset:
     flags = {"channel_mult": CHANNEL_MULT[flags["image_size"]]} | flags
-    return Preset(filled(Model, flags), filled(Diffusion, flags), f"{SITE}/{month}/{name}.pt")
+    return Preset(build_config(Model, flags), build_config(Diffusion, flags), f"{SITE}/{month}/{name}.pt")
 
 
 PRESETS = {name: _preset(month, name, flags) for month, files in FILES.items() for name, flags in files.items()}

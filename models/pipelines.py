@@ -1,9 +1,10 @@
-"""Pipelines of diffusers: pixel DDPMs and latent-diffusion models, from a folder or from the Hugging Face hub.
+"""Pipelines of diffusers: pixel DDPMs and latent-diffusion models, from a folder or from the Hugging Face Hub.
 
-Networks and schedulers are diffusers' own; the steps of DDIM are those of its DDIMScheduler and DDIMInverseScheduler.
+Networks and schedulers are those of diffusers; DDIM uses the steps of its DDIMScheduler and DDIMInverseScheduler.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from diffusion.denoiser import Denoiser, PredictionType
 from diffusion.levels import Level, NoiseLevels
 from diffusion.solvers.solver import Step
 from diffusion.solvers.spacing import TimestepSpacing
-from models.state_dict import misfits
+from models.state_dict import mismatch_message
 
 PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
 AUTOENCODERS = {"VQModel": "vqvae", "AutoencoderKL": "vae"}
@@ -24,39 +25,40 @@ INDEX = "model_index.json"
 
 
 def is_pipeline(folder: Path) -> bool:
+    """Return whether a folder contains a pipeline of diffusers."""
     return (folder / INDEX).is_file()
 
 
-def downloaded(name: str) -> Path:
-    """The folder of a pipeline on the Hugging Face hub, e.g. "google/ddpm-cifar10-32", fetched if need be.
+def download_pipeline(name: str) -> Path:
+    """Return the folder of a pipeline on the Hugging Face Hub, such as "google/ddpm-cifar10-32", downloaded if needed.
 
-    Raises UserError where it cannot be had.
+    Raises UserError if the download fails.
     """
     diffusers = _diffusers()
     try:
         return Path(diffusers.DiffusionPipeline.download(name))
-    except Exception as error:  # the hub's client has many, for no network, no such name and no permission
+    except Exception as error:  # the client raises many types: no network, unknown name, no permission
         raise UserError(
-            f"{name} is no file or folder here, and cannot be had from the Hugging Face hub ({type(error).__name__}: "
-            "no network, or no such model); give a folder that save_pretrained wrote as source="
+            f"{name} is not a local file or folder and could not be downloaded from the Hugging Face Hub "
+            f"({type(error).__name__}: no network, or no such model); set source= to a folder of save_pretrained"
         ) from None
 
 
 def open_pipeline(folder: Path, vae_scaling_factor: float | None, device: torch.device) -> Denoiser:
-    """The denoiser of a pipeline's folder, with an autoencoder that decodes what it makes where there is one.
+    """Open the pipeline in a folder as a denoiser, with a decoder if it has an autoencoder.
 
-    Codes are divided by `vae_scaling_factor` before; None: by the factor of training. Raises UserError if a part
-    is missing, damaged or of a kind that has no ε to predict.
+    Codes are divided by `vae_scaling_factor` before decoding; None uses the factor of training. Raises UserError if a
+    component is missing, damaged or not supported.
     """
-    parts = _parts(folder)
-    network, scheduler = _model(folder, "unet", parts, ("UNet2DModel",)), _scheduler(folder, parts)
+    components = _components(folder)
+    network, scheduler = _model(folder, "unet", components, ("UNet2DModel",)), _scheduler(folder, components)
     config = network.config
     if config.in_channels != config.out_channels and 2 * config.in_channels != config.out_channels:
-        raise UserError(f"{folder}: its network takes more than x_t (another image, say), which is not supported")
+        raise UserError(f"{folder}: the network has inputs other than x_t (another image, for example); not supported")
     if not isinstance(config.sample_size, int):
-        raise UserError(f"{folder}: its network does not say the side of its square images (sample_size)")
+        raise UserError(f"{folder}: sample_size of the network is not a number; only square images are supported")
     return Denoiser(
-        network=Called(network.to(device)),
+        network=DiffusersNetwork(network.to(device)),
         levels=NoiseLevels.from_alphas_cumprod(scheduler.alphas_cumprod.double()),
         shape=(config.in_channels, config.sample_size, config.sample_size),
         timestep_scale=1.0,
@@ -64,7 +66,7 @@ def open_pipeline(folder: Path, vae_scaling_factor: float | None, device: torch.
         device=device,
         prediction_type=PREDICTION_TYPES[scheduler.config.prediction_type],
         clip=scheduler.config.clip_sample,
-        decode=_decoder(folder, parts, vae_scaling_factor, device),
+        decode=_decoder(folder, components, vae_scaling_factor, device),
     )
 
 
@@ -97,11 +99,11 @@ class SchedulerSpacing(TimestepSpacing):
 
 def timestep_spacing(folder: Path) -> SchedulerSpacing:
     """Return the timestep spacing of the pipeline in a folder. Raises UserError if its scheduler cannot be opened."""
-    return SchedulerSpacing(_scheduler(folder, _parts(folder)).config)
+    return SchedulerSpacing(_scheduler(folder, _components(folder)).config)
 
 
-class Called(nn.Module):
-    """diffusers' network, called as a denoiser calls it."""
+class DiffusersNetwork(nn.Module):
+    """A network of diffusers with the call signature of a denoiser's network."""
 
     def __init__(self, network: Any):
         super().__init__()
@@ -111,8 +113,8 @@ class Called(nn.Module):
         return self.network(x_t, t, class_labels=y, return_dict=False)[0]
 
 
-def _parts(folder: Path) -> dict[str, str]:
-    """The classes of a pipeline's parts by name, as its index says."""
+def _components(folder: Path) -> dict[str, str]:
+    """Return the class names of a pipeline's components by name, as listed in its index."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         return {name: entry[1] for name, entry in index.items() if isinstance(entry, list) and entry[1]}
@@ -120,57 +122,58 @@ def _parts(folder: Path) -> dict[str, str]:
         raise UserError(f"{folder / INDEX} cannot be read: {first_line(error)}") from None
 
 
-def _part_folder(folder: Path, name: str) -> Path:
-    """Where a part is: in a folder of its name, or, as in the oldest pipelines, beside the index."""
+def _component_folder(folder: Path, name: str) -> Path:
+    """Return a component's folder: a subfolder with its name, or the pipeline's folder in the oldest pipelines."""
     return folder / name if (folder / name).is_dir() else folder
 
 
-def _model(folder: Path, name: str, parts: dict[str, str], supported: tuple[str, ...]) -> Any:
-    kind, path = parts.get(name), _part_folder(folder, name)
+def _model(folder: Path, name: str, components: dict[str, str], supported: tuple[str, ...]) -> Any:
+    kind, path = components.get(name), _component_folder(folder, name)
     if kind not in supported:
         raise UserError(f"{folder}: its {name} is {kind or 'missing'}; only {', '.join(supported)} is supported")
     try:
         loader = getattr(_diffusers(), kind)
-        model, found = loader.from_pretrained(path, output_loading_info=True, local_files_only=True)
-    except Exception as error:  # of safetensors, of pickle, of diffusers, of PyTorch
+        model, info = loader.from_pretrained(path, output_loading_info=True, local_files_only=True)
+    except Exception as error:  # types of safetensors, pickle, diffusers and PyTorch
         raise UserError(f"{path} cannot be opened as {kind}: {first_line(error)}") from None
-    told = misfits(found["missing_keys"], found["unexpected_keys"], map(str, found["mismatched_keys"]))
-    if told:
-        raise UserError(f"{path} does not fit {kind}: {told}")
+    if message := mismatch_message(info["missing_keys"], info["unexpected_keys"], map(str, info["mismatched_keys"])):
+        raise UserError(f"{path} does not fit {kind}: {message}")
     return model.requires_grad_(False).eval().float()
 
 
-def _scheduler(folder: Path, parts: dict[str, str]) -> Any:
-    """A DDIMScheduler with the betas, the prediction and the clipping of the pipeline's own scheduler."""
-    diffusers, path = _diffusers(), _part_folder(folder, "scheduler")
-    kind = getattr(diffusers, parts.get("scheduler", ""), None)
+def _scheduler(folder: Path, components: dict[str, str]) -> Any:
+    """Return a DDIMScheduler with the betas, prediction type and clipping of the pipeline's scheduler."""
+    diffusers, path = _diffusers(), _component_folder(folder, "scheduler")
+    kind = getattr(diffusers, components.get("scheduler", ""), None)
     if kind is None:
-        raise UserError(f'{folder}: its scheduler "{parts.get("scheduler")}" is none that diffusers has')
+        raise UserError(f'{folder}: its scheduler "{components.get("scheduler")}" does not exist in diffusers')
     try:
         own = kind.from_pretrained(path, local_files_only=True)
     except Exception as error:
-        raise UserError(f"{path} cannot be opened as {parts['scheduler']}: {first_line(error)}") from None
+        raise UserError(f"{path} cannot be opened as {components['scheduler']}: {first_line(error)}") from None
     if not hasattr(own, "alphas_cumprod"):
-        raise UserError(f"{folder}: its scheduler {kind.__name__} has no ᾱ (flow matching, say) and is not supported")
+        raise UserError(f"{folder}: its scheduler {kind.__name__} has no ᾱ (flow matching, for example); not supported")
     if own.config.get("thresholding") or (own.config.get("clip_sample") and own.config.clip_sample_range != 1):
-        raise UserError(f"{folder}: its scheduler limits x_0 otherwise than by clipping to [−1, 1]; not supported")
+        raise UserError(f"{folder}: its scheduler limits x_0 other than by clipping to [−1, 1]; not supported")
     return diffusers.DDIMScheduler.from_config(own.config)
 
 
-def _decoder(folder: Path, parts: dict[str, str], vae_scaling_factor: float | None, device: torch.device):
-    """What makes images of codes; None for a pixel model.
+def _decoder(
+    folder: Path, components: dict[str, str], vae_scaling_factor: float | None, device: torch.device
+) -> Callable[[Tensor], Tensor] | None:
+    """Return a function that decodes codes to images, or None for a pixel model.
 
-    CompVis trained its models on a VQModel's codes as they are. diffusers' LDMPipeline divides them by a factor that
-    only its VQModel knows, which spoils the images of CompVis/ldm-celebahq-256 (diffusers, issue 6725).
+    CompVis trained its models on unscaled codes of a VQModel. LDMPipeline of diffusers divides them by the VQModel's
+    scaling factor, which degrades the images of CompVis/ldm-celebahq-256 (diffusers, issue 6725).
     """
-    kind = next((kind for kind in AUTOENCODERS if parts.get(AUTOENCODERS[kind]) == kind), None)
+    kind = next((kind for kind in AUTOENCODERS if components.get(AUTOENCODERS[kind]) == kind), None)
     if kind is None:
-        if unknown := parts.keys() & set(AUTOENCODERS.values()):
-            raise UserError(f"{folder}: its autoencoder {parts[unknown.pop()]} is not supported")
+        if unknown := components.keys() & set(AUTOENCODERS.values()):
+            raise UserError(f"{folder}: its autoencoder {components[unknown.pop()]} is not supported")
         return None
-    autoencoder = _model(folder, AUTOENCODERS[kind], parts, (kind,)).to(device)
-    own_scale = 1.0 if kind == "VQModel" else autoencoder.config.scaling_factor
-    scale, shift = vae_scaling_factor or own_scale, autoencoder.config.get("shift_factor") or 0.0
+    autoencoder = _model(folder, AUTOENCODERS[kind], components, (kind,)).to(device)
+    training_scale = 1.0 if kind == "VQModel" else autoencoder.config.scaling_factor
+    scale, shift = vae_scaling_factor or training_scale, autoencoder.config.get("shift_factor") or 0.0
 
     @torch.no_grad()
     def decode(codes: Tensor) -> Tensor:
@@ -183,6 +186,6 @@ def _diffusers() -> Any:
     try:
         import diffusers
     except ImportError:
-        raise UserError("a pipeline of diffusers needs the extra: pip install 'noisemap[diffusers]'") from None
+        raise UserError("pipelines of diffusers require an extra: pip install 'noisemap[diffusers]'") from None
     diffusers.utils.logging.set_verbosity_error()
     return diffusers

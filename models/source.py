@@ -1,4 +1,4 @@
-"""A model that others trained, wherever it is and whatever it is → a denoiser."""
+"""Pretrained models of all supported kinds: checkpoint folders, OpenAI's files and pipelines of diffusers."""
 
 import dataclasses
 import hashlib
@@ -17,8 +17,7 @@ from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
 from models.open import open_checkpoint_folder
 from models.openai import open_openai
 from models.openai_presets import PRESETS
-from models.pipelines import downloaded as pipeline_downloaded
-from models.pipelines import is_pipeline, open_pipeline, timestep_spacing
+from models.pipelines import download_pipeline, is_pipeline, open_pipeline, timestep_spacing
 from records import checkpoint
 from records.atomic import file_digest
 from records.download import download
@@ -30,8 +29,9 @@ WEIGHTS = (".pt", ".pth", ".safetensors")
 class Source:
     """A model on this machine.
 
-    `about` says what it is, a line each; `digest` differs whenever its numbers would; `denoiser` is it on the CPU, to
-    be looked at, and `load_denoiser` opens it on a device.
+    `about` describes it, one line per aspect. Models with the same `digest` of their files and the same `config`, the
+    options that these files are opened with, compute the same numbers. `denoiser` is the model on the CPU, and
+    `load_denoiser` opens it on a device.
     """
 
     about: list[str]
@@ -39,12 +39,13 @@ class Source:
     denoiser: Denoiser
     load_denoiser: Callable[[torch.device], Denoiser]
     spacing: TimestepSpacing = StridedSpacing()
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def find(study: ModelStudy) -> Path:
-    """Where the model of a study is on this machine; a published one is fetched if need be.
+def find_model(study: ModelStudy) -> Path:
+    """Return the path of a study's model on this machine; a published model is downloaded if needed.
 
-    Raises UserError where there is none.
+    Raises UserError if it does not exist.
     """
     path = Path(study.source)
     if path.exists():
@@ -52,31 +53,32 @@ def find(study: ModelStudy) -> Path:
     if path.stem in PRESETS and path.name == study.source:
         return download(PRESETS[path.stem].url, None, Path(study.downloads), "source")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", study.source) and path.suffix not in WEIGHTS:
-        return pipeline_downloaded(study.source)
-    raise UserError(f"{study.source}: no such file or folder, and not the name of a published model")
+        return download_pipeline(study.source)
+    raise UserError(f"{study.source} is neither an existing file or folder nor the name of a published model")
 
 
 def open_source(study: ModelStudy) -> Source:
-    """The model of a study, opened once to see that it can be. Raises UserError where it cannot."""
-    path = find(study)
+    """Open the model of a study on the CPU. Raises UserError if it cannot be opened."""
+    path = find_model(study)
     if (path / "checkpoint.json").is_file():
         return _checkpoint(path, study.analyze.weights)
     if path.is_dir() and is_pipeline(path):
         return _pipeline(path, study.vae_scaling_factor)
     if path.is_file():
         return _openai(path, study)
-    raise UserError(f"{path} is neither a checkpoint folder, nor a pipeline of diffusers, nor a file of weights")
+    raise UserError(f"{path} is neither a checkpoint folder, a pipeline of diffusers nor a file of weights")
 
 
 def _checkpoint(path: Path, weights: str) -> Source:
-    opened = checkpoint.read(path)
-    about = [f"checkpoint of step {opened.step:,} and seed {opened.seed}, weights {weights}"]
+    saved = checkpoint.read(path)
+    about = [f"checkpoint of step {saved.step:,} and seed {saved.seed}, weights {weights}"]
 
     def load_denoiser(device: torch.device) -> Denoiser:
         return open_checkpoint_folder(path, weights, device)
 
     denoiser = load_denoiser(torch.device("cpu"))
-    return Source([*about, *summary(denoiser)], opened.digests[weights], denoiser, load_denoiser)
+    config = dataclasses.asdict(saved.model) | dataclasses.asdict(saved.diffusion)
+    return Source([*about, *summary(denoiser)], saved.digests[weights], denoiser, load_denoiser, config=config)
 
 
 def _pipeline(path: Path, vae_scaling_factor: float | None) -> Source:
@@ -86,21 +88,22 @@ def _pipeline(path: Path, vae_scaling_factor: float | None) -> Source:
     denoiser = load_denoiser(torch.device("cpu"))
     about = ["pipeline of diffusers", *summary(denoiser)]
     files = sorted(file for file in path.rglob("*") if file.suffix in (*WEIGHTS, ".bin", ".json"))
-    told = "".join(f"{file.relative_to(path)} {file_digest(file, 'sha256')}\n" for file in files)
-    return Source(about, hashlib.sha256(told.encode()).hexdigest(), denoiser, load_denoiser, timestep_spacing(path))
+    listing = "".join(f"{file.relative_to(path)} {file_digest(file, 'sha256')}\n" for file in files)
+    return Source(about, hashlib.sha256(listing.encode()).hexdigest(), denoiser, load_denoiser, timestep_spacing(path))
 
 
 def _openai(path: Path, study: ModelStudy) -> Source:
     def load_denoiser(device: torch.device) -> Denoiser:
         return open_openai(path, study.openai, device)[0]
 
-    denoiser, described = open_openai(path, study.openai, torch.device("cpu"))
-    about = ["OpenAI's U-Net", *summary(denoiser), *described.lines]
-    return Source(about, file_digest(path, "sha256"), denoiser, load_denoiser)
+    denoiser, description = open_openai(path, study.openai, torch.device("cpu"))
+    about = ["OpenAI's U-Net", *summary(denoiser), *description.lines]
+    config = dataclasses.asdict(description.model) | dataclasses.asdict(description.diffusion)
+    return Source(about, file_digest(path, "sha256"), denoiser, load_denoiser, config=config)
 
 
 def summary(denoiser: Denoiser) -> list[str]:
-    """What a denoiser is, for people."""
+    """Return a human-readable description of a denoiser, one line per aspect."""
     channels, height, width = denoiser.shape
     kind = "codes" if denoiser.decode else "images"
     classes = f", {denoiser.num_classes:,} classes" if denoiser.num_classes else ""
@@ -108,12 +111,12 @@ def summary(denoiser: Denoiser) -> list[str]:
     names = {"eps": "ε", "x_0": "x_0", "v": "v"}
     return [
         f"{kind} of {channels} × {height} × {width}{classes}",
-        f"{len(denoiser.levels):,} steps of diffusion, predicts {names[denoiser.prediction_type]}, x_0 {clips}",
+        f"{len(denoiser.levels):,} diffusion steps, predicts {names[denoiser.prediction_type]}, x_0 {clips}",
     ]
 
 
 def check_ddim_steps(source: Source, ddim_steps: int) -> None:
-    """Raise UserError if DDIM cannot take that number of steps with the model."""
+    """Raise UserError if the model does not support a number of DDIM steps."""
     levels = source.denoiser.levels
     if ddim_steps > len(levels):
         raise UserError(f"T = {ddim_steps:,} DDIM steps exceed the {len(levels):,} diffusion steps of the model")
@@ -124,12 +127,12 @@ def check_ddim_steps(source: Source, ddim_steps: int) -> None:
         raise UserError(f"T = {ddim_steps:,}: {error}") from None
 
 
-def add_call_hook(denoiser: Denoiser, called: Callable[[int], Any]) -> Denoiser:
-    """The same denoiser, which tells the number of images of every call of its network."""
+def add_call_hook(denoiser: Denoiser, hook: Callable[[int], Any]) -> Denoiser:
+    """Return the denoiser with a hook that gets the batch size after every call of the network."""
 
     def network(x_t, t, y):
         output = denoiser.network(x_t, t, y)
-        called(len(x_t))
+        hook(len(x_t))
         return output
 
     return dataclasses.replace(denoiser, network=network)

@@ -1,8 +1,8 @@
-"""improved-diffusion's and guided-diffusion's U-Net: the same numbers and state-dict keys, written for plain PyTorch.
+"""The U-Net of improved-diffusion and guided-diffusion, in plain PyTorch.
 
+Outputs and state-dict keys equal those of both projects, so state dicts load strictly in either direction.
 Architecture: Nichol & Dhariwal (2021), "Improved Denoising Diffusion Probabilistic Models", appendix A, and
 Dhariwal & Nichol (2021), "Diffusion Models Beat GANs on Image Synthesis", section 3.
-A state dict of theirs loads here with strict keys, and ours loads there.
 """
 
 import math
@@ -19,9 +19,9 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
-    """Cosines and sines of t [N] at geometrically spaced frequencies, as [N, channels].
+    """Return the sinusoidal embedding [N, channels] of t [N] at geometrically spaced frequencies.
 
-    Source: Vaswani et al. (2017), section 3.5, with cosines first as in DDPM.
+    Source: Vaswani et al. (2017), section 3.5; cosines come first, as in DDPM.
     """
     half = channels // 2
     exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
@@ -30,25 +30,25 @@ def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation, computed in float32 whatever the input's type."""
+    """Group normalization, computed in float32 for any input type."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.float()).to(x.dtype)
 
 
 def zero_module(layer: Layer) -> Layer:
-    """The layer with all its parameters set to zero, so that a residual branch starts as nothing."""
+    """Zero the parameters of a layer and return it, so that its residual branch has no effect at initialization."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask is a function of (layer, key of the image, place in the feature map) and nothing else.
+    """Dropout whose mask depends only on the layer, the image's key and the position in the feature map.
 
-    PyTorch's own draws the masks of a batch from one stream, so that they would change with the number of processes
-    that share the batch. Here every image brings a random 32-bit key, which is hashed with each place's number.
-    The mixer is the finaliser of MurmurHash3 (Appleby, 2011), in arithmetic modulo 2³² on signed numbers.
+    nn.Dropout draws the masks of a batch from one stream, so they would depend on the number of processes that share
+    the batch. Here, the mask at a position is derived from a hash of the image's random 32-bit key and the position's
+    index: the finalizer of MurmurHash3 (Appleby, 2011), in arithmetic modulo 2³² on signed integers.
     """
 
     def __init__(self, p: float):
@@ -57,25 +57,25 @@ class Dropout(nn.Module):
         self.layer = 0
 
     def forward(self, x: Tensor, dropout_keys: Tensor | None) -> Tensor:
-        """x [N, C, H, W] with `p` of its values zero and the rest scaled up; dropout_keys int32 [N], one an image."""
+        """Zero a fraction `p` of x [N, C, H, W] and scale up the rest; dropout_keys int32 [N], one key per image."""
         if not self.training or self.p == 0:
             return x
-        assert dropout_keys is not None, "training with dropout needs a key for every image"
-        places = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device) * 0x1E3779B1 + self.layer * 0x3C6EF372
-        mixed = dropout_keys[:, None] ^ places
+        assert dropout_keys is not None, "training with dropout requires one key per image"
+        positions = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device)
+        mixed = dropout_keys[:, None] ^ (positions * 0x1E3779B1 + self.layer * 0x3C6EF372)
         mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)
         mixed *= -2048144789  # 0x85EBCA6B
         mixed ^= (mixed >> 13).bitwise_and_(0x7FFFF)
         mixed *= -1028477387  # 0xC2B2AE35
         mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)
-        kept = (mixed >= int(self.p * 2**32) - 2**31).view(x.shape)
-        return x * kept / (1 - self.p)
+        mask = (mixed >= int(self.p * 2**32) - 2**31).view(x.shape)
+        return x * mask / (1 - self.p)
 
 
 class ResBlock(nn.Module):
     """Two convolutions with a residual connection, modulated by the time embedding.
 
-    `resample` changes the side of the feature map on both ways, before the first convolution.
+    `resample` resizes the feature map in both branches: before the first convolution, and in the skip connection.
     """
 
     def __init__(
@@ -129,24 +129,24 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, channels = x.shape[:2]
-        tokens = self.norm(x).flatten(2).transpose(1, 2)  # [N, positions, C], without a copy where channels are last
-        qkv, head_channels = _to_each_position(self.qkv, tokens), channels // self.num_heads
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # [N, positions, C], no copy if channels are last
+        qkv, head_channels = _pointwise_conv(self.qkv, tokens), channels // self.num_heads
         if self.use_new_attention_order:  # [(q k v), heads, channels per head]
             qkv = qkv.reshape(n, -1, 3, self.num_heads, head_channels).transpose(2, 3)
-        else:  # most published weights interleave q, k and v within each head: [heads, (q k v), channels per head]
+        else:  # q, k and v are interleaved within heads, as in most published weights: [heads, (q k v), channels]
             qkv = qkv.reshape(n, -1, self.num_heads, 3, head_channels)
         q, k, v = qkv.transpose(1, 2).unbind(dim=3)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(tokens.shape)
-        return x + _to_each_position(self.proj_out, h).transpose(1, 2).reshape(x.shape)
+        return x + _pointwise_conv(self.proj_out, h).transpose(1, 2).reshape(x.shape)
 
 
-def _to_each_position(layer: nn.Conv1d, tokens: Tensor) -> Tensor:
-    """A convolution of width 1 as the matrix product that it is, of tokens [N, positions, C]."""
+def _pointwise_conv(layer: nn.Conv1d, tokens: Tensor) -> Tensor:
+    """Apply a convolution with kernel size 1 to tokens [N, positions, C] as a matrix product."""
     return F.linear(tokens, layer.weight[:, :, 0], layer.bias)
 
 
 class Downsample(nn.Module):
-    """Halves the side of a feature map: with a strided convolution, or by the mean of 2 × 2."""
+    """Downsampling by 2: a strided convolution if `learned`, otherwise 2 × 2 average pooling."""
 
     def __init__(self, channels: int, learned: bool):
         super().__init__()
@@ -157,7 +157,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles the side of a feature map: nearest neighbour, then, where it is learned, a convolution."""
+    """Upsampling by 2: nearest-neighbor interpolation, followed by a convolution if `learned`."""
 
     def __init__(self, channels: int, learned: bool):
         super().__init__()
@@ -167,8 +167,8 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
-class Stage(nn.Sequential):
-    """Layers in a row; residual blocks get the time embedding and the keys of dropout as well."""
+class TimestepEmbedSequential(nn.Sequential):
+    """Sequence of layers that passes the time embedding and the dropout keys to its residual blocks."""
 
     def forward(self, x: Tensor, embedding: Tensor, dropout_keys: Tensor | None) -> Tensor:  # type: ignore[override]
         for layer in self:
@@ -177,11 +177,10 @@ class Stage(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Predicts the noise (and, with a learned variance, its interpolation weights) in x_t.
+    """U-Net that predicts the noise in x_t and, with a learned variance, the interpolation weights of the variance.
 
-    Input x_t [N, in_channels, S, S], t [N], or [1] for all of them, as the schedule scales it (0…1000 when rescaled)
-    and, for a class-conditional model, labels y [N]; in training with dropout, random dropout_keys int32 [N]. Output
-    [N, out_channels, S, S].
+    Inputs: x_t [N, in_channels, S, S]; t [N], or [1] if all are equal, in 0…1000 if rescaled; labels y [N] of a
+    class-conditional model; random dropout_keys int32 [N] in training with dropout. Output: [N, out_channels, S, S].
     """
 
     def __init__(self, config: Model, out_channels: int):
@@ -197,14 +196,14 @@ class UNet(nn.Module):
             self.label_emb = nn.Embedding(config.num_classes, embedding_channels)
 
         skip_channels: list[int] = []
-        self.input_blocks = nn.ModuleList(self._input_stages(embedding_channels, skip_channels))
+        self.input_blocks = nn.ModuleList(self._input_blocks(embedding_channels, skip_channels))
         channels = skip_channels[-1]
-        self.middle_block = Stage(
+        self.middle_block = TimestepEmbedSequential(
             ResBlock(channels, channels, embedding_channels, config),
             AttentionBlock(channels, config.num_heads, config),
             ResBlock(channels, channels, embedding_channels, config),
         )
-        self.output_blocks = nn.ModuleList(self._output_stages(embedding_channels, skip_channels))
+        self.output_blocks = nn.ModuleList(self._output_blocks(embedding_channels, skip_channels))
         channels = skip_channels[0]
         self.out = nn.Sequential(
             GroupNorm(config.norm_groups, channels),
@@ -214,19 +213,19 @@ class UNet(nn.Module):
 
         for layer, dropout in enumerate(module for module in self.modules() if isinstance(module, Dropout)):
             dropout.layer = layer
-        self.torso_type = torch.float32
+        self.block_dtype = torch.float32
         if config.use_fp16:
             self.convert_to_half(torch.float16)
 
     @classmethod
     def from_config(cls, model: Model, diffusion: Diffusion) -> "UNet":
-        """The network of an experiment: a learned variance doubles the output channels."""
+        """Return the network of an experiment; a learned variance doubles the output channels."""
         return cls(model, model.in_channels * (2 if diffusion.variance == "learned_range" else 1))
 
-    def _input_stages(self, embedding_channels: int, skip_channels: list[int]) -> Iterator[Stage]:
+    def _input_blocks(self, embedding_channels: int, skip_channels: list[int]) -> Iterator[TimestepEmbedSequential]:
         config, side = self.config, self.config.image_size
         channels = config.level_channels[0]
-        yield Stage(nn.Conv2d(config.in_channels, channels, 3, padding=1))
+        yield TimestepEmbedSequential(nn.Conv2d(config.in_channels, channels, 3, padding=1))
         skip_channels.append(channels)
         for level, width in enumerate(config.level_channels):
             for _ in range(config.num_res_blocks):
@@ -234,14 +233,14 @@ class UNet(nn.Module):
                 channels = width
                 if side in config.attention_resolutions:
                     layers.append(AttentionBlock(channels, config.num_heads, config))
-                yield Stage(*layers)
+                yield TimestepEmbedSequential(*layers)
                 skip_channels.append(channels)
             if level < len(config.channel_mult) - 1:
-                yield Stage(self._resampling(Downsample, channels, embedding_channels))
+                yield TimestepEmbedSequential(self._resample(Downsample, channels, embedding_channels))
                 skip_channels.append(channels)
                 side //= 2
 
-    def _output_stages(self, embedding_channels: int, skip_channels: list[int]) -> Iterator[Stage]:
+    def _output_blocks(self, embedding_channels: int, skip_channels: list[int]) -> Iterator[TimestepEmbedSequential]:
         config, channels = self.config, skip_channels[-1]
         side = config.image_size >> (len(config.channel_mult) - 1)
         skips = skip_channels.copy()
@@ -252,33 +251,33 @@ class UNet(nn.Module):
                 if side in config.attention_resolutions:
                     layers.append(AttentionBlock(channels, config.num_heads_upsample or config.num_heads, config))
                 if level > 0 and i == config.num_res_blocks:
-                    layers.append(self._resampling(Upsample, channels, embedding_channels))
+                    layers.append(self._resample(Upsample, channels, embedding_channels))
                     side *= 2
-                yield Stage(*layers)
+                yield TimestepEmbedSequential(*layers)
 
-    def _resampling(self, kind: type[Downsample] | type[Upsample], channels: int, embedding_channels: int) -> nn.Module:
+    def _resample(self, kind: type[Downsample] | type[Upsample], channels: int, embedding_channels: int) -> nn.Module:
         if self.config.resblock_updown:
             return ResBlock(channels, channels, embedding_channels, self.config, kind(channels, learned=False))
         return kind(channels, learned=self.config.conv_resample)
 
-    def convert_to_half(self, torso_type: torch.dtype) -> None:
-        """Half precision as guided-diffusion has it: the blocks' convolutions, not embeddings, norms and output."""
-        self.torso_type = torso_type
+    def convert_to_half(self, block_dtype: torch.dtype) -> None:
+        """Convert the blocks' convolutions like guided-diffusion; embeddings, norms and output stay in float32."""
+        self.block_dtype = block_dtype
         for blocks in (self.input_blocks, self.middle_block, self.output_blocks):
             for layer in blocks.modules():
                 if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
-                    layer.to(torso_type)
+                    layer.to(block_dtype)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, dropout_keys: Tensor | None = None) -> Tensor:
         embedding = self.time_embed(timestep_embedding(t, self.config.model_channels))
         if self.config.num_classes is not None:
             embedding = embedding + self.label_emb(y)
-        half = self.torso_type != torch.float32
-        h, skips = x_t.to(self.torso_type) if half else x_t, []
-        for stage in self.input_blocks:
-            h = stage(h, embedding, dropout_keys)
+        half = self.block_dtype != torch.float32
+        h, skips = x_t.to(self.block_dtype) if half else x_t, []
+        for block in self.input_blocks:
+            h = block(h, embedding, dropout_keys)
             skips.append(h)
         h = self.middle_block(h, embedding, dropout_keys)
-        for stage in self.output_blocks:
-            h = stage(torch.cat([h, skips.pop()], dim=1), embedding, dropout_keys)
+        for block in self.output_blocks:
+            h = block(torch.cat([h, skips.pop()], dim=1), embedding, dropout_keys)
         return self.out(h.float() if half else h)

@@ -1,4 +1,4 @@
-"""What tests of several rooms share: reference outputs, random weights and an experiment that takes seconds."""
+"""Shared fixtures: reference outputs, random weights, and a tiny experiment that runs in seconds."""
 
 import json
 import os
@@ -36,7 +36,7 @@ REFERENCE = Path(__file__).parent / "reference"
 
 @dataclass(frozen=True)
 class Reference:
-    """A network of improved-diffusion or guided-diffusion and what it computes: see tests/reference/README.md."""
+    """A network of improved-diffusion or guided-diffusion and its outputs, see tests/reference/README.md."""
 
     parameters: int
     diffusion: Diffusion
@@ -69,7 +69,7 @@ class Reference:
 
 @pytest.fixture(scope="session")
 def pipelines() -> Path:
-    """The folder with pipelines of diffusers."""
+    """Return the folder with pipelines of diffusers."""
     return REFERENCE
 
 
@@ -104,31 +104,29 @@ def repository() -> Path:
 
 
 def _open(name: str) -> Reference:
-    about = json.loads((REFERENCE / f"{name}.json").read_text())
-    diffusion = Diffusion(**about["diffusion"])
-    network = UNet.from_config(Model(**about["model"]), diffusion)
-    stored = REFERENCE / f"{name}.safetensors"
-    network.load_state_dict(load_file(stored) if stored.exists() else _drawn(about), strict=True)
+    description = json.loads((REFERENCE / f"{name}.json").read_text())
+    diffusion = Diffusion(**description["diffusion"])
+    network = UNet.from_config(Model(**description["model"]), diffusion).eval().requires_grad_(False)
+    weights_file = REFERENCE / f"{name}.safetensors"
+    weights = load_file(weights_file) if weights_file.exists() else _random_weights(description)
+    network.load_state_dict(weights, strict=True)
     with np.load(REFERENCE / f"{name}.npz") as file:
         arrays = dict(file)
-    return Reference(
-        about["parameters"], diffusion, network.eval().requires_grad_(False), Schedule.from_config(diffusion), arrays
-    )
+    return Reference(description["parameters"], diffusion, network, Schedule.from_config(diffusion), arrays)
 
 
-def _drawn(about: dict) -> dict[str, Tensor]:
-    """The random weights that a reference was made with, checked against the sums that are stored of them."""
+def _random_weights(description: dict) -> dict[str, Tensor]:
+    """Return a reference's random weights, which must have the recorded sums of absolute values."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(about["weights_seed"])
-        weights = {key: _drawn_tensor(key, shape) for key, (shape, _) in about["weights"].items()}
-    for key, (_, magnitude) in about["weights"].items():
-        assert weights[key].double().abs().sum().item() == pytest.approx(magnitude, rel=1e-5), (
-            f"{key}: torch.randn draws others"
-        )
+        torch.manual_seed(description["weights_seed"])
+        weights = {key: _random_tensor(key, shape) for key, (shape, _) in description["weights"].items()}
+    for key, (_, magnitude) in description["weights"].items():
+        actual = weights[key].double().abs().sum().item()
+        assert actual == pytest.approx(magnitude, rel=1e-5), f"{key}: torch.randn has changed"
     return weights
 
 
-def _drawn_tensor(key: str, shape: list[int]) -> Tensor:
+def _random_tensor(key: str, shape: list[int]) -> Tensor:
     r = torch.randn(shape)
     if r.ndim > 1:
         return r * r[0].numel() ** -0.5
@@ -137,7 +135,7 @@ def _drawn_tensor(key: str, shape: list[int]) -> Tensor:
 
 @pytest.fixture(scope="session")
 def relative_error():
-    """A function: the largest difference of two tensors, relative to the largest value of the second."""
+    """Return a function for the maximum difference of two tensors, relative to the maximum of the second."""
 
     def error(actual: Tensor, expected: Tensor) -> float:
         assert actual.shape == expected.shape
@@ -148,17 +146,17 @@ def relative_error():
 
 @pytest.fixture(scope="session")
 def random_unet():
-    """A function: a network for some options, in which no weight is zero, so that every part of it counts."""
+    """Return a function that creates a small network without zero weights, so that every layer has an effect."""
 
     def network(out_channels: int = 3, **options) -> UNet:
         small = {"image_size": 8, "model_channels": 8, "channel_mult": [1, 2], "num_res_blocks": 1}
         small |= {"attention_resolutions": [4], "num_heads": 2, "norm_groups": 4}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            made = UNet(Model(**(small | options)), out_channels)
-            for parameter in made.parameters():
+            unet = UNet(Model(**(small | options)), out_channels)
+            for parameter in unet.parameters():
                 nn.init.normal_(parameter, std=0.2)
-        return made.eval().requires_grad_(False)
+        return unet.eval().requires_grad_(False)
 
     return network
 
@@ -191,7 +189,7 @@ TINY = [
 
 @pytest.fixture(scope="session")
 def command_line():
-    """A function: the arguments of a command for a tiny experiment that is kept below a folder."""
+    """Return a function that returns the arguments of a command for a tiny experiment below a folder."""
 
     def arguments(folder: Path, *overrides: str) -> list[str]:
         config = REPOSITORY / "configs" / "digits.yaml"
@@ -202,29 +200,29 @@ def command_line():
 
 @pytest.fixture(scope="session")
 def start():
-    """A function: starts `python -m …` in the repository, with as many threads as here."""
-    started = []
+    """Return a function that starts `python -m …` in the repository, with as many threads as this process."""
+    processes: list[subprocess.Popen] = []
 
-    def process(*command: str) -> subprocess.Popen:
+    def start_process(*command: str) -> subprocess.Popen:
         environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([sys.executable, "-m", *command], cwd=REPOSITORY, env=environment, **pipes))
-        return started[-1]
+        processes.append(subprocess.Popen([sys.executable, "-m", *command], cwd=REPOSITORY, env=environment, **pipes))
+        return processes[-1]
 
-    yield process
-    for one in started:
-        one.kill()
-        one.communicate()
+    yield start_process
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")
 def wait_until():
-    """A function: returns when something has come true."""
+    """Return a function that waits until a condition is true."""
 
     def wait(condition: Callable[[], object], timeout_s: float = 120, pause_s: float = 0.02) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < deadline, "it did not come true in time"
+            assert time.monotonic() < deadline, "the condition did not become true in time"
             time.sleep(pause_s)
 
     return wait
@@ -232,8 +230,8 @@ def wait_until():
 
 @pytest.fixture
 def wandb_server(monkeypatch, tmp_path):
-    """A stand-in for W&B's server that everything in this test, and the processes it starts, is logged in at."""
-    wandb.teardown()  # what an earlier test has set up knows another server
+    """Start a local W&B server, and log this test and its child processes in to it."""
+    wandb.teardown()  # an earlier test may have connected to another server
     server = WandbServer()
     server.start()
     monkeypatch.setenv("WANDB_BASE_URL", server.address)
@@ -247,7 +245,7 @@ def wandb_server(monkeypatch, tmp_path):
 
 @pytest.fixture
 def tiny(tmp_path, command_line):
-    """A function: a tiny experiment that is kept below this test's folder."""
+    """Return a function that returns a tiny experiment below the test's folder."""
 
     def experiment(*overrides: str) -> Experiment:
         config, *options = command_line(tmp_path, *overrides)
@@ -258,19 +256,19 @@ def tiny(tmp_path, command_line):
 
 @pytest.fixture
 def with_checkpoints(tiny):
-    """A function: a tiny experiment with all its checkpoints, of random weights, as training would leave them."""
+    """Return a function that returns a tiny experiment with all checkpoints, which have random weights."""
 
-    def experiment(*overrides: str) -> Experiment:
-        made = tiny(*overrides)
-        write_checkpoints(made)
-        return made
+    def prepare(*overrides: str) -> Experiment:
+        experiment = tiny(*overrides)
+        write_checkpoints(experiment)
+        return experiment
 
-    return experiment
+    return prepare
 
 
 @pytest.fixture(scope="session")
 def analyzed_runs(tmp_path_factory, command_line) -> Path:
-    """The runs folder of a tiny experiment, as if trained, of which every checkpoint is analyzed: to be copied."""
+    """Return the runs folder, to be copied, of a tiny experiment with all checkpoints analyzed."""
     config, *options = command_line(tmp_path_factory.mktemp("analyzed"))
     experiment = load(config, options)
     write_checkpoints(experiment)
@@ -282,27 +280,29 @@ def analyzed_runs(tmp_path_factory, command_line) -> Path:
 
 @pytest.fixture
 def analyzed(tiny, analyzed_runs):
-    """A function: a tiny experiment, as if trained, of which every checkpoint is analyzed."""
+    """Return a function that returns a tiny experiment with all checkpoints analyzed."""
 
-    def experiment(*overrides: str) -> Experiment:
-        made = tiny(*overrides)
-        shutil.copytree(analyzed_runs, made.runs)
-        return made
+    def prepare(*overrides: str) -> Experiment:
+        experiment = tiny(*overrides)
+        shutil.copytree(analyzed_runs, experiment.runs)
+        return experiment
 
-    return experiment
+    return prepare
 
 
 def write_checkpoints(experiment: Experiment) -> None:
+    """Write all checkpoints of an experiment with random weights, and mark its training as finished."""
     for seed in experiment.seeds:
         folder = seed_folder(experiment, seed)
         for step in checkpoint_steps(experiment.train.checkpoints, experiment.train.steps):
-            weights = _some_weights(experiment, seed, step)
-            sets = {"model": weights, "ema_0.99": weights}
-            checkpoint.write(folder.checkpoint(step), step, seed, experiment.model, experiment.diffusion, sets)
+            weights = _checkpoint_weights(experiment, seed, step)
+            weights_by_name = {"model": weights, "ema_0.99": weights}
+            path = folder.checkpoint(step)
+            checkpoint.write(path, step, seed, experiment.model, experiment.diffusion, weights_by_name)
         write_text(folder.trained(experiment.train.steps), "")
 
 
-def _some_weights(experiment: Experiment, seed: int, step: int) -> dict[str, Tensor]:
+def _checkpoint_weights(experiment: Experiment, seed: int, step: int) -> dict[str, Tensor]:
     network = UNet.from_config(experiment.model, experiment.diffusion)
     generator = torch.Generator().manual_seed(1000 * seed + step)
     return {name: 0.2 * torch.randn(value.shape, generator=generator) for name, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Samplers and their inverses, one file each; SOLVERS lists them by the name that a setting records."""
+"""Samplers and their inverses, one per file; SOLVERS lists them by the name that a setting records."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What tests of pages share: a study that is analyzed once, and a browser that notes what a page asks for and says."""
+"""Shared fixtures: an analyzed study, and a browser that records the requests and messages of a page."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, analyzed_runs, command_line) -> Experiment:
-    """A tiny study, analyzed, with a log as training would leave it; it is shared, so nothing in it may be changed."""
+    """Return a tiny analyzed study with a training log, shared by the tests of a module, which must not modify it."""
     config, *options = command_line(tmp_path_factory.mktemp("study"))
     experiment = load(config, options)
     shutil.copytree(analyzed_runs, experiment.runs)
@@ -26,36 +26,36 @@ def study(tmp_path_factory, analyzed_runs, command_line) -> Experiment:
 
 
 def write_log(experiment: Experiment) -> None:
-    """As training would leave it."""
+    """Write a short training log for each seed."""
     for seed in experiment.seeds:
         write_text(seed_folder(experiment, seed).log, '{"step": 2, "loss": 1.5}\n{"step": 4, "loss": 1.0}\n')
 
 
 class Visit:
-    """A page in a browser, everything that it asked for, and every complaint."""
+    """Page in a browser, with its requests and its console messages and errors."""
 
     def __init__(self, page: Any):
         self.page = page
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.requests: list[str] = []
+        self.messages: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
 
 
 @pytest.fixture(scope="module")
 def visit() -> Iterator[Callable[..., Visit]]:
-    """A function: opens a file in a headless Chromium; options are those of Playwright's browser.new_context."""
+    """Return a function that opens a file in headless Chromium, with options of Playwright's browser.new_context."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("chromium is not on PATH")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
 
-        def opened(file: Path, **options: Any) -> Visit:
+        def open_file(file: Path, **options: Any) -> Visit:
             visit = Visit(browser.new_context(**options).new_page())
             visit.page.goto(file.resolve().as_uri())
             return visit
 
-        yield opened
+        yield open_file
         browser.close()

@@ -1,4 +1,4 @@
-"""Work beside other work: one after the other, none lost, and what goes wrong is told."""
+"""Tests that background work runs in order, is never lost, and propagates its errors."""
 
 import threading
 
@@ -7,45 +7,45 @@ import pytest
 from analyze.background import BackgroundWorker
 
 
-@pytest.mark.parametrize("in_a_thread", [True, False])
-def test_all_is_done_in_turn(in_a_thread):
-    done = []
-    with BackgroundWorker(in_a_thread) as worker:
+@pytest.mark.parametrize("overlap", [True, False])
+def test_functions_run_in_order(overlap):
+    results = []
+    with BackgroundWorker(overlap) as worker:
         for number in range(5):
-            worker.submit(done.append, number)
-    assert done == list(range(5))
+            worker.submit(results.append, number)
+    assert results == list(range(5))
 
 
-def test_the_caller_goes_on_meanwhile_but_only_by_one():
-    begun, may_end = threading.Event(), threading.Event()
-    done = []
+def test_submit_waits_for_the_pending_function_only():
+    started, may_finish = threading.Event(), threading.Event()
+    results = []
 
     def slow():
-        begun.set()
-        assert may_end.wait(10)
-        done.append("slow")
+        started.set()
+        assert may_finish.wait(10)
+        results.append("slow")
 
     with BackgroundWorker(True) as worker:
         worker.submit(slow)
-        assert begun.wait(10) and done == []
-        threading.Timer(0.1, may_end.set).start()
-        worker.submit(lambda: done.append("next"))
-        assert done[0] == "slow"
+        assert started.wait(10) and results == []
+        threading.Timer(0.1, may_finish.set).start()
+        worker.submit(lambda: results.append("next"))
+        assert results[0] == "slow"
 
 
-@pytest.mark.parametrize("in_a_thread", [True, False])
-def test_what_is_raised_arrives(in_a_thread):
-    def failing():
+@pytest.mark.parametrize("overlap", [True, False])
+def test_an_error_is_raised_in_the_calling_thread(overlap):
+    def fail():
         raise OSError("no space left")
 
-    with pytest.raises(OSError, match="no space"), BackgroundWorker(in_a_thread) as worker:
-        worker.submit(failing)
+    with pytest.raises(OSError, match="no space"), BackgroundWorker(overlap) as worker:
+        worker.submit(fail)
 
 
-def test_an_error_of_the_caller_is_not_hidden_by_one_beside_it():
-    def failing():
+def test_an_error_of_the_caller_takes_precedence():
+    def fail():
         raise OSError("no space left")
 
     with pytest.raises(KeyboardInterrupt), BackgroundWorker(True) as worker:
-        worker.submit(failing)
+        worker.submit(fail)
         raise KeyboardInterrupt

@@ -1,9 +1,9 @@
-"""As many images at once as fit."""
+"""Tests of the default batch size."""
 
 import pytest
 import torch
 
-from analyze.batch_size import choose_batch_size, largest_batch, on_gpus
+from analyze.batch_size import choose_batch_size, gpu_batch_size, largest_batch
 from configs.schema import Diffusion
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
@@ -11,63 +11,66 @@ from models import compiled
 
 
 @pytest.mark.parametrize(
-    ("bytes_at_hand", "bytes_per_image", "allowed", "batch"),
+    ("available_bytes", "bytes_per_image", "limit", "batch_size"),
     [
         (100, 1, 1000, 64),  # a power of two
-        (100, 1, 50, 50),  # all that there are
+        (100, 1, 50, 50),  # the limit
         (100, 1, 100, 100),
         (127, 2, 512, 32),
-        (1, 100, 512, 1),  # it may fit, and says so if not
+        (1, 100, 512, 1),  # a single image is tried even if it does not seem to fit
         (1e12, 0, 512, 512),
     ],
 )
-def test_the_largest_batch_that_there_is_room_for(bytes_at_hand, bytes_per_image, allowed, batch):
-    assert largest_batch(bytes_at_hand, bytes_per_image, allowed) == batch
+def test_largest_batch_that_fits(available_bytes, bytes_per_image, limit, batch_size):
+    assert largest_batch(available_bytes, bytes_per_image, limit) == batch_size
 
 
 @pytest.fixture
-def played_gpu(monkeypatch):
-    """A GPU of which 1,000 MB are free and 100 MB kept by PyTorch; a function: a network that takes 3 MB an image."""
-    taken = {"now": 50_000_000, "most": 0}
-    played = {
+def simulated_gpu(monkeypatch):
+    """Simulate 1,000 MB of free GPU memory and 100 MB in PyTorch's cache.
+
+    Return a function that wraps a network so that it allocates 3 MB per image.
+    """
+    allocated = {"current": 50_000_000, "peak": 0}
+    functions = {
         "mem_get_info": lambda device: (1_000_000_000, 2_000_000_000),
-        "memory_reserved": lambda device: taken["now"] + 100_000_000,
-        "memory_allocated": lambda device: taken["now"],
-        "max_memory_allocated": lambda device: taken["most"],
+        "memory_reserved": lambda device: allocated["current"] + 100_000_000,
+        "memory_allocated": lambda device: allocated["current"],
+        "max_memory_allocated": lambda device: allocated["peak"],
         "reset_peak_memory_stats": lambda device: None,
     }
-    for name, answer in played.items():
-        monkeypatch.setattr(torch.cuda, name, answer)
-    monkeypatch.setattr("analyze.batch_size._FITTING", {}, raising=False)
+    for name, function in functions.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    monkeypatch.setattr("analyze.batch_size._MAX_BATCH_SIZES", {})
 
-    def taking(network):
-        def calling(x_t, t, y):
-            taken["most"] = taken["now"] + 3_000_000 * len(x_t)
+    def wrap(network):
+        def call(x_t, t, y):
+            allocated["peak"] = allocated["current"] + 3_000_000 * len(x_t)
             return network(x_t, t, y)
 
-        return calling
+        return call
 
-    return taking
+    return wrap
 
 
-def of(network) -> Denoiser:
+def as_denoiser(network) -> Denoiser:
     return Denoiser(network, Schedule.from_config(Diffusion()).levels, (3, 8, 8), 0.25, 4, torch.device("cpu"))
 
 
-def test_on_a_gpu_its_free_memory_decides(random_unet, played_gpu):
-    denoiser = of(played_gpu(random_unet(num_classes=4)))
-    assert choose_batch_size(denoiser, 2048, 1) == 512  # no GPU: as many pixels as 32 images of CIFAR-10 have
-    assert on_gpus(denoiser, 2048, 1) == 256  # 0.7 · 1,100 MB / 3 MB = 256.7
-    assert on_gpus(denoiser, 2048, 16) == 128  # each of them a share
+def test_free_memory_determines_the_batch_size_on_a_gpu(random_unet, simulated_gpu):
+    denoiser = as_denoiser(simulated_gpu(random_unet(num_classes=4)))
+    assert choose_batch_size(denoiser, 2048, 1) == 512  # on the CPU: as many pixels as 32 CIFAR-10 images
+    assert gpu_batch_size(denoiser, 2048, 1) == 256  # 0.7 · 1,100 MB / 3 MB = 256.7
+    assert gpu_batch_size(denoiser, 2048, 16) == 128  # a sixteenth of the images
 
 
-def test_a_network_that_fills_its_batches_up_is_not_taken_for_larger(random_unet, played_gpu, monkeypatch):
-    """A shared one, of the default precision, is called with its largest batch so far whatever it is given."""
-    monkeypatch.setattr(compiled, "_SHARED", {})
+def test_padding_does_not_change_the_batch_size(random_unet, simulated_gpu, monkeypatch):
+    """A shared network, as in the default precision, pads every batch to its largest one."""
+    monkeypatch.setattr(compiled, "_NETWORKS", {})
     for _ in range(2):  # two checkpoints
-        denoiser = compiled.optimize_inference(of(random_unet(num_classes=4)), "bf16", False)
-        shared = denoiser.network.shared
-        shared.called = played_gpu(shared.called)
-        assert on_gpus(denoiser, 2048, 1) == 256
+        denoiser = compiled.optimize_inference(as_denoiser(random_unet(num_classes=4)), "bf16", False)
+        network = denoiser.network.compiled
+        network.module = simulated_gpu(network.module)
+        assert gpu_batch_size(denoiser, 2048, 1) == 256
         denoiser.output(torch.zeros(256, 3, 8, 8), 0, denoiser.labels(0, 256))
-        assert on_gpus(denoiser, 2048, 1) == 256
+        assert gpu_batch_size(denoiser, 2048, 1) == 256

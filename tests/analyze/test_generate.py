@@ -1,10 +1,11 @@
-"""Images, latents and trajectories: DDIM on batches, the same for every batch size."""
+"""Tests of batched sampling and inversion, whose results must not depend on the batch size."""
 
 import dataclasses
 import itertools
 
 import pytest
 import torch
+from torch import Tensor
 
 from analyze.generate import TRAJECTORY_POINTS, invert, sample, trajectory, trajectory_steps
 from configs.errors import UserError
@@ -15,114 +16,93 @@ from diffusion.schedule import Schedule
 from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
 
-OPTIONS = Analyze(samples=7, ddim_steps=4, batch_size=7, noise_seed=3)
 LEVELS = Schedule.from_config(Diffusion()).levels
+NOISE = fixed_noise((3, 8, 8), 7, seed=3)
 
 
 @pytest.fixture(scope="module")
 def denoiser(random_unet) -> Denoiser:
-    """A class-conditional one with random weights."""
+    """Return a class-conditional denoiser with random weights."""
     return Denoiser(random_unet(num_classes=4), LEVELS, (3, 8, 8), 0.25, 4, torch.device("cpu"))
 
 
-def ddim(options: Analyze) -> Ddim:
-    return Ddim(options.ddim_steps, clip=options.clip_denoised)
-
-
-NOISE = fixed_noise((3, 8, 8), 7, seed=3)
-
-
 def with_options(**changed) -> Analyze:
-    return dataclasses.replace(OPTIONS, **changed)
+    return dataclasses.replace(Analyze(samples=7, ddim_steps=4, batch_size=7, noise_seed=3), **changed)
+
+
+def run_ddim(function, denoisers: list[Denoiser], inputs: Tensor, **changed) -> Tensor:
+    """Return the result of `sample`, `invert` or `trajectory` with DDIM under changed options."""
+    options = with_options(**changed)
+    return function(denoisers, Ddim(options.ddim_steps, clip=options.clip_denoised), inputs, options)
 
 
 @pytest.mark.parametrize("clip", [True, False])
-def test_samples_and_latents_are_ddims(clip, denoiser):
-    """Of the noise that is given, the classes taken in turn."""
-    options = with_options(clip_denoised=clip)
-    samples = sample([denoiser], ddim(options), NOISE, options)
-    y = torch.tensor([0, 1, 2, 3, 0, 1, 2])
-    assert torch.equal(samples, final_state(Ddim(4, clip=clip).sample(denoiser, NOISE, y)))
-    assert torch.equal(
-        invert([denoiser], ddim(options), samples, options),
-        final_state(Ddim(4, clip=clip).invert(denoiser, samples, y)),
-    )
+def test_samples_and_latents_equal_those_of_ddim(clip, denoiser):
+    """By default, labels cycle through all classes."""
+    samples = run_ddim(sample, [denoiser], NOISE, clip_denoised=clip)
+    latents = run_ddim(invert, [denoiser], samples, clip_denoised=clip)
+    ddim, y = Ddim(4, clip=clip), torch.tensor([0, 1, 2, 3, 0, 1, 2])
+    assert torch.equal(samples, final_state(ddim.sample(denoiser, NOISE, y)))
+    assert torch.equal(latents, final_state(ddim.invert(denoiser, samples, y)))
     assert (samples.abs().max() <= 1) == clip
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_the_batch_size_does_not_matter(batch_size, denoiser, relative_error):
-    """Beyond rounding, which the first step of the inversion enlarges by √(ᾱ / (1 − ᾱ)) = 320."""
-    options, expected = with_options(batch_size=batch_size), sample([denoiser], ddim(OPTIONS), NOISE, OPTIONS)
-    assert relative_error(sample([denoiser], ddim(options), NOISE, options), expected) < 1e-5
-    assert (
-        relative_error(
-            invert([denoiser], ddim(options), expected, options), invert([denoiser], ddim(OPTIONS), expected, OPTIONS)
-        )
-        < 1e-4
-    )
-    assert (
-        relative_error(
-            trajectory([denoiser], ddim(options), NOISE, options), trajectory([denoiser], ddim(OPTIONS), NOISE, OPTIONS)
-        )
-        < 1e-5
-    )
+def test_results_do_not_depend_on_the_batch_size(batch_size, denoiser, relative_error):
+    """Up to rounding errors, which the first step of the inversion amplifies by √(ᾱ / (1 − ᾱ)) = 320."""
+    samples = run_ddim(sample, [denoiser], NOISE)
+    for function, inputs, tolerance in [(sample, NOISE, 1e-5), (invert, samples, 1e-4), (trajectory, NOISE, 1e-5)]:
+        batched = run_ddim(function, [denoiser], inputs, batch_size=batch_size)
+        assert relative_error(batched, run_ddim(function, [denoiser], inputs)) < tolerance
 
 
 def test_several_devices_share_the_batches(denoiser, relative_error):
-    """Each batch is made on one of them, and all come back in their places with their classes."""
-    asked: list[list[int]] = [[], []]
+    """Results are in the order of the inputs, with the right labels."""
+    batch_sizes: list[list[int]] = [[], []]
 
-    def noting(calls):
+    def record(calls: list[int]) -> Denoiser:
         def network(x_t, t, y):
             calls.append(len(x_t))
             return denoiser.network(x_t, t, y)
 
         return dataclasses.replace(denoiser, network=network)
 
-    both, options = [noting(calls) for calls in asked], with_options(batch_size=2)
-    assert (
-        relative_error(sample(both, ddim(options), NOISE, options), sample([denoiser], ddim(options), NOISE, options))
-        < 1e-5
-    )
-    assert sum(map(sum, asked)) == 7 * 4 and all(asked)
+    shared = run_ddim(sample, [record(calls) for calls in batch_sizes], NOISE, batch_size=2)
+    assert relative_error(shared, run_ddim(sample, [denoiser], NOISE, batch_size=2)) < 1e-5
+    assert sum(map(sum, batch_sizes)) == 7 * 4 and all(batch_sizes)
 
 
 @pytest.mark.parametrize("broken", [1, 2])
-def test_an_error_on_some_of_several_devices_is_raised(broken, denoiser):
+def test_an_error_on_any_device_is_raised(broken, denoiser):
     def network(x_t, t, y):
         raise RuntimeError("out of memory")
 
+    denoisers = [dataclasses.replace(denoiser, network=network)] * broken + [denoiser] * (2 - broken)
     with pytest.raises(RuntimeError, match="out of memory"):
-        both = [dataclasses.replace(denoiser, network=network)] * broken + [denoiser] * (2 - broken)
-        sample(both, ddim(with_options(batch_size=1)), NOISE, with_options(batch_size=1))
+        run_ddim(sample, denoisers, NOISE, batch_size=1)
 
 
-def test_chosen_classes_are_taken_in_turn(denoiser):
+def test_labels_cycle_through_the_chosen_classes(denoiser):
     y = torch.tensor([2, 0, 2, 0, 2, 0, 2])
-    samples = sample([denoiser], ddim(with_options(labels=[2, 0])), NOISE, with_options(labels=[2, 0]))
+    samples = run_ddim(sample, [denoiser], NOISE, labels=[2, 0])
     assert torch.equal(samples, final_state(Ddim(4).sample(denoiser, NOISE, y)))
     with pytest.raises(UserError, match="there is no class 4; the classes are 0 to 3"):
-        sample([denoiser], ddim(with_options(labels=[4])), NOISE, with_options(labels=[4]))
+        run_ddim(sample, [denoiser], NOISE, labels=[4])
 
 
-def test_more_samples_leave_the_first_ones_alone(denoiser, relative_error):
-    assert (
-        relative_error(
-            sample([denoiser], ddim(OPTIONS), NOISE[:4], OPTIONS), sample([denoiser], ddim(OPTIONS), NOISE, OPTIONS)[:4]
-        )
-        < 1e-5
-    )
+def test_more_samples_do_not_change_the_first_ones(denoiser, relative_error):
+    fewer, more = (run_ddim(sample, [denoiser], noise) for noise in (NOISE[:4], NOISE))
+    assert relative_error(fewer, more[:4]) < 1e-5
 
 
-def test_a_trajectory_goes_from_the_noise_to_the_image(denoiser):
-    path = trajectory([denoiser], ddim(OPTIONS), NOISE, OPTIONS)
-    assert path.shape == (5, 7, 3, 8, 8)
-    assert torch.equal(path[0], NOISE) and torch.equal(path[-1], sample([denoiser], ddim(OPTIONS), NOISE, OPTIONS))
+def test_a_trajectory_starts_at_the_noise_and_ends_at_the_image(denoiser):
+    states = run_ddim(trajectory, [denoiser], NOISE)
+    assert states.shape == (5, 7, 3, 8, 8)
+    assert torch.equal(states[0], NOISE) and torch.equal(states[-1], run_ddim(sample, [denoiser], NOISE))
 
 
 @pytest.mark.parametrize("ddim_steps", [2, 10, 24, 25, 100, 4000])
-def test_points_of_a_trajectory_are_spread_evenly(ddim_steps):
+def test_points_of_a_trajectory_are_evenly_spaced(ddim_steps):
     steps = trajectory_steps(ddim_steps)
     gaps = {b - a for a, b in itertools.pairwise(steps)}
     assert steps[0] == 0 and steps[-1] == ddim_steps and len(steps) == min(TRAJECTORY_POINTS, ddim_steps + 1)
@@ -130,14 +110,13 @@ def test_points_of_a_trajectory_are_spread_evenly(ddim_steps):
 
 
 @pytest.mark.parametrize("number, clip", [("nan", True), ("nan", False), ("inf", False)])
-def test_numbers_that_are_not_finite_are_refused(number, clip, denoiser):
-    """One pixel is enough, and clipping does not hide what is not a number."""
+def test_outputs_that_are_not_finite_are_rejected(number, clip, denoiser):
+    """A single pixel suffices, and clipping does not hide a NaN."""
 
     def network(x_t, t, y):
         eps = torch.zeros_like(x_t)
         eps[-1, 0, 0, 0] = float(number)
         return eps
 
-    broken = dataclasses.replace(denoiser, network=network)
     with pytest.raises(UserError, match="not finite"):
-        sample([broken], ddim(with_options(clip_denoised=clip)), NOISE, with_options(clip_denoised=clip))
+        run_ddim(sample, [dataclasses.replace(denoiser, network=network)], NOISE, clip_denoised=clip)

@@ -1,4 +1,4 @@
-"""Generations: cached on first use, and regenerated only if the cached file cannot be read."""
+"""Tests that generations are cached on first use and regenerated only if the cached file cannot be read."""
 
 import dataclasses
 import json
@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from analyze.analysis import SeedAnalysis
-from analyze.generations import Generations
 from configs.errors import UserError
 from diffusion.randomness import fixed_noise
 
@@ -17,26 +16,26 @@ def seed_analysis(with_checkpoints) -> SeedAnalysis:
     return SeedAnalysis(with_checkpoints(), 0)
 
 
-def kept(analysis: SeedAnalysis) -> set[str]:
+def cached_files(analysis: SeedAnalysis) -> set[str]:
     folder = analysis.folder / "generations"
     return {str(file.relative_to(folder)) for file in folder.rglob("*.safetensors")}
 
 
-def test_noise_is_the_fixed_one(seed_analysis):
-    tensors, options = seed_analysis.generations(2), seed_analysis.options
-    assert torch.equal(tensors["noise"], fixed_noise((1, 8, 8), options.samples, options.noise_seed))
+def test_noise_is_the_fixed_noise(seed_analysis):
+    generations, options = seed_analysis.generations(2), seed_analysis.options
+    assert torch.equal(generations["noise"], fixed_noise((1, 8, 8), options.samples, options.noise_seed))
 
 
-def test_what_no_checkpoint_has_is_refused_with_what_there_is(seed_analysis):
-    with pytest.raises(UserError, match='parameter "sample", .* available are .*noise, .*samples, .*training_images'):
+def test_an_unknown_name_is_rejected_with_the_available_names(seed_analysis):
+    with pytest.raises(UserError, match=r'parameter "sample", .* available are .*noise, .*samples, .*training_images'):
         seed_analysis.generations(2)["sample"]
 
 
-def test_what_is_asked_for_is_made_and_kept_and_nothing_else(seed_analysis):
+def test_only_requested_tensors_and_their_inputs_are_cached(seed_analysis):
     seed_analysis.generations(2)["samples"]
-    assert kept(seed_analysis) == {"000000002/samples.safetensors"}
+    assert cached_files(seed_analysis) == {"000000002/samples.safetensors"}
     seed_analysis.generations(2)["last_latents"]
-    assert kept(seed_analysis) == {
+    assert cached_files(seed_analysis) == {
         "000000002/samples.safetensors",
         "000000008/samples.safetensors",
         "000000002/inversions/ddim-T4/last_latents-000000008.safetensors",
@@ -44,33 +43,33 @@ def test_what_is_asked_for_is_made_and_kept_and_nothing_else(seed_analysis):
 
 
 @pytest.mark.parametrize("name", ["samples", "latents", "last_latents", "reconstructions", "trajectory"])
-def test_what_was_kept_comes_back_bit_for_bit(seed_analysis, name):
-    made = seed_analysis.generations(5)[name]
+def test_cached_tensors_are_read_bit_for_bit(seed_analysis, name):
+    tensor = seed_analysis.generations(5)[name]
     file = seed_analysis.generations(5).file(name)
-    before = file.stat().st_mtime_ns
-    assert torch.equal(seed_analysis.generations(5)[name], made) and file.stat().st_mtime_ns == before
+    written_ns = file.stat().st_mtime_ns
+    assert torch.equal(seed_analysis.generations(5)[name], tensor) and file.stat().st_mtime_ns == written_ns
 
 
-@pytest.mark.parametrize("left", [0, 5, 1000])
-def test_what_cannot_be_read_is_made_again(seed_analysis, left):
-    made, file = seed_analysis.generations(5)["samples"], seed_analysis.generations(5).file("samples")
-    whole = file.read_bytes()
-    file.unlink()  # a new file: the tensor may be mapped from the old one
-    file.write_bytes(whole[:left])
-    assert torch.equal(seed_analysis.generations(5)["samples"], made) and file.read_bytes() == whole
+@pytest.mark.parametrize("length", [0, 5, 1000])
+def test_truncated_files_are_regenerated(seed_analysis, length):
+    samples, file = seed_analysis.generations(5)["samples"], seed_analysis.generations(5).file("samples")
+    content = file.read_bytes()
+    file.unlink()  # the tensor may be memory-mapped from the old file
+    file.write_bytes(content[:length])
+    assert torch.equal(seed_analysis.generations(5)["samples"], samples) and file.read_bytes() == content
 
 
-def test_the_last_checkpoint_is_its_own_last(seed_analysis):
-    tensors: Generations = seed_analysis.generations(8)
-    assert torch.equal(tensors["last_samples"], tensors["samples"])
-    assert torch.equal(tensors["last_latents"], tensors["latents"])
-    assert torch.equal(seed_analysis.generations(0)["last_samples"], tensors["samples"])
+def test_the_last_checkpoint_is_its_own_reference(seed_analysis):
+    last = seed_analysis.generations(8)
+    assert torch.equal(last["last_samples"], last["samples"])
+    assert torch.equal(last["last_latents"], last["latents"])
+    assert torch.equal(seed_analysis.generations(0)["last_samples"], last["samples"])
 
 
-def test_seeds_and_checkpoints_differ_and_share_their_noise(with_checkpoints):
+def test_seeds_share_their_noise_but_not_their_samples(with_checkpoints):
     experiment = with_checkpoints()
-    one, other = (SeedAnalysis(experiment, seed).generations(2) for seed in (0, 10))
-    assert torch.equal(one["noise"], other["noise"]) and not torch.equal(one["samples"], other["samples"])
+    first, second = (SeedAnalysis(experiment, seed).generations(2) for seed in (0, 10))
+    assert torch.equal(first["noise"], second["noise"]) and not torch.equal(first["samples"], second["samples"])
 
 
 def with_inversion_steps(analysis: SeedAnalysis, steps: int) -> SeedAnalysis:

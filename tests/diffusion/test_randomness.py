@@ -1,4 +1,4 @@
-"""Addressed randomness: a draw is a function of its address, and stays what it was."""
+"""Tests that random numbers are a function of their address and never change."""
 
 import itertools
 
@@ -15,39 +15,39 @@ GOLDEN_PERMUTATION = [2, 8, 9, 1, 3, 0, 7, 5, 6, 4]
 GOLDEN_FIXED_NOISE = [1.1352568864822388, -1.4695751667022705, 0.23484250903129578, 0.30801472067832947]
 
 
-def test_draws_are_what_they_have_always_been():
-    """Every published number of this project stands on these: they must not change with NumPy."""
+def test_random_numbers_equal_their_recorded_values():
+    """All published numbers of this project depend on them, so they must not change with NumPy's version."""
     assert generator(0, "eps", 17, 3).standard_normal(3, dtype=np.float32).tolist() == GOLDEN_NORMAL
     assert generator(42, "t", 5).integers(0, 4000, 5).tolist() == GOLDEN_INTEGERS
     assert generator(10, "order", 1).permutation(10).tolist() == GOLDEN_PERMUTATION
     assert fixed_noise((1, 1, 2), 2, 0).flatten().tolist() == GOLDEN_FIXED_NOISE
 
 
-def test_a_row_depends_on_its_address_alone():
-    """Not on which others are drawn with it, nor in which order: so not on batch size or number of processes."""
+def test_a_row_depends_only_on_its_address():
+    """Other rows and their order have no influence, and therefore neither batch size nor number of processes."""
     addresses = [(step, i) for step in range(2) for i in range(4)]
     together = normal((3, 8, 8), 7, "eps", addresses)
-    for place in (6, 0, 3):
-        assert torch.equal(normal((3, 8, 8), 7, "eps", addresses[place : place + 1])[0], together[place])
+    for row in (6, 0, 3):
+        assert torch.equal(normal((3, 8, 8), 7, "eps", addresses[row : row + 1])[0], together[row])
     assert torch.equal(normal((3, 8, 8), 7, "eps", reversed(addresses)), together.flip(0))
 
 
-def test_fixed_noise_of_fewer_samples_is_the_beginning_of_that_of_more():
+def test_fixed_noise_of_fewer_samples_is_a_prefix():
     assert torch.equal(fixed_noise((3, 8, 8), 5, 0), fixed_noise((3, 8, 8), 20, 0)[:5])
 
 
-def test_different_addresses_draw_different_numbers():
+def test_different_addresses_have_different_numbers():
     addresses = [
         (seed, purpose, i, j) for seed in (0, 1) for purpose in ("eps", "x_T") for i in range(5) for j in range(5)
     ]
-    drawn = {generator(*address).bytes(16) for address in addresses}
-    assert len(drawn) == len(addresses)
+    numbers = {generator(*address).bytes(16) for address in addresses}
+    assert len(numbers) == len(addresses)
 
 
-def test_streams_of_neighbouring_addresses_do_not_overlap():
-    """A long draw at one address meets none of the words of the next ones."""
+def test_streams_of_consecutive_addresses_do_not_overlap():
+    """Tested with long streams of 50,000 words per address."""
     streams = [set(generator(0, "eps", 0, i).integers(2**63, size=50_000).tolist()) for i in range(4)]
-    assert all(one.isdisjoint(other) for one, other in itertools.combinations(streams, 2))
+    assert all(first.isdisjoint(second) for first, second in itertools.combinations(streams, 2))
 
 
 def test_fixed_noise_is_standard_normal_and_uncorrelated():
@@ -59,6 +59,6 @@ def test_fixed_noise_is_standard_normal_and_uncorrelated():
     assert across_pixels.fill_diagonal_(0).abs().max() < 5 / 512**0.5
 
 
-def test_an_address_of_more_than_three_numbers_is_refused():
+def test_an_index_of_more_than_three_numbers_is_rejected():
     with pytest.raises(ValueError):
         generator(0, "eps", 1, 2, 3, 4)

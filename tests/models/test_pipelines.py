@@ -1,4 +1,4 @@
-"""Pipelines of diffusers against what its own schedulers compute, and what is refused of them."""
+"""Tests of pipelines of diffusers against its own schedulers, and of unsupported pipelines."""
 
 import json
 import shutil
@@ -53,39 +53,37 @@ def small_unet(**options) -> UNet2DModel:
 
 @pytest.fixture
 def saved(tmp_path):
-    """A function: the folder of a small pipeline with a scheduler and networks, as save_pretrained leaves it."""
+    """Return a function that saves a small pipeline like save_pretrained and returns its folder."""
 
-    def pipeline(scheduler, unet=None, **autoencoder) -> Path:
-        parts = {"unet": unet or small_unet(), "scheduler": scheduler, **autoencoder}
-        for name, part in parts.items():
-            part.save_pretrained(tmp_path / name)
-        index = {"_class_name": "DDPMPipeline"} | {
-            name: ["diffusers", type(part).__name__] for name, part in parts.items()
-        }
-        (tmp_path / "model_index.json").write_text(json.dumps(index))
+    def save(scheduler, unet=None, **autoencoder) -> Path:
+        components = {"unet": unet or small_unet(), "scheduler": scheduler, **autoencoder}
+        for name, component in components.items():
+            component.save_pretrained(tmp_path / name)
+        index = {name: ["diffusers", type(component).__name__] for name, component in components.items()}
+        (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "DDPMPipeline"} | index))
         return tmp_path
 
-    return pipeline
+    return save
 
 
 def open_with_ddim(folder: Path) -> tuple[Denoiser, Ddim]:
-    """Open a pipeline, and DDIM with 10 steps in its timestep spacing."""
+    """Open a pipeline; return its denoiser, and DDIM with 10 steps in its timestep spacing."""
     return open_pipeline(folder, None, CPU), Ddim(10, timestep_spacing(folder))
 
 
-def test_a_latent_diffusion_model_is_diffusers(ldm, golden, relative_error):
+def test_a_latent_diffusion_model_computes_the_same_as_in_diffusers(ldm, golden, relative_error):
     assert ldm.shape == (3, 16, 16) and not ldm.clip
     assert relative_error(ldm.output(golden["x_T"], 500), golden["eps"]) < 1e-4
     torch.testing.assert_close(ldm.levels.alphas, golden["alphas_cumprod"].double().sqrt(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("ddim_steps", [10, 50])
-def test_sampling_and_inversion_are_diffusers_own(ddim_steps, ldm, pipelines, golden, relative_error):
+def test_sampling_and_inversion_equal_those_of_diffusers(ddim_steps, ldm, pipelines, golden, relative_error):
     spacing = timestep_spacing(pipelines / "ldm_vq")
-    there, back = spacing.sampling(ldm.levels, ddim_steps), spacing.inversion(ldm.levels, ddim_steps)
+    sampling, inversion = spacing.sampling(ldm.levels, ddim_steps), spacing.inversion(ldm.levels, ddim_steps)
     ddim = Ddim(ddim_steps, spacing)
-    assert [step.timestep for step in there] == golden[f"T{ddim_steps}_timesteps"].tolist()
-    assert [step.timestep for step in back] == golden[f"T{ddim_steps}_inverse_timesteps"].tolist()
+    assert [step.timestep for step in sampling] == golden[f"T{ddim_steps}_timesteps"].tolist()
+    assert [step.timestep for step in inversion] == golden[f"T{ddim_steps}_inverse_timesteps"].tolist()
     x_0 = golden[f"T{ddim_steps}_x0"]
     assert relative_error(final_state(ddim.sample(ldm, golden["x_T"])), x_0) < 1e-4
     assert relative_error(final_state(ddim.invert(ldm, x_0)), golden[f"T{ddim_steps}_latent"]) < 1e-4
@@ -96,13 +94,13 @@ def test_codes_are_decoded(ldm, golden, relative_error):
     assert relative_error(ldm.decode(golden["T10_x0"]), golden["decoded_T10"]) < 1e-4
 
 
-def test_codes_are_divided_by_the_scale_that_is_asked_for(pipelines, golden, relative_error):
+def test_codes_are_divided_by_vae_scaling_factor(pipelines, golden, relative_error):
     scaled = open_pipeline(pipelines / "ldm_vq", 0.5, CPU)
     assert scaled.decode is not None
     assert relative_error(scaled.decode(0.5 * golden["T10_x0"]), golden["decoded_T10"]) < 1e-4
 
 
-def test_an_autoencoder_knows_its_own_scale(saved, relative_error):
+def test_an_autoencoder_defines_its_own_scaling_factor(saved, relative_error):
     torch.manual_seed(0)
     vae = AutoencoderKL(block_out_channels=(32,), latent_channels=3, scaling_factor=0.25, shift_factor=0.1).eval()
     denoiser = open_pipeline(saved(DDIMScheduler(clip_sample=False), vae=vae), None, CPU)
@@ -111,7 +109,7 @@ def test_an_autoencoder_knows_its_own_scale(saved, relative_error):
         assert relative_error(denoiser.decode(NOISE), vae.decode(NOISE / 0.25 + 0.1).sample) < 1e-5
 
 
-@pytest.mark.parametrize("predicted", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -121,9 +119,9 @@ def test_an_autoencoder_knows_its_own_scale(saved, relative_error):
     ],
     ids=["clipped", "offset", "trailing"],
 )
-def test_a_pixel_model_is_sampled_as_by_diffusers_loop(predicted, options, saved, relative_error):
-    """ε derived again from the clipped x_0, as everywhere here: diffusers' `use_clipped_model_output`."""
-    scheduler, unet = DDIMScheduler(prediction_type=predicted, **options), small_unet()
+def test_sampling_a_pixel_model_equals_the_loop_of_diffusers(prediction_type, options, saved, relative_error):
+    """ε is recomputed from the clipped x_0: `use_clipped_model_output` in diffusers."""
+    scheduler, unet = DDIMScheduler(prediction_type=prediction_type, **options), small_unet()
     denoiser, ddim = open_with_ddim(saved(scheduler, unet))
     assert denoiser.decode is None and denoiser.clip == options["clip_sample"]
     scheduler.set_timesteps(10)
@@ -134,9 +132,9 @@ def test_a_pixel_model_is_sampled_as_by_diffusers_loop(predicted, options, saved
     assert relative_error(final_state(ddim.sample(denoiser, NOISE)), x) < 1e-4
 
 
-@pytest.mark.parametrize("predicted", ["epsilon", "v_prediction"])
-def test_a_pixel_model_is_inverted_as_by_diffusers_loop(predicted, saved, relative_error):
-    options = {"prediction_type": predicted, "clip_sample": False}
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_inverting_a_pixel_model_equals_the_loop_of_diffusers(prediction_type, saved, relative_error):
+    options = {"prediction_type": prediction_type, "clip_sample": False}
     unet, inverse = small_unet(), DDIMInverseScheduler(**options)
     denoiser, ddim = open_with_ddim(saved(DDIMScheduler(**options), unet))
     inverse.set_timesteps(10)
@@ -147,18 +145,18 @@ def test_a_pixel_model_is_inverted_as_by_diffusers_loop(predicted, saved, relati
     assert relative_error(final_state(ddim.invert(denoiser, NOISE / 3)), x) < 1e-4
 
 
-def test_clean_images_are_inverted_by_a_model_that_predicts_them(saved):
+def test_a_model_that_predicts_x_0_inverts_clean_images(saved):
     denoiser, ddim = open_with_ddim(saved(DDIMScheduler(prediction_type="sample", clip_sample=False)))
     assert final_state(ddim.invert(denoiser, NOISE / 3)).isfinite().all()
 
 
-def test_the_schedulers_betas_and_clipping_are_the_pipelines(saved):
-    own = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=500, clip_sample=False)
-    denoiser = open_pipeline(saved(own), None, CPU)
-    assert torch.equal(denoiser.levels.alphas, own.alphas_cumprod.double().sqrt()) and not denoiser.clip
+def test_betas_and_clipping_come_from_the_pipelines_scheduler(saved):
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=500, clip_sample=False)
+    denoiser = open_pipeline(saved(scheduler), None, CPU)
+    assert torch.equal(denoiser.levels.alphas, scheduler.alphas_cumprod.double().sqrt()) and not denoiser.clip
 
 
-def test_classes_reach_the_network(saved):
+def test_labels_are_passed_to_the_network(saved):
     unet = small_unet(num_class_embeds=5)
     denoiser = open_pipeline(saved(DDIMScheduler(), unet), None, CPU)
     y = denoiser.labels(3, 2, [4, 0, 2])
@@ -167,7 +165,7 @@ def test_classes_reach_the_network(saved):
         assert torch.equal(denoiser.output(NOISE, 7, y), unet(NOISE, 7, class_labels=y).sample)
 
 
-def test_the_oldest_pipelines_have_their_parts_beside_the_index(saved):
+def test_pipelines_without_subfolders_are_opened(saved):
     folder = saved(DDIMScheduler())
     expected = open_pipeline(folder, None, CPU).output(NOISE, 7)
     for name in ("unet", "scheduler"):
@@ -178,35 +176,36 @@ def test_the_oldest_pipelines_have_their_parts_beside_the_index(saved):
 
 
 @pytest.mark.parametrize(
-    "scheduler, told",
+    "scheduler, message",
     [
         (FlowMatchEulerDiscreteScheduler(), "FlowMatchEulerDiscreteScheduler has no ᾱ"),
-        (DDIMScheduler(thresholding=True), "limits x_0 otherwise"),
-        (DDIMScheduler(clip_sample=True, clip_sample_range=2.0), "limits x_0 otherwise"),
+        (DDIMScheduler(thresholding=True), "limits x_0 other than"),
+        (DDIMScheduler(clip_sample=True, clip_sample_range=2.0), "limits x_0 other than"),
     ],
 )
-def test_a_scheduler_without_what_ddim_needs_is_refused(scheduler, told, saved):
-    with pytest.raises(UserError, match=told):
+def test_a_scheduler_that_ddim_cannot_use_is_rejected(scheduler, message, saved):
+    with pytest.raises(UserError, match=message):
         open_pipeline(saved(scheduler), None, CPU)
 
 
-def test_another_sampler_of_the_same_diffusion_will_do(saved):
-    own = EulerDiscreteScheduler()
-    assert torch.equal(open_pipeline(saved(own), None, CPU).levels.alphas, own.alphas_cumprod.double().sqrt())
+def test_the_scheduler_of_another_sampler_is_accepted(saved):
+    scheduler = EulerDiscreteScheduler()
+    alphas = open_pipeline(saved(scheduler), None, CPU).levels.alphas
+    assert torch.equal(alphas, scheduler.alphas_cumprod.double().sqrt())
 
 
-def test_weights_that_do_not_fit_are_listed(saved):
+def test_mismatched_weights_are_listed(saved):
     folder = saved(DDIMScheduler())
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights = load_file(file)
-    weights["stranger"] = weights.pop("conv_in.weight")
+    weights["extra"] = weights.pop("conv_in.weight")
     save_file(weights, file)
-    with pytest.raises(UserError, match=r"unet does not fit UNet2DModel: conv_in.weight missing; stranger unexpected"):
+    with pytest.raises(UserError, match=r"unet does not fit UNet2DModel: missing: conv_in.weight; unexpected: extra"):
         open_pipeline(folder, None, CPU)
 
 
 @pytest.mark.parametrize("broken", ["unet", "scheduler", "model_index.json", "unet/config.json"])
-def test_a_damaged_pipeline_is_refused_by_name(broken, saved):
+def test_a_damaged_pipeline_is_rejected_with_its_path(broken, saved):
     folder = saved(DDIMScheduler())
     path = folder / broken
     if path.is_dir():
@@ -217,7 +216,7 @@ def test_a_damaged_pipeline_is_refused_by_name(broken, saved):
         open_pipeline(folder, None, CPU)
 
 
-def test_a_pickle_that_holds_more_than_tensors_is_refused(saved):
+def test_a_pickle_with_more_than_tensors_is_rejected(saved):
     folder = saved(DDIMScheduler())
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     torch.save({"conv_in.weight": Path("anything")}, folder / "unet" / "diffusion_pytorch_model.bin")
@@ -226,16 +225,16 @@ def test_a_pickle_that_holds_more_than_tensors_is_refused(saved):
 
 
 @pytest.mark.parametrize(
-    "part, kind, told",
+    "component, kind, message",
     [
         ("unet", "UNet2DConditionModel", "its unet is UNet2DConditionModel; only UNet2DModel is supported"),
         ("vae", "AsymmetricAutoencoderKL", "its autoencoder AsymmetricAutoencoderKL is not supported"),
-        ("scheduler", "NoSuchScheduler", 'its scheduler "NoSuchScheduler" is none that diffusers has'),
+        ("scheduler", "NoSuchScheduler", 'its scheduler "NoSuchScheduler" does not exist in diffusers'),
     ],
 )
-def test_parts_of_other_kinds_are_refused(part, kind, told, saved):
+def test_unsupported_components_are_rejected(component, kind, message, saved):
     folder = saved(DDIMScheduler())
-    index = json.loads((folder / "model_index.json").read_text()) | {part: ["diffusers", kind]}
+    index = json.loads((folder / "model_index.json").read_text()) | {component: ["diffusers", kind]}
     (folder / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         open_pipeline(folder, None, CPU)

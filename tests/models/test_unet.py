@@ -1,4 +1,4 @@
-"""The U-Net against improved-diffusion's and guided-diffusion's, and what its options change."""
+"""Tests of the U-Net against improved-diffusion and guided-diffusion, and of its options."""
 
 from dataclasses import replace
 
@@ -12,22 +12,22 @@ X, T = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torc
 
 
 @pytest.mark.parametrize("name", ["unet32", "unet64", "guided16", "guided16_means"])
-def test_output_is_the_originals(name, request, relative_error):
+def test_output_equals_the_original(name, request, relative_error):
     reference = request.getfixturevalue(name)
     output = reference.network(reference["unet_x"], reference["unet_t"], reference.labels("unet_y"))
     assert relative_error(output, reference["unet_out"]) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["unet32", "unet64", "trained32", "guided16", "guided16_means"])
-def test_number_of_parameters_is_the_originals(name, request):
-    """That the state dicts' keys are the same is shown by opening these references, which loads them strictly."""
+def test_number_of_parameters_equals_the_original(name, request):
+    """The fixtures load the state dicts strictly, so their keys are equal as well."""
     reference = request.getfixturevalue(name)
     assert sum(parameter.numel() for parameter in reference.network.parameters()) == reference.parameters
 
 
 @pytest.fixture
 def guided_with(guided16):
-    """A function: what guided-diffusion's network computes of the reference's input when other options are set."""
+    """Return a function that computes the output of guided-diffusion's network with other options."""
 
     def output(**options):
         network = (
@@ -41,19 +41,19 @@ def guided_with(guided16):
     return output
 
 
-def test_new_attention_order_is_guided_diffusions(guided16, guided_with, relative_error):
+def test_new_attention_order_equals_guided_diffusion(guided16, guided_with, relative_error):
     assert relative_error(guided_with(use_new_attention_order=True), guided16["unet_out_new_attention_order"]) < 1e-5
 
 
-def test_half_precision_is_guided_diffusions(guided16, guided_with, relative_error):
-    """As near as half precision (1e-3) lets it be: attention rounds elsewhere than theirs."""
+def test_half_precision_equals_guided_diffusion(guided16, guided_with, relative_error):
+    """Equal up to half precision (1e-3), because attention rounds at other places."""
     half = guided_with(use_fp16=True)
     assert half.dtype == torch.float32
     assert relative_error(half, guided16["unet_out_fp16"]) < 4e-3
     assert relative_error(half, guided16["unet_out"]) > 1e-4
 
 
-def test_half_precision_is_of_the_blocks_convolutions_alone(random_unet):
+def test_half_precision_is_limited_to_the_blocks_convolutions(random_unet):
     network = random_unet(use_fp16=True, num_classes=10)
     half = {name for name, weight in network.named_parameters() if weight.dtype == torch.float16}
     assert "input_blocks.0.0.weight" in half and "middle_block.1.qkv.bias" in half
@@ -78,15 +78,15 @@ def test_a_learned_variance_doubles_the_output_channels(variance, channels):
         assert network(torch.empty(1, 3, 32, 32), torch.empty(1)).shape == (1, channels, 32, 32)
 
 
-def test_a_fresh_network_predicts_nothing():
-    """The last convolution starts at zero."""
+def test_an_untrained_network_predicts_zero():
+    """The last convolution is initialized with zeros."""
     network = UNet(Model(image_size=8, model_channels=32, channel_mult=[1], attention_resolutions=[]), 3)
     assert network(X, T).abs().max() == 0
 
 
 @pytest.mark.parametrize("num_res_blocks", [1, 2])
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_shape_follows_channels_and_blocks(random_unet, num_res_blocks, in_channels):
+def test_output_shape_for_channels_and_blocks(random_unet, num_res_blocks, in_channels):
     network = random_unet(in_channels=in_channels, out_channels=2 * in_channels, num_res_blocks=num_res_blocks)
     assert network(X[:, :in_channels], T).shape == (2, 2 * in_channels, 8, 8)
 
@@ -102,17 +102,17 @@ def test_output_depends_on_time_with_and_without_scale_shift_norm(random_unet, u
 @pytest.mark.parametrize("use_scale_shift_norm", [True, False])
 def test_output_depends_on_the_class(random_unet, use_scale_shift_norm):
     network = random_unet(num_classes=10, use_scale_shift_norm=use_scale_shift_norm)
-    one, other = network(X, T, torch.tensor([1, 1])), network(X, T, torch.tensor([1, 2]))
-    assert torch.allclose(one[0], other[0], atol=1e-5)
-    assert not torch.allclose(one[1], other[1])
+    first, second = network(X, T, torch.tensor([1, 1])), network(X, T, torch.tensor([1, 2]))
+    assert torch.allclose(first[0], second[0], atol=1e-5)
+    assert not torch.allclose(first[1], second[1])
 
 
-def test_an_image_does_not_depend_on_the_others_of_its_batch(random_unet, relative_error):
+def test_images_of_a_batch_are_independent(random_unet, relative_error):
     network = random_unet()
     assert relative_error(network(X, T)[1:], network(X[1:], T[1:])) < 1e-6
 
 
-def test_num_heads_upsample_is_for_the_way_up_alone(random_unet):
+def test_num_heads_upsample_applies_to_output_blocks_only(random_unet):
     network = random_unet(num_heads=2, num_heads_upsample=4)
     heads = {name: module.num_heads for name, module in network.named_modules() if hasattr(module, "num_heads")}
     assert heads == {"input_blocks.3.1": 2, "middle_block.1": 2, "output_blocks.0.1": 4, "output_blocks.1.1": 4}
@@ -120,13 +120,13 @@ def test_num_heads_upsample_is_for_the_way_up_alone(random_unet):
     assert not torch.allclose(network(X, T), random_unet()(X, T))
 
 
-def test_norm_groups_reach_every_normalisation(random_unet):
+def test_norm_groups_apply_to_every_normalization(random_unet):
     network = random_unet(norm_groups=2)
     assert {module.num_groups for module in network.modules() if isinstance(module, torch.nn.GroupNorm)} == {2}
     assert not torch.allclose(network(X, T), random_unet(norm_groups=4)(X, T))
 
 
-def test_attention_stands_where_the_feature_map_has_the_side_asked_for(random_unet):
+def test_attention_is_at_the_configured_resolutions(random_unet):
     attention = [
         name for name, module in random_unet(attention_resolutions=[8]).named_modules() if hasattr(module, "num_heads")
     ]
@@ -134,6 +134,6 @@ def test_attention_stands_where_the_feature_map_has_the_side_asked_for(random_un
 
 
 @pytest.mark.parametrize("model_channels", [8, 9])
-def test_any_number_of_channels_can_be_embedded(random_unet, model_channels):
+def test_odd_numbers_of_channels_are_embedded(random_unet, model_channels):
     network = random_unet(model_channels=model_channels, num_heads=1, norm_groups=1)
     assert network(X, T).shape == X.shape

@@ -1,4 +1,4 @@
-"""DDIM against improved-diffusion's, and on a distribution of which the perfect denoiser is known."""
+"""Tests of DDIM against improved-diffusion, and on a distribution with a known perfect denoiser."""
 
 import dataclasses
 
@@ -19,24 +19,24 @@ POINT = torch.linspace(-0.9, 0.9, 48).reshape(3, 4, 4)
 NOISE = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
-def point_mass(schedule: str, seen: list | None = None) -> Denoiser:
-    """The perfect denoiser of a distribution of one image, POINT; notes (t, y) of every call in `seen`."""
+def point_mass(schedule: str, calls: list | None = None) -> Denoiser:
+    """Return the perfect denoiser of the distribution with the single image POINT; record (t, y) of all calls."""
     alphas_cumprod = Schedule.from_config(Diffusion(schedule=schedule, steps=1000)).alphas_cumprod
 
     def network(x_t, t, y):
-        if seen is not None:
-            seen.append((t.tolist(), y))
+        if calls is not None:
+            calls.append((t.tolist(), y))
         alpha_bar = alphas_cumprod[(t * 2).round().long()].float()[:, None, None, None]
         eps = (x_t - alpha_bar.sqrt() * POINT) / (1 - alpha_bar).sqrt()
-        return torch.cat([eps, torch.full_like(eps, torch.nan)], dim=1)  # the second half is not for DDIM
+        return torch.cat([eps, torch.full_like(eps, torch.nan)], dim=1)  # DDIM ignores the second half
 
     return Denoiser(network, NoiseLevels.from_alphas_cumprod(alphas_cumprod), (3, 4, 4), 0.5, None, torch.device("cpu"))
 
 
 @CLIP
 @pytest.mark.parametrize("steps", [10, 100])
-def test_sampling_and_inversion_are_improved_diffusions(steps, clip, unet32, relative_error):
-    """The image, the inversion after steps 0, 1 and T/2, and the latent."""
+def test_sampling_and_inversion_equal_improved_diffusion(steps, clip, unet32, relative_error):
+    """Compare the image, the inversion after steps 0, 1 and T/2, and the latent."""
     prefix = f"ddim{steps}_{'clip' if clip else 'noclip'}"
     x_0 = final_state(Ddim(steps, clip=clip).sample(unet32.denoiser, unet32["x_T"]))
     assert relative_error(x_0, unet32[f"{prefix}_x0"]) < 1e-4
@@ -47,7 +47,7 @@ def test_sampling_and_inversion_are_improved_diffusions(steps, clip, unet32, rel
 
 
 @CLIP
-def test_every_step_from_trained_weights_is_improved_diffusions(clip, trained32, relative_error):
+def test_every_step_of_a_trained_network_equals_improved_diffusion(clip, trained32, relative_error):
     prefix = f"ddim10_{'clip' if clip else 'noclip'}"
     trajectory = torch.stack(list(Ddim(10, clip=clip).sample(trained32.denoiser, trained32["x_T"])))
     assert relative_error(trajectory, trained32[f"{prefix}_trajectory"]) < 1e-4
@@ -65,48 +65,46 @@ def test_sampling_a_point_mass_returns_the_point(schedule, clip, steps, relative
 
 
 @BOTH
-def test_steps_along_one_noise_add_up_and_can_be_taken_back(schedule, relative_error):
-    """With ε held fixed, x_t = √ᾱ x_0 + √(1−ᾱ) ε holds at every ᾱ that a step goes to."""
-    alphas_cumprod, x_0 = (
-        Schedule.from_config(Diffusion(schedule=schedule, steps=1000)).alphas_cumprod,
-        POINT[None].expand(2, -1, -1, -1),
-    )
+def test_steps_along_a_fixed_eps_compose_and_are_invertible(schedule, relative_error):
+    """With ε fixed, x_t = √ᾱ·x_0 + √(1−ᾱ)·ε holds at the end of every step."""
+    alphas_cumprod = Schedule.from_config(Diffusion(schedule=schedule, steps=1000)).alphas_cumprod
+    x_0 = POINT[None].expand(2, -1, -1, -1)
 
-    def at(t):
+    def x(t):
         return alphas_cumprod[t].sqrt().float() * x_0 + (1 - alphas_cumprod[t]).sqrt().float() * NOISE
 
     for start, end in [(700, 300), (300, 700), (10, 0), (500, 500)]:
         step = Step(start, *(Level.from_alpha_bar(alphas_cumprod[t].item()) for t in (start, end)))
-        assert relative_error(ddim_step(at(start), x_0, NOISE, step, clip=False), at(end)) < 1e-6
+        assert relative_error(ddim_step(x(start), x_0, NOISE, step, clip=False), x(end)) < 1e-6
 
 
-def test_clipping_limits_x_0_and_derives_the_noise_again():
+def test_clipping_limits_x_0_and_recomputes_eps():
     x_t, x_0, eps = (torch.full((1, 1, 1, 1), value) for value in (2.0, 2 * 2**0.5, 0.0))
     assert ddim_step(x_t, x_0, eps, Step(0, HALF, CLEAN), clip=True).item() == 1
     noise = ddim_step(x_t, x_0, eps, Step(0, HALF, PURE_NOISE), clip=True)
     assert noise.item() == pytest.approx((2 - 0.5**0.5) / 0.5**0.5)
 
 
-def test_a_clean_image_is_moved_along_the_noise_that_is_seen_in_it():
-    """Where ᾱ = 1 nothing can be derived from x_0, clipped or not."""
+def test_a_step_from_a_clean_image_uses_the_predicted_eps():
+    """At ᾱ = 1, ε cannot be recomputed from x_0, even with clipping."""
     x_0, eps = torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 2.0)
-    moved = ddim_step(x_0, x_0, eps, Step(0, CLEAN, Level.from_alpha_bar(0.64)), clip=True)
-    assert moved.item() == pytest.approx(0.8 * 0.5 + 0.6 * 2.0)
+    x_t = ddim_step(x_0, x_0, eps, Step(0, CLEAN, Level.from_alpha_bar(0.64)), clip=True)
+    assert x_t.item() == pytest.approx(0.8 * 0.5 + 0.6 * 2.0)
 
 
-@pytest.mark.parametrize("predicted", ["eps", "x_0", "v"])
+@pytest.mark.parametrize("prediction_type", ["eps", "x_0", "v"])
 @pytest.mark.parametrize("clip", [True, False])
-def test_a_point_mass_is_sampled_and_inverted_alike_whatever_is_predicted(predicted, clip, relative_error):
-    """The perfect denoisers of ε, of x_0 and of v are one; ε from x_0 loses digits where there is little noise."""
+def test_all_prediction_types_sample_and_invert_alike(prediction_type, clip, relative_error):
+    """The perfect predictions of ε, x_0 and v are equivalent; at low noise, ε computed from x_0 is less accurate."""
     perfect = point_mass("cosine")
 
     def network(x_t, t, y):
         eps = perfect.network(x_t, t, y)[:, :3]
         index = (t * 2).round().long()
         signal, noise = (x[index].float()[:, None, None, None] for x in (perfect.levels.alphas, perfect.levels.sigmas))
-        return {"eps": eps, "x_0": (x_t - noise * eps) / signal, "v": signal * eps - noise * POINT}[predicted]
+        return {"eps": eps, "x_0": (x_t - noise * eps) / signal, "v": signal * eps - noise * POINT}[prediction_type]
 
-    denoiser = dataclasses.replace(perfect, network=network, prediction_type=predicted)
+    denoiser = dataclasses.replace(perfect, network=network, prediction_type=prediction_type)
     ddim = Ddim(10, clip=clip)
     for direction, start in ((ddim.sample, NOISE), (ddim.invert, POINT[None] + 0.01 * NOISE)):
         for x, expected in zip(direction(denoiser, start), direction(perfect, start), strict=True):
@@ -114,8 +112,8 @@ def test_a_point_mass_is_sampled_and_inverted_alike_whatever_is_predicted(predic
 
 
 @pytest.mark.parametrize(("direction", "order"), [(Ddim.sample, -1), (Ddim.invert, 1)])
-def test_the_network_sees_scaled_timesteps_in_order_and_the_classes(direction, order):
-    seen, y = [], torch.tensor([3, 4])
-    assert len(list(direction(Ddim(10), point_mass("cosine", seen), NOISE, y))) == 10
-    assert [t for t, _ in seen] == [[50.0 * i] for i in range(10)][::order]
-    assert all(labels is y for _, labels in seen)
+def test_the_network_gets_scaled_timesteps_in_order_and_the_labels(direction, order):
+    calls, y = [], torch.tensor([3, 4])
+    assert len(list(direction(Ddim(10), point_mass("cosine", calls), NOISE, y))) == 10
+    assert [t for t, _ in calls] == [[50.0 * i] for i in range(10)][::order]
+    assert all(labels is y for _, labels in calls)
