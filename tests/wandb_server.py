@@ -1,4 +1,4 @@
-"""A stand-in for W&B's server: answers what the client asks while it logs runs, and keeps what it was sent."""
+"""Fake W&B server that answers the requests of the client and stores all data it receives."""
 
 import gzip
 import json
@@ -15,11 +15,11 @@ KEY = "k" * 40
 
 @dataclass
 class StoredRun:
-    """What the server knows of a run. `about` is the last that was said of its name, group, job type and so on."""
+    """The data of a run. `about` contains the latest name, group, job type, tags and so on."""
 
     about: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, list[str]] = field(default_factory=dict)  # streamed files, a line each
+    files: dict[str, list[str]] = field(default_factory=dict)  # lines of streamed files
     uploaded: dict[str, bytes] = field(default_factory=dict)
     exit_code: int | None = None
     logged: list[str] = field(default_factory=list)  # artifacts, by name
@@ -36,7 +36,7 @@ class StoredRun:
 
 @dataclass
 class Artifact:
-    """An artifact: its digest tells two versions of one name apart."""
+    """An artifact; versions of the same name differ in their digest."""
 
     name: str
     kind: str
@@ -48,13 +48,13 @@ class Artifact:
 
 
 class WandbServer:
-    """Answers at `address` between start() and stop(); while `answering` is cleared, every request waits for it."""
+    """Server at `address` between start() and stop(); requests block while `answering` is cleared."""
 
     def __init__(self) -> None:
         self.runs: dict[str, StoredRun] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.views: dict[str, dict[str, Any]] = {}
-        self.requests: list[str] = []  # the name of each GraphQL operation, and the path of all else
+        self.requests: list[str] = []  # names of GraphQL operations, and paths of other requests
         self.answering = threading.Event()
         self.port = 0
 
@@ -63,8 +63,8 @@ class WandbServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """At the port that it had before, if it was stopped."""
-        handler = type("Handler", (_Handler,), {"site": self})
+        """Start at the previous port if the server was stopped."""
+        handler = type("Handler", (_Handler,), {"server_state": self})
         self.http = _Http(("127.0.0.1", self.port), handler)
         self.port = self.http.server_port
         self.answering.set()
@@ -77,34 +77,34 @@ class WandbServer:
 
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
         if path == "/graphql":
-            asked = json.loads(body)
-            operation = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])
+            request = json.loads(body)
+            operation = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
             name = operation.group(1) if operation else "?"
             self.requests.append(name)
-            return {"data": getattr(self, f"_{name}", _nothing)(**asked.get("variables", {}))}
+            return {"data": getattr(self, f"_{name}", _empty)(**request.get("variables", {}))}
         self.requests.append(path)
-        _, where, *rest = path.split("/", 2)
-        if where == "files" and path.endswith("/file_stream"):
+        _, endpoint, *rest = path.split("/", 2)
+        if endpoint == "files" and path.endswith("/file_stream"):
             self._stream(path.split("/")[4], json.loads(body))
-        if where == "storage":
+        if endpoint == "storage":
             run, _, name = rest[0].partition("/")
             self.run(run).uploaded[name] = body
-        if where == "manifests":
+        if endpoint == "manifests":
             self.artifacts[rest[0]].manifest = json.loads(body)
         return {}
 
     def run(self, name: str) -> StoredRun:
         return self.runs.setdefault(name, StoredRun())
 
-    def _stream(self, name: str, sent: dict[str, Any]) -> None:
+    def _stream(self, name: str, content: dict[str, Any]) -> None:
         run = self.run(name)
-        for file, part in sent.get("files", {}).items():
+        for file, part in content.get("files", {}).items():
             lines = run.files.setdefault(file, [])
             lines[part["offset"] :] = part["content"]
-        if sent.get("complete"):
-            run.exit_code = sent["exitcode"]
+        if content.get("complete"):
+            run.exit_code = content["exitcode"]
 
-    # GraphQL, each method named as the client's operation
+    # GraphQL: each method has the name of the client's operation
 
     def _Viewer(self) -> dict:  # noqa: N802
         return {"viewer": {"id": "user", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
@@ -130,19 +130,20 @@ class WandbServer:
 
     def _CreateArtifact(self, input: dict[str, Any]) -> dict:  # noqa: N802
         name, digest = input["artifactCollectionName"], input["digest"]
-        same = [one for one in self.artifacts.values() if (one.name, one.digest) == (name, digest)]
-        made = same[0] if same else self._new_artifact(name, digest, input)
-        if input["runName"] and made.name not in self.run(input["runName"]).logged:  # one that is but used has none
-            self.run(input["runName"]).logged.append(made.name)
-        state = "COMMITTED" if made.committed else "PENDING"
-        sequence = {"latestArtifact": {"id": made.id} if made.committed else None}
-        return {"createArtifact": {"artifact": {"id": made.id, "state": state, "artifactSequence": sequence}}}
+        existing = [value for value in self.artifacts.values() if (value.name, value.digest) == (name, digest)]
+        artifact = existing[0] if existing else self._new_artifact(name, digest, input)
+        run_name = input["runName"]  # empty if a run only uses the artifact
+        if run_name and artifact.name not in self.run(run_name).logged:
+            self.run(run_name).logged.append(artifact.name)
+        state = "COMMITTED" if artifact.committed else "PENDING"
+        sequence = {"latestArtifact": {"id": artifact.id} if artifact.committed else None}
+        return {"createArtifact": {"artifact": {"id": artifact.id, "state": state, "artifactSequence": sequence}}}
 
     def _new_artifact(self, name: str, digest: str, about: dict[str, Any]) -> Artifact:
-        number = f"artifact-{len(self.artifacts)}"
-        made = Artifact(name, about["artifactTypeName"], digest, number, about.get("metadata") or "{}")
-        self.artifacts[number] = made
-        return made
+        artifact_id = f"artifact-{len(self.artifacts)}"
+        artifact = Artifact(name, about["artifactTypeName"], digest, artifact_id, about.get("metadata") or "{}")
+        self.artifacts[artifact_id] = artifact
+        return artifact
 
     def _CreateArtifactManifest(self, artifactID: str, **_: Any) -> dict:  # noqa: N802
         return {"createArtifactManifest": self._manifest(artifactID)}
@@ -150,20 +151,20 @@ class WandbServer:
     def _UpdateArtifactManifest(self, artifactManifestID: str, **_: Any) -> dict:  # noqa: N802
         return {"updateArtifactManifest": self._manifest(artifactManifestID)}
 
-    def _manifest(self, number: str) -> dict:
-        file = {"id": number, "uploadUrl": f"{self.address}/manifests/{number}", "uploadHeaders": []}
-        return {"artifactManifest": {"id": number, "file": file}}
+    def _manifest(self, artifact_id: str) -> dict:
+        file = {"id": artifact_id, "uploadUrl": f"{self.address}/manifests/{artifact_id}", "uploadHeaders": []}
+        return {"artifactManifest": {"id": artifact_id, "file": file}}
 
     def _CreateArtifactFiles(self, input: dict[str, Any]) -> dict:  # noqa: N802
         files = [
             {
                 "storagePath": None,
-                "uploadUrl": f"{self.address}/entries/{one['artifactID']}/{one['name']}",
+                "uploadUrl": f"{self.address}/entries/{entry['artifactID']}/{entry['name']}",
                 "uploadHeaders": [],
                 "uploadMultipartUrls": None,
-                "artifact": {"id": one["artifactID"]},
+                "artifact": {"id": entry["artifactID"]},
             }
-            for one in input["artifactFiles"]
+            for entry in input["artifactFiles"]
         ]
         return {"createArtifactFiles": {"files": {"edges": [{"node": file} for file in files]}}}
 
@@ -172,13 +173,13 @@ class WandbServer:
         return {"commitArtifact": {"artifact": {"id": artifactID, "digest": self.artifacts[artifactID].digest}}}
 
     def _UseArtifact(self, input: dict[str, Any]) -> dict:  # noqa: N802
-        used = self.artifacts[input["artifactID"]]
-        if used.name not in self.run(input["runName"]).used:
-            self.run(input["runName"]).used.append(used.name)
-        return {"useArtifact": {"artifact": {"id": used.id}}}
+        artifact = self.artifacts[input["artifactID"]]
+        if artifact.name not in self.run(input["runName"]).used:
+            self.run(input["runName"]).used.append(artifact.name)
+        return {"useArtifact": {"artifact": {"id": artifact.id}}}
 
     def _ArtifactByID(self, id: str, **_: Any) -> dict:  # noqa: N802
-        return {"artifact": _described(self.artifacts[id])}
+        return {"artifact": _describe(self.artifacts[id])}
 
     def _UpsertView2(self, **view: Any) -> dict:  # noqa: N802
         view["id"] = view.get("id") or f"view-{len(self.views)}"
@@ -191,7 +192,7 @@ class WandbServer:
         return {"project": {"allViews": {"edges": nodes}}}
 
 
-def _nothing(**_: Any) -> dict:
+def _empty(**_: Any) -> dict:
     return {}
 
 
@@ -199,7 +200,7 @@ def _project() -> dict:
     return {"id": "project", "name": PROJECT, "entity": {"id": "entity", "name": ENTITY}}
 
 
-def _described(artifact: Artifact) -> dict:
+def _describe(artifact: Artifact) -> dict:
     return {
         "id": artifact.id,
         "artifactSequence": {"name": artifact.name, "project": {**_project(), "internalId": "1"}},
@@ -242,23 +243,23 @@ def _bucket(name: str, run: StoredRun) -> dict:
 
 class _Http(ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that close the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    site: WandbServer
+    server_state: WandbServer
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
-        self.site.answering.wait()
-        asks_the_api = self.path.startswith(("/graphql", "/files"))  # uploads go to addresses that hold their own key
-        if asks_the_api and self.headers.get("authorization") != f"Basic {b64encode(f'api:{KEY}'.encode()).decode()}":
+        self.server_state.answering.wait()
+        is_api = self.path.startswith(("/graphql", "/files"))  # upload URLs need no key
+        if is_api and self.headers.get("authorization") != f"Basic {b64encode(f'api:{KEY}'.encode()).decode()}":
             self.send_error(401)
             return
-        answer = json.dumps(self.site.answer(self.path, body)).encode()
+        answer = json.dumps(self.server_state.answer(self.path, body)).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer)))
