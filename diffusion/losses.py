@@ -111,14 +111,6 @@ class GaussianDiffusion:
         nll = -discretized_gaussian_log_likelihood(x_0, prediction.mean, prediction.log_variance / 2)
         return torch.where(t == 0, mean_flat(nll), mean_flat(kl)) / math.log(2)
 
-    def prior_bits(self, x_0: Tensor) -> Tensor:
-        """Return L_T = KL(q(x_T | x_0) ‖ N(0, I)) in bits per dimension [N]; it has no trainable parameters."""
-        last = torch.full((len(x_0),), self.schedule.steps - 1, device=x_0.device)
-        alphas_cumprod = self.schedule.alphas_cumprod
-        mean, log_variance = extract(alphas_cumprod.sqrt(), last) * x_0, extract((1 - alphas_cumprod).log(), last)
-        zero = torch.zeros((), device=x_0.device)
-        return mean_flat(normal_kl(mean, log_variance, zero, zero)) / math.log(2)
-
 
 def network_time_scale(schedule: Schedule, rescale_timesteps: bool) -> float:
     """Return the factor between a timestep and the network's input."""

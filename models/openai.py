@@ -22,7 +22,7 @@ from models.openai_presets import CHANNEL_MULT, PRESETS, Preset, build_config
 from models.state_dict import check_fit, read_state_dict
 from models.unet import UNet
 
-# Defaults of improved-diffusion's scripts. The default image size is the one whose channel_mult the scripts derive.
+# Defaults of improved-diffusion's scripts. The image size defaults to the one with the same channel_mult.
 DEFAULTS: dict[str, Any] = {
     "num_heads": 4,
     "num_head_channels": None,
@@ -124,7 +124,9 @@ def _explicit_options(options: OpenAI, inferred: dict[str, Any], path: Path) -> 
         name: value for name, value in dataclasses.asdict(options).items() if name != "preset" and value is not None
     }
     if "num_heads" in values:
-        values.setdefault("num_head_channels", None)  # overrides that of a preset, which would take precedence
+        values.setdefault(
+            "num_head_channels", None
+        )  # a preset's num_head_channels would take precedence over num_heads
     is_learned = inferred.get("variance") == "learned_range"
     if "variance" in values and (values["variance"] == "learned_range") != is_learned:
         actual = "a learned" if is_learned else "no learned"

@@ -75,27 +75,27 @@ def pipelines() -> Path:
 
 @pytest.fixture(scope="session")
 def unet32() -> Reference:
-    return _open("unet32")
+    return _open_reference("unet32")
 
 
 @pytest.fixture(scope="session")
 def unet64() -> Reference:
-    return _open("unet64")
+    return _open_reference("unet64")
 
 
 @pytest.fixture(scope="session")
 def guided16() -> Reference:
-    return _open("guided16")
+    return _open_reference("guided16")
 
 
 @pytest.fixture(scope="session")
 def guided16_means() -> Reference:
-    return _open("guided16_means")
+    return _open_reference("guided16_means")
 
 
 @pytest.fixture(scope="session")
 def trained32() -> Reference:
-    return _open("trained32")
+    return _open_reference("trained32")
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +103,7 @@ def repository() -> Path:
     return REPOSITORY
 
 
-def _open(name: str) -> Reference:
+def _open_reference(name: str) -> Reference:
     description = json.loads((REFERENCE / f"{name}.json").read_text())
     diffusion = Diffusion(**description["diffusion"])
     network = UNet.from_config(Model(**description["model"]), diffusion).eval().requires_grad_(False)

@@ -60,14 +60,6 @@ def test_q_sample_equals_improved_diffusion(name, request, relative_error):
     assert relative_error(x_t, reference["q_sample"]) < 1e-6
 
 
-@BOTH_MODELS
-def test_prior_bits_equal_improved_diffusion(name, request):
-    """They are a difference of nearly equal numbers, hence the absolute tolerance for rounding in float32."""
-    reference = request.getfixturevalue(name)
-    prior_bits = reference.gaussian_diffusion.prior_bits(reference["loss_x0"])
-    torch.testing.assert_close(prior_bits, reference["prior_bpd"], rtol=1e-5, atol=1e-8)
-
-
 def test_the_network_gets_x_t_and_scaled_timesteps():
     inputs = []
 

@@ -39,8 +39,8 @@ def test_masks_are_not_correlated(view):
 
 
 def test_every_position_is_dropped_in_some_images():
-    kept = (masks(0.3, 200) > 0).double().mean(dim=0)
-    assert kept.min() > 0.4 and kept.max() < 0.95
+    frequency = (masks(0.3, 200) > 0).double().mean(dim=0)
+    assert frequency.min() > 0.4 and frequency.max() < 0.95
 
 
 def test_evaluation_mode_and_p_zero_drop_nothing():
