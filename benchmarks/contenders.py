@@ -184,7 +184,7 @@ def diffusers_sampler(experiment: Experiment, x: Tensor) -> Sampler:
 
 
 class RandomImageTrainer(Trainer):
-    """The trainer, on random images, which need no prepared data set."""
+    """A trainer on random images, which needs no prepared dataset."""
 
     def _new_loader(self) -> BatchLoader:
         model, size = self.experiment.model, self.options.batch_size

@@ -36,7 +36,7 @@ from benchmarks.timing import time_call
 
 IMAGES = 2048
 SIDES = (32, 64)  # D = 3,072 and 12,288
-DINO_IMAGES = IMAGES if torch.cuda.is_available() else 64  # each takes a pass through a vision transformer
+DINO_IMAGES = IMAGES if torch.cuda.is_available() else 64  # each image takes a pass through a vision transformer
 TIMES, TRAJECTORIES = 20, 256  # in the interpolation map
 
 FIRST, FURTHER, PEAK = "first [s]", "further [s]", "peak [GiB]"

@@ -47,5 +47,5 @@ def _per_image(images: Tensor, last_images: Tensor) -> Tensor:
         reduction="none",
         return_full_image=True,
     )
-    border = WINDOW // 2  # of windows that reach into torchmetrics' padding
+    border = WINDOW // 2  # windows centered closer to the edge reach into torchmetrics' padding
     return windows[:, :, border:-border, border:-border].mean(dim=(1, 2, 3))
