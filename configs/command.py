@@ -43,7 +43,7 @@ def experiment_parser(command: str, purpose: str) -> argparse.ArgumentParser:
 def parse(
     parser: argparse.ArgumentParser, arguments: list[str], describe: Callable[[Experiment], str] = lambda _: ""
 ) -> tuple[Experiment, argparse.Namespace]:
-    """Load the experiment of a command line like `experiment_command`, and return all parsed arguments with it."""
+    """Load the experiment of a command line like `experiment_command`, and return it with all parsed arguments."""
     options = parser.parse_intermixed_args(arguments)
     experiment = load(options.source, options.overrides, options.cluster)
     if options.dry_run:
@@ -56,7 +56,7 @@ def dispatch(package: types.ModuleType, default: str, arguments: list[str]) -> N
     """Run the command that the first argument names, or else the default command.
 
     Commands are the modules of `package`, each with PURPOSE and main(arguments). Raises UserError if the first argument
-    is neither a command nor possibly a file.
+    is neither a command nor a file.
     """
 
     def command(name: str) -> types.ModuleType:
@@ -80,7 +80,7 @@ def dispatch(package: types.ModuleType, default: str, arguments: list[str]) -> N
 
 
 def model_command(command: str, purpose: str, arguments: list[str]) -> tuple[ModelStudy, argparse.Namespace]:
-    """Load the study of a model of a command line, and return all parsed arguments with it; --help ends the process."""
+    """Load the model study of a command line, and return it with all parsed arguments; --help ends the process."""
     source_help = "YAML file of the study, or a model: see the option `source`"
     parser = _parser(command, purpose, ModelStudy, metavar="SOURCE", help=source_help)
     parser.add_argument(

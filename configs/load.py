@@ -183,12 +183,12 @@ def _leaves(changes: DictConfig, known: dict[str, Any], prefix: str = "") -> Ite
 def _nearest(key: str, known: list[str]) -> str:
     section, _, ending = key.rpartition(".")
     siblings = [other.rpartition(".")[2] for other in known if section and other.rpartition(".")[0] == section]
-    near = [f"{section}.{name}" for name in difflib.get_close_matches(ending, siblings, n=1)]
-    near += [other for other in known if other.rpartition(".")[2] == ending]
+    similar = [f"{section}.{name}" for name in difflib.get_close_matches(ending, siblings, n=1)]
+    similar += [other for other in known if other.rpartition(".")[2] == ending]
     if not siblings:
-        near = difflib.get_close_matches(key, known, n=1) + near
-    if near:
-        return f'did you mean "{near[0]}"?'
+        similar = difflib.get_close_matches(key, known, n=1) + similar
+    if similar:
+        return f'did you mean "{similar[0]}"?'
     return f"the options of {section} are {', '.join(siblings)}" if siblings else "see --help"
 
 

@@ -15,7 +15,7 @@ LISTS = ("channel_mult", "attention_resolutions", "at", "ema_rates", "seeds", "l
 
 @pytest.fixture
 def load_with(tmp_path):
-    """Function that loads an empty file with overrides."""
+    """Return a function that loads an empty file with overrides."""
     (tmp_path / "empty.yaml").touch()
     return lambda *overrides: load(tmp_path / "empty.yaml", overrides)
 

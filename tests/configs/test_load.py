@@ -16,7 +16,7 @@ from configs.schema import Experiment, Stride
 
 @pytest.fixture
 def file(tmp_path):
-    """Function that writes a YAML file and returns its path."""
+    """Return a function that writes a YAML file and returns its path."""
 
     def write(content: str | bytes):
         path = tmp_path / "study.yaml"

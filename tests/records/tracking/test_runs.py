@@ -14,7 +14,7 @@ from records.tracking.runs import TrackedRun
 
 @pytest.fixture
 def write_netrc(tmp_path, monkeypatch):
-    """Function that writes the netrc file, which is the only source of W&B credentials."""
+    """Return a function that writes the netrc file, the only source of W&B credentials."""
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
