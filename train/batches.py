@@ -51,9 +51,9 @@ class BatchLoader:
     resident: Tensor | None = None  # the whole dataset, uint8, if it fits in the device's memory
 
     def load(self, step: int) -> Batch:
-        """Load the batch of a step with uint8 images: on the device if the dataset is resident there, else on the CPU.
+        """Load the batch of a step, with images in uint8 and tensors in CPU memory (pinned for a GPU).
 
-        All other tensors are on the CPU, the large ones in pinned memory if the device is a GPU.
+        If the dataset is resident on the device, the images are there already.
         """
         indices = batch_indices(len(self.dataset), self.batch_size, self.seed, step)[self.local]
         positions = [(step, i) for i in range(self.local.start, self.local.stop)]

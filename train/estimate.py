@@ -49,8 +49,8 @@ def estimate(experiment: Experiment) -> str:
 
 
 def activation_bytes(experiment: Experiment) -> float:
-    """Return the bytes in float32 that one image's forward pass stores for the backward pass, without computing it."""
-    stored: dict[int, int] = {}  # by storage, because several tensors may share one
+    """Return the bytes in float32 that one image's forward pass stores for the backward pass, computing nothing."""
+    stored: dict[int, int] = {}  # by storage, because tensors may share storage
 
     def record(tensor: torch.Tensor) -> torch.Tensor:
         if not isinstance(tensor, torch.nn.Parameter):

@@ -53,7 +53,7 @@ class TrainingLog:
         self.tracked_run.finish(partial(_log_artifact, self.experiment, self.folder))
         mark_published(self.run_spec, self.tracked_run, _points(self.folder))
 
-    def leave(self) -> None:
+    def abort(self) -> None:
         """End the W&B run as interrupted; do nothing if it is finished."""
         self.tracked_run.abort()
 

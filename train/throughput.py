@@ -38,7 +38,7 @@ class Throughput:
     last_time_s: float = field(default_factory=time.monotonic)
 
     def measure(self, images: int) -> dict[str, float]:
-        """Return the values for the log, by name, when `images` images of the run are done."""
+        """Return the values for the log, by name, after `images` images of the run."""
         now_s = time.monotonic()
         images_per_s = (images - self.last_images) / max(now_s - self.last_time_s, 1e-9)
         self.last_images, self.last_time_s = images, now_s

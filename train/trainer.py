@@ -88,7 +88,7 @@ def new_accelerator(precision: str) -> Accelerator:
 
 
 class Trainer:
-    """One process of a training run. `step` is the number of completed optimizer steps."""
+    """Training loop of one process. `step` is the number of completed optimizer steps."""
 
     def __init__(self, experiment: Experiment, folder: SeedFolder, accelerator: Accelerator, signals: SignalFlags):
         self.experiment, self.options, self.seed = experiment, experiment.train, experiment.seed
@@ -196,7 +196,7 @@ class Trainer:
         count = self.options.gradient_accumulation_steps
         losses = []
         for i, microbatch in enumerate(zip(batch.split(count), t.chunk(count), loss_weights.chunk(count), strict=True)):
-            is_last = i == count - 1  # the only one after which processes exchange gradients
+            is_last = i == count - 1  # processes exchange gradients after the last microbatch only
             with nullcontext() if is_last else self.accelerator.no_sync(self.distributed_network):
                 losses.append(self._backward(*microbatch))
         return torch.cat(losses)
@@ -276,7 +276,7 @@ class Trainer:
             self._save_state()
             self.signals.save_requested, self.last_save_s = False, time.monotonic()
         if stop_signal:
-            self.accelerator.wait_for_everyone()  # the first process to exit gets the others killed, even while saving
+            self.accelerator.wait_for_everyone()  # if one exits early, the launcher kills those still saving
             raise Stopped(stop_signal, self.step)
 
     def _max_over_processes(self, number: int) -> int:
@@ -303,7 +303,7 @@ class Trainer:
     def _resume(self) -> None:
         """Load the newest state, if any.
 
-        Raises UserError if the run is trained beyond train.steps without a checkpoint there.
+        Raises UserError if the run is trained beyond train.steps and has no checkpoint at that step.
         """
         saved = state.load_newest(self.folder.state, self.device)
         if saved is None:
@@ -327,7 +327,7 @@ class Trainer:
     def close(self) -> None:
         """End the W&B run as interrupted, unless training has finished."""
         if self.log is not None:
-            self.log.leave()
+            self.log.abort()
 
     def _progress_bar(self) -> tqdm:
         is_trained = self.step >= self.options.steps

@@ -16,16 +16,16 @@ from train.trainer import train
 @pytest.fixture
 def small_disk(tmp_path):
     """A function that mounts the folder `runs` as a file system in memory with a size in kilobytes."""
-    runs = tmp_path / "runs"
-    runs.mkdir()
+    folder = tmp_path / "runs"
+    folder.mkdir()
 
     def mount(kilobytes: int, *options: str) -> None:
-        command = ["mount", "-t", "tmpfs", "-o", ",".join([*options, f"size={kilobytes}k"]), "tmpfs", str(runs)]
+        command = ["mount", "-t", "tmpfs", "-o", ",".join([*options, f"size={kilobytes}k"]), "tmpfs", str(folder)]
         if subprocess.run(command, capture_output=True).returncode:
             pytest.skip("this user cannot mount a file system")
 
     yield mount
-    subprocess.run(["umount", str(runs)], capture_output=True)
+    subprocess.run(["umount", str(folder)], capture_output=True)
 
 
 def test_full_disk_stops_with_one_error_and_the_run_resumes(small_disk, tiny, tmp_path, command_line, start):

@@ -15,8 +15,8 @@ def test_exported_files_have_the_expected_names_and_all_tensors(with_checkpoints
     files = export_checkpoint(folder.checkpoint(5), tmp_path / "out")
     assert sorted(file.name for file in files) == ["ema_0.99_000005.pt", "model000005.pt"]
     content = torch.load(tmp_path / "out" / "model000005.pt", weights_only=True)
-    ours = load_file(folder.checkpoint(5) / "model.safetensors")
-    assert content.keys() == ours.keys() and all(torch.equal(content[key], ours[key]) for key in ours)
+    expected = load_file(folder.checkpoint(5) / "model.safetensors")
+    assert content.keys() == expected.keys() and all(torch.equal(content[key], expected[key]) for key in expected)
 
 
 def test_import_restores_the_exported_checkpoints(with_checkpoints, tiny, tmp_path):
@@ -54,5 +54,5 @@ def test_training_starts_from_init_from(with_checkpoints, tiny, tmp_path):
         experiment = tiny(f"name=from-{source.suffix[1:]}-{source.parent.name}", f"train.init_from={source}")
         train(experiment)
         initial = load_file(seed_folder(experiment, 0).checkpoint(0) / "model.safetensors")
-        ours = load_file(folder.checkpoint(5) / "model.safetensors")
-        assert all(torch.equal(initial[key], ours[key]) for key in ours)
+        expected = load_file(folder.checkpoint(5) / "model.safetensors")
+        assert all(torch.equal(initial[key], expected[key]) for key in expected)

@@ -58,7 +58,7 @@ def test_checkpoints_are_written_at_scheduled_steps_only(trained):
 
 
 def test_folder_without_training_accepts_another_configuration(tiny):
-    """A failed download leaves such a folder, for example."""
+    """A start that failed on its data leaves such a folder."""
     with pytest.raises(UserError, match="/absent does not exist"):
         train(tiny("data.name=folder", "data.source=/absent"))
     experiment = tiny("model.model_channels=6")

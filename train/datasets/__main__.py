@@ -5,7 +5,7 @@ from configs.errors import run_command
 
 
 def main(arguments: list[str]) -> None:
-    purpose = "Prepare the dataset of an experiment, or verify one that is prepared already."
+    purpose = "Prepare the dataset of an experiment, or verify a prepared dataset."
     experiment = experiment_command("python -m train.datasets", purpose, arguments)
     from train.datasets.prepared import check_digests, prepared_folder, read_about
 

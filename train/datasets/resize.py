@@ -34,7 +34,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def read_images(source: Path, names: list[str], side: int, channels: int) -> tuple[np.ndarray, dict[str, str]]:
-    """Read image files: uint8 [n, channels, side, side] of the intact ones, and the reason for each damaged one.
+    """Read image files: the intact images uint8 [n, channels, side, side], and {name: reason} of damaged files.
 
     Raises UserError if a file cannot be opened at all.
     """

@@ -98,7 +98,7 @@ def test_interrupted_preparation_leaves_no_files(large_folder, command, root, na
 def test_second_process_waits_for_the_first(large_folder, command, root):
     first = command(f"data.source={large_folder}")
     wait_until_midway(first, root)
-    first.send_signal(signal.SIGSTOP)  # it must not finish before the second one starts
+    first.send_signal(signal.SIGSTOP)  # it must not finish before the second process starts
     second = command(f"data.source={large_folder}")
     waiting = second.stderr.readline()
     first.send_signal(signal.SIGCONT)
