@@ -1,6 +1,6 @@
 """Vocabulary check of the prose: `python -m docs.vocabulary [FILE …]`, part of `make lint`.
 
-Reads the comments and strings of Python files and the whole text of other files.
+Reads the comments and strings of Python files and the whole text of other files. Strings without a blank are names.
 """
 
 import ast
@@ -66,7 +66,7 @@ def passages(file: Path) -> Iterator[tuple[int, int, str]]:
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.end[0], token.string
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield node.lineno, node.end_lineno or node.lineno, node.value
 
 

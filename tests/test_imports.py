@@ -50,3 +50,10 @@ def test_imports_inside_functions_are_detected():
     assert imported_packages(source) == {"train", "analyze", "diffusion"}
     with pytest.raises(AssertionError, match="relative"):
         imported_packages("from . import schema")
+
+
+def test_computation_does_not_import_presentation(repository):
+    """`analyze` computes and `analyze.report` presents; only the commands import both."""
+    files = [file for file in (repository / "analyze").rglob("*.py") if file.parts[-2] != "commands"]
+    computation = [file for file in files if "report" not in file.relative_to(repository).parts]
+    assert computation and not [str(file) for file in computation if "analyze.report" in file.read_text()]

@@ -22,7 +22,7 @@ def test_each_pattern_matches_an_example(pattern):
 
 def test_python_comments_and_strings_are_checked_but_names_are_not(tmp_path):
     file = tmp_path / "module.py"
-    file.write_text('"""Title.\n\nIt goes\non."""\nmend = 1  # whoever\nf"{mend} beside"\n')
+    file.write_text('"""Title.\n\nIt goes\non."""\nmend = 1  # whoever\nf"{mend} beside"\n"analyse"\n')
     assert [line.removeprefix(f"{file}:").rpartition(" write")[0] for line in findings(file)] == [
         '5: "whoever":',
         '3: "goes on":',
