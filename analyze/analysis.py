@@ -209,7 +209,7 @@ class Analysis(ABC):
     def _conditions(self, measure: Measure) -> dict[str, Any]:
         """Return everything except the tensors that a result depends on; a result is stale if any of it changes."""
         last = {"last_step": self.last_step} if measure.needs_last else {}
-        return {"options": measure.options(self.options.measures), **last}
+        return {**measure.conditions(self.options.measures), **last}
 
     def _stale_measures(self, step: int) -> list[Measure]:
         results = self.results(step)

@@ -253,3 +253,12 @@ def test_analyze_experiment_completes_all_seeds(with_checkpoints, capsys):
 def test_analyze_experiment_without_checkpoints_is_a_user_error(tiny):
     with pytest.raises(UserError, match="contains no checkpoints; train first"):
         analyze_experiment(tiny())
+
+
+def test_a_new_version_of_a_measure_makes_only_its_results_stale(complete, monkeypatch):
+    before = values(complete, 5)
+    monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(distances, version=2), Measure(triangle)])
+    assert complete.missing() == STEPS[::-1]
+    complete.analyze([5])
+    assert complete.results(5)["distances"]["version"] == 2 and "version" not in complete.results(5)["triangle"]
+    assert values(complete, 5) == before
