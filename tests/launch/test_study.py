@@ -1,4 +1,4 @@
-"""A whole study through its command: to the end, again, killed on the way, and with a checkpoint that is damaged."""
+"""The whole study command: a first run, a rerun, a killed launcher, and a damaged checkpoint."""
 
 import json
 import os
@@ -35,10 +35,10 @@ TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Study:
-    """A study that its command has gone through."""
+    """A study: the arguments of its command and what the command printed."""
 
     arguments: list[str]
-    said: str
+    stdout: str
 
     @property
     def experiment(self) -> Experiment:
@@ -51,46 +51,46 @@ class Study:
 
 
 @pytest.fixture(scope="module")
-def launched(start):
-    """A function: what `python -m launch` ends with and says, on standard output and standard error."""
+def launch(start):
+    """A function: run `python -m launch` and return its exit status, standard output and standard error."""
 
-    def launch(arguments: list[str]) -> tuple[int, str, str]:
+    def run(arguments: list[str]) -> tuple[int, str, str]:
         process = start("launch", *arguments)
-        said, complained = process.communicate(timeout=TIMEOUT_S)
-        return process.returncode, said, complained
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        return process.returncode, stdout, stderr
 
-    return launch
+    return run
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, command_line, launched) -> Study:
-    """A study of two seeds that nothing disturbed."""
+def study(tmp_path_factory, command_line, launch) -> Study:
+    """An uninterrupted study of two seeds."""
     arguments = command_line(tmp_path_factory.mktemp("study"), *OPTIONS)
-    status, said, complained = launched(arguments)
-    assert status == 0, complained
-    return Study(arguments, said)
+    status, stdout, stderr = launch(arguments)
+    assert status == 0, stderr
+    return Study(arguments, stdout)
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory, command_line, launched, start, wait_until) -> Study:
-    """The study's second seed, whose launcher was killed once while it trained and once while it analysed."""
+def killed(tmp_path_factory, command_line, launch, start, wait_until) -> Study:
+    """The study's second seed, with the launcher killed once during training and once during analysis."""
     arguments = command_line(tmp_path_factory.mktemp("killed"), *OPTIONS, "seeds=[10]", "cluster.checkpoints_per_job=2")
-    begun = Study(arguments, "")
-    (analysis,) = begun.analyses
-    state, results = seed_folder(begun.experiment, 10).state, analysis.folder
+    started = Study(arguments, "")
+    (analysis,) = started.analyses
+    state, results = seed_folder(started.experiment, 10).state, analysis.folder
     step, count = random.randint(1, 39), random.randint(0, 3)
     print(f"killed after step {step} and after {count} results")
-    trained = [lambda: saved_steps(state)[-1:] >= [step], lambda: len(list(results.glob("[0-9]*.json"))) >= count]
-    for moment in trained:
+    reached = [lambda: saved_steps(state)[-1:] >= [step], lambda: len(list(results.glob("[0-9]*.json"))) >= count]
+    for is_reached in reached:
         launcher = start("launch", *arguments)
-        wait_until(lambda launcher=launcher, moment=moment: moment() or launcher.poll() is not None)
+        wait_until(lambda launcher=launcher, is_reached=is_reached: is_reached() or launcher.poll() is not None)
         time.sleep(random.random() / 4)
         assert launcher.poll() in (None, 0), launcher.communicate()
         launcher.kill()
         launcher.wait()
-    status, said, complained = launched(arguments)
-    assert status == 0, complained
-    return Study(arguments, said)
+    status, stdout, stderr = launch(arguments)
+    assert status == 0, stderr
+    return Study(arguments, stdout)
 
 
 def results(study: Study, seed: int) -> dict[int, dict]:
@@ -98,8 +98,8 @@ def results(study: Study, seed: int) -> dict[int, dict]:
     return {step: analysis.results(step) for step in analysis.steps}
 
 
-def made(study: Study) -> dict[Path, tuple]:
-    """What must not be made twice: when checkpoints, generations, measures and W&B runs were written."""
+def versions(study: Study) -> dict[Path, tuple]:
+    """Return modification time and inode of the files that are written once: checkpoints, analyses and W&B runs."""
     folder = experiment_folder(study.experiment)
     patterns = (
         "seed_*/checkpoints/*/*",
@@ -112,7 +112,7 @@ def made(study: Study) -> dict[Path, tuple]:
 
 
 def wandb_runs(study: Study) -> dict[str, list[dict]]:
-    """The records of every offline run, by the run's display name."""
+    """Return the records of every offline run by the run's display name."""
     runs = {}
     for folder in offline_runs(experiment_folder(study.experiment)):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
@@ -128,13 +128,13 @@ def history(records: list[dict]) -> list[dict]:
     return [record["history"]["item"] for record in records if record["type"] == "history"]
 
 
-def test_the_end_of_the_output_is_findings_report_and_wandb(study):
+def test_the_output_ends_with_findings_report_and_wandb(study):
     sentences = findings(study.experiment, curves(study.analyses))
     report = report_folder(study.experiment) / "index.html"
-    lines = study.said.splitlines()
+    lines = study.stdout.splitlines()
     place = lines.index(sentences[0])
     assert lines[place : place + 3] == sentences
-    assert lines[place + 3].startswith("Not measured: the weights /absent of DINO")
+    assert lines[place + 3].startswith("Not measured: the DINO weights /absent")
     place += 1
     assert lines[place + 4] == f"Report:  {report}"
     assert lines[place + 5 : place + 7] == [
@@ -144,7 +144,7 @@ def test_the_end_of_the_output_is_findings_report_and_wandb(study):
     assert lines[place + 7].startswith("W&B:     4 offline runs") and len(lines) == place + 9
 
 
-def test_everything_is_there(study):
+def test_the_study_is_complete(study):
     assert plan(study.experiment) == []
     for analysis in study.analyses:
         assert analysis.steps == saved_steps(analysis.run.checkpoints) == [0, 2, 25, 40]
@@ -153,8 +153,8 @@ def test_everything_is_there(study):
     assert "What is missing" not in page and page.count("<img") > 10
 
 
-def test_training_shows_in_the_measures(study):
-    """That the tests of equal numbers below compare something."""
+def test_training_changes_the_measures(study):
+    """The tests of equal numbers below would prove nothing otherwise."""
     for seed in (0, 10):
         by_step = results(study, seed)
         values = [by_step[step]["distances"]["values"]["noise_latent"] for step in (0, 2, 25, 40)]
@@ -163,39 +163,39 @@ def test_training_shows_in_the_measures(study):
     assert results(study, 0) != results(study, 10)
 
 
-def test_the_same_command_again_finds_all_done(study, launched):
-    before = made(study)
+def test_a_rerun_of_a_complete_study_writes_nothing(study, launch):
+    before = versions(study)
     assert len(before) > 30
-    status, said, complained = launched(study.arguments)
-    assert (status, said) == (0, study.said), complained
-    assert made(study) == before
+    status, stdout, stderr = launch(study.arguments)
+    assert (status, stdout) == (0, study.stdout), stderr
+    assert versions(study) == before
 
 
-def test_killed_and_started_again_it_finds_the_same(study, killed):
-    """To the last bit, in weights, logs and measures."""
+def test_a_study_resumed_after_kills_is_bit_exact(study, killed):
+    """In weights, logs and measures."""
     assert results(killed, 10) == results(study, 10)
-    one, other = (seed_folder(which.experiment, 10) for which in (study, killed))
-    assert one.log.read_bytes() == other.log.read_bytes()
-    for file in one.checkpoints.glob("*/*.safetensors"):
-        assert (other.checkpoints / file.relative_to(one.checkpoints)).read_bytes() == file.read_bytes()
-    assert saved_steps(other.checkpoints) == saved_steps(one.checkpoints)
+    expected, resumed = (seed_folder(each.experiment, 10) for each in (study, killed))
+    assert resumed.log.read_bytes() == expected.log.read_bytes()
+    for file in expected.checkpoints.glob("*/*.safetensors"):
+        assert (resumed.checkpoints / file.relative_to(expected.checkpoints)).read_bytes() == file.read_bytes()
+    assert saved_steps(resumed.checkpoints) == saved_steps(expected.checkpoints)
 
 
 @pytest.mark.parametrize("name", ["study", "killed"])
 def test_each_seed_is_one_wandb_run_of_training_and_one_of_analysis(name, request):
-    """However often the study was killed: with every point of the log and of the analysis, once, at its step."""
-    which = request.getfixturevalue(name)
-    runs, experiment = wandb_runs(which), which.experiment
+    """Each run contains every point exactly once, at its step, even if the study was killed."""
+    study = request.getfixturevalue(name)
+    runs, experiment = wandb_runs(study), study.experiment
     assert runs.keys() == {f"digits seed {seed} {job}" for seed in experiment.seeds for job in ("train", "analysis")}
-    for seed, analysis in zip(experiment.seeds, which.analyses, strict=True):
-        assert_shows(runs[f"digits seed {seed} train"], read_points(analysis.run.log))
-        assert_shows(runs[f"digits seed {seed} analysis"], seed_points(analysis))
+    for seed, analysis in zip(experiment.seeds, study.analyses, strict=True):
+        assert_points(runs[f"digits seed {seed} train"], read_points(analysis.run.log))
+        assert_points(runs[f"digits seed {seed} analysis"], seed_points(analysis))
         for item in history(runs[f"digits seed {seed} analysis"]):
             assert item["pictures/samples._type"] == item["pictures/latents._type"] == "image-file"
 
 
-def assert_shows(records: list[dict], points: list[dict]) -> None:
-    """That a run has all points, each once and in order, and that the x axis of its curves is the training step."""
+def assert_points(records: list[dict], points: list[dict]) -> None:
+    """Check that a run has all points, each once and in order, and that the training step is the x axis."""
     items = history(records)
     assert [item["step"] for item in items] == [item["_step"] for item in items] == [point["step"] for point in points]
     for item, point in zip(items, points, strict=True):
@@ -205,35 +205,35 @@ def assert_shows(records: list[dict], points: list[dict]) -> None:
     assert [record["type"] for record in records].count("exit") == 1
 
 
-def test_a_wandb_run_that_failed_is_made_by_the_next_launch(study, launched, command_line, tmp_path):
-    """Of training too, which is not done again for it."""
+def test_the_next_launch_publishes_a_missing_wandb_run(study, launch, command_line, tmp_path):
+    """Training is not repeated to publish its run."""
     shutil.copytree(Path(study.experiment.runs).parent, tmp_path, dirs_exist_ok=True)
-    lacking = Study(command_line(tmp_path, *OPTIONS), "")
-    trained = seed_folder(lacking.experiment, 10)
-    (trained.root / "wandb_published").unlink()
-    shutil.rmtree(experiment_folder(lacking.experiment) / "wandb")
-    status, _, complained = launched(lacking.arguments)
-    assert status == 0, complained
-    runs = wandb_runs(lacking)
+    incomplete = Study(command_line(tmp_path, *OPTIONS), "")
+    run = seed_folder(incomplete.experiment, 10)
+    (run.root / "wandb_published").unlink()
+    shutil.rmtree(experiment_folder(incomplete.experiment) / "wandb")
+    status, _, stderr = launch(incomplete.arguments)
+    assert status == 0, stderr
+    runs = wandb_runs(incomplete)
     assert runs.keys() == {"digits seed 10 train"}
-    assert_shows(runs["digits seed 10 train"], read_points(trained.log))
+    assert_points(runs["digits seed 10 train"], read_points(run.log))
 
 
-def test_a_damaged_checkpoint_is_told_and_the_report_is_made(study, launched, command_line, tmp_path):
-    """After its measures were lost, so that it is needed again."""
+def test_a_damaged_checkpoint_is_reported_and_the_report_is_written(study, launch, command_line, tmp_path):
+    """Its measures are deleted first, so that the analysis reads the checkpoint again."""
     folder = Path(study.experiment.runs).parent
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     damaged = Study(command_line(tmp_path, *OPTIONS), "")
     analysis = damaged.analyses[1]
     analysis.results_file(2).unlink()
-    shutil.rmtree(analysis.folder / "generations")
+    shutil.rmtree(analysis.generations_folder)
     weights = analysis.run.checkpoint(2) / "model.safetensors"
     os.truncate(weights, 1000)
-    status, said, complained = launched(damaged.arguments)
-    (sentence,) = [line for line in complained.splitlines() if line.startswith("error: ")]
+    status, stdout, stderr = launch(damaged.arguments)
+    (sentence,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
     assert status == 2 and re.match(r"error: the study is not complete: seed 10, step 2: ", sentence)
-    assert str(weights) in sentence and "Traceback" not in complained
+    assert str(weights) in sentence and "Traceback" not in stderr
     page = (report_folder(damaged.experiment) / "index.html").read_text()
     assert (
-        "What is missing" in page and str(weights) in page and f"Report:  {report_folder(damaged.experiment)}" in said
+        "What is missing" in page and str(weights) in page and f"Report:  {report_folder(damaged.experiment)}" in stdout
     )

@@ -1,4 +1,4 @@
-"""A real SLURM of one node, started for these tests alone: `make test-slurm`."""
+"""A real SLURM cluster of one node for these tests: `make test-slurm`."""
 
 import functools
 import io
@@ -18,6 +18,7 @@ import launch.commands as launch_commands
 from configs.command import dispatch
 from configs.load import load
 from configs.schema import Experiment
+from launch.slurm import queue
 from launch.slurm.submit import in_queue
 
 HERE = Path(__file__).parent
@@ -27,28 +28,30 @@ OPTIONS = ["cluster.cpus_per_task=1", "cluster.gpus_per_node=0", "cluster.max_pa
 
 @pytest.fixture(scope="session", autouse=True)
 def slurm() -> Iterator[Path]:
-    """A cluster with accounting; the folder that it lives in."""
+    """The folder of a running cluster with accounting."""
     if SWITCH not in os.environ:
-        pytest.skip("no SLURM is started by `make test`; `make test-slurm` does")
-    with started("accounting") as folder:
+        pytest.skip("needs SLURM: run `make test-slurm`")
+    with running_cluster("accounting") as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
 def without_accounting(slurm):
-    """A function: another cluster, which keeps no accounts, for as long as its context lasts."""
-    return started
+    """A context manager: run another cluster without accounting."""
+    return running_cluster
 
 
 @contextmanager
-def started(*how: str) -> Iterator[Path]:
+def running_cluster(*options: str) -> Iterator[Path]:
+    """Start a cluster and stop it at the end; `options` are those of start.sh."""
     folder = Path(tempfile.mkdtemp(prefix="noisemap-slurm-"))
-    folder.chmod(0o755)  # pytest's own folders are closed to the user that the accounts belong to
+    folder.chmod(0o755)  # pytest's own folders are not readable for the database user
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         try:
-            said = subprocess.run([HERE / "start.sh", folder, str(three_free_ports()), *how], stderr=subprocess.PIPE)
-            assert said.returncode == 0, said.stderr.decode(errors="replace")
+            command = [HERE / "start.sh", folder, str(three_free_ports()), *options]
+            process = subprocess.run(command, stderr=subprocess.PIPE)
+            assert process.returncode == 0, process.stderr.decode(errors="replace")
             yield folder
         finally:
             subprocess.run([HERE / "stop.sh", folder], check=True)
@@ -56,12 +59,12 @@ def started(*how: str) -> Iterator[Path]:
 
 
 def three_free_ports() -> int:
-    """The first of them."""
+    """Return the first of three consecutive free ports."""
     for first in range(20_000 + os.getpid() % 1000 * 10, 60_000, 10):
         try:
             for port in range(first, first + 3):
-                with socket.socket() as one:
-                    one.bind(("127.0.0.1", port))
+                with socket.socket() as server:
+                    server.bind(("127.0.0.1", port))
             return first
         except OSError:
             continue
@@ -69,8 +72,8 @@ def three_free_ports() -> int:
 
 
 @pytest.fixture(scope="session")
-def asked(command_line):
-    """A function: the arguments of a command for a tiny experiment on SLURM that is kept below a folder."""
+def slurm_arguments(command_line):
+    """A function: return the arguments of `python -m launch` for a tiny experiment on SLURM in a folder."""
 
     def arguments(folder: Path, *overrides: str) -> list[str]:
         return ["--cluster", "slurm", *command_line(folder, *OPTIONS, *overrides)]
@@ -79,8 +82,8 @@ def asked(command_line):
 
 
 @pytest.fixture(scope="session")
-def loaded():
-    """A function: the experiment that arguments of a command ask for."""
+def load_arguments():
+    """A function: load the experiment of a command's arguments."""
 
     def experiment(arguments: list[str]) -> Experiment:
         flag, profile, config, *overrides = arguments
@@ -92,19 +95,19 @@ def loaded():
 
 @pytest.fixture(scope="session")
 def launch():
-    """A function: what `python -m launch …` says, in this process since starting one takes seconds."""
+    """A function: run `python -m launch …` in this process, to save startup time, and return its output."""
 
-    def said(*arguments: str) -> str:
+    def run(*arguments: str) -> str:
         with redirect_stdout(io.StringIO()) as stream:
             dispatch(launch_commands, "study", list(arguments))
         return stream.getvalue()
 
-    return said
+    return run
 
 
 @pytest.fixture(scope="session")
 def launch_process(repository):
-    """A function: starts `python -m launch …` as a process, in some folder."""
+    """A function: start `python -m launch …` as a process, in any folder."""
 
     def process(*arguments: str, cwd: Path = repository) -> subprocess.Popen:
         command = [sys.executable, "-m", "launch", *arguments]
@@ -115,13 +118,13 @@ def launch_process(repository):
 
 @pytest.fixture(scope="session")
 def wait_until(wait_until):
-    """The same with time for SLURM, which is asked in most of these conditions."""
+    """A function: wait for a condition, with the long timeout and pause that calls of SLURM need."""
     return functools.partial(wait_until, timeout_s=240, pause_s=0.5)
 
 
 @pytest.fixture(scope="session")
 def wait_for_end(wait_until):
-    """A function: returns when no job of a study is in the queue any more."""
+    """A function: wait until no job of a study is in the queue."""
 
     def wait(experiment: Experiment) -> None:
         wait_until(lambda: not in_queue(experiment))
@@ -130,21 +133,21 @@ def wait_for_end(wait_until):
 
 
 @pytest.fixture(scope="session")
-def process_of() -> Callable[[str, int], int]:
-    """A function: the number of the process that is a job's task of some rank."""
+def pid_of() -> Callable[[str, int], int]:
+    """A function: return the process id of a job's task."""
 
-    def number(job: str, rank: int = 0) -> int:
-        said = subprocess.run(["scontrol", "listpids", f"{job}.0"], capture_output=True, text=True, check=True).stdout
-        rows = [line.split() for line in said.splitlines()[1:]]
-        (found,) = [int(row[0]) for row in rows if row[4] == str(rank)]
-        return found
+    def pid(job: str, rank: int = 0) -> int:
+        output = queue.call("scontrol", "listpids", f"{job}.0")
+        rows = [line.split() for line in output.splitlines()[1:]]
+        (pid,) = [int(row[0]) for row in rows if row[4] == str(rank)]
+        return pid
 
-    return number
+    return pid
 
 
 @pytest.fixture
-def counted(tmp_path, monkeypatch):
-    """A function: how often each command of SLURM was called so far."""
+def call_counts(tmp_path, monkeypatch):
+    """A function: return how often each command of SLURM has been called."""
     calls = tmp_path / "calls"
     calls.touch()
     for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel"):

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what a SLURM on one machine needs, with accounting, where it is not there (Debian and Ubuntu; as root).
+# Install SLURM with accounting, unless it is installed already (Debian and Ubuntu; as root).
 set -euo pipefail
-lacking=()
+missing=()
 for pair in sbatch:slurm-wlm munged:munge slurmdbd:slurmdbd mariadbd:mariadb-server; do
-  PATH=$PATH:/usr/sbin command -v "${pair%%:*}" > /dev/null || lacking+=("${pair##*:}")
+  PATH=$PATH:/usr/sbin command -v "${pair%%:*}" > /dev/null || missing+=("${pair##*:}")
 done
-[ ${#lacking[@]} -eq 0 ] && exit
-[ "$(id -u)" -eq 0 ] || { echo "error: these packages are needed, install them as root: ${lacking[*]}" >&2; exit 2; }
+[ ${#missing[@]} -eq 0 ] && exit
+[ "$(id -u)" -eq 0 ] || { echo "error: missing packages: ${missing[*]}; install them, or run this script as root" >&2; exit 2; }
 apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${lacking[@]}"
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"

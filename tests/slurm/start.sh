@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Starts a SLURM of one node that lives in a folder, as root:  start.sh FOLDER PORT [accounting]
-# PORT is the first of three. Then  export SLURM_CONF=FOLDER/slurm.conf;  stop.sh FOLDER ends it.
+# Start a SLURM cluster of one node, as root:  start.sh FOLDER PORT [accounting]
+# All its files are in FOLDER; it uses PORT and the next two ports.
+# Then  export SLURM_CONF=FOLDER/slurm.conf  to use it, and  stop.sh FOLDER  to stop it.
 set -euo pipefail
 folder=$1 port=$2 accounting=${3:-}
 here=$(cd "$(dirname "$0")" && pwd)
 export PATH=$PATH:/usr/sbin SLURM_CONF=$folder/slurm.conf
 trap '[ $? -eq 0 ] || tail -n 40 "$folder"/*.log >&2' EXIT
 
-until_true() { # fresh accounts write 60 tables to the disk, which has other things to do on a machine that was just set up
+wait_until() { # long enough for a new accounting database, which writes 60 tables to a possibly busy disk
   for _ in $(seq 1200); do eval "$1" > /dev/null 2>&1 && return; sleep 0.1; done
-  echo "error: in two minutes it did not come true that  $1" >&2
+  echo "error: timeout after two minutes:  $1" >&2
   exit 1
 }
 
-fill() { # fill TEMPLATE: its words in capitals replaced
+fill() { # fill TEMPLATE: print it with its capitalized placeholders replaced
   accounts="AccountingStorageType=accounting_storage/none"
   [ -z "$accounting" ] || accounts="AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1"
   [ -z "$accounting" ] || accounts+="\nAccountingStoragePort=$((port + 2))\nAccountingStoragePass=$folder/munge.sock"
@@ -24,32 +25,32 @@ fill() { # fill TEMPLATE: its words in capitals replaced
 
 mkdir -p "$folder"/{controller,node,keys}
 fill slurm.conf > "$folder/slurm.conf"
-# slurmd loads a plugin for cgroups although nothing here uses one; this one, not mounted, touches nothing.
+# slurmd always loads a cgroup plugin; this one has no effect because it is not mounted.
 printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n' > "$folder/cgroup.conf"
 
-touch "$folder"/gpu0 "$folder"/gpu1 # any files do as GPUs that are only counted
+touch "$folder"/gpu0 "$folder"/gpu1 # SLURM only counts these GPUs, so any files will do
 echo "NodeName=$(hostname -s) Name=gpu File=$folder/gpu[0-1]" > "$folder/gres.conf"
 
 (umask 077; head -c 1024 /dev/urandom > "$folder/keys/munge.key")
 munged --force --key-file="$folder/keys/munge.key" --socket="$folder/munge.sock" --pid-file="$folder/munged.pid" \
   --log-file="$folder/munged.log" --seed-file="$folder/munge.seed"
-until_true "munge -S $folder/munge.sock -n"
+wait_until "munge -S $folder/munge.sock -n"
 
 if [ -n "$accounting" ]; then
   install -d -o mysql "$folder/accounts" "$folder/mariadb"
-  export TMPDIR=$folder/mariadb # a starting MariaDB removes what another one, in the same folder, has begun
+  export TMPDIR=$folder/mariadb # a starting MariaDB deletes the temporary tables of others in the same folder
   mariadb-install-db --no-defaults --user=mysql --datadir="$folder/accounts" --skip-test-db \
     --auth-root-authentication-method=socket > "$folder/mariadb-install.log" 2>&1
   setsid mariadbd --no-defaults --user=mysql --datadir="$folder/accounts" --socket="$folder/mariadb/socket" \
     --pid-file="$folder/mariadb/mariadbd.pid" --skip-networking --innodb-lock-wait-timeout=900 \
     --innodb-buffer-pool-size=64M --innodb-use-native-aio=0 --innodb-flush-log-at-trx-commit=0 \
     > "$folder/mariadb.log" 2>&1 < /dev/null &
-  until_true "mariadb-admin --no-defaults -S $folder/mariadb/socket ping"
+  wait_until "mariadb-admin --no-defaults -S $folder/mariadb/socket ping"
   (umask 077; fill slurmdbd.conf > "$folder/slurmdbd.conf")
   MYSQL_UNIX_PORT=$folder/mariadb/socket slurmdbd
-  until_true "sacctmgr -n show cluster"
+  wait_until "sacctmgr -n show cluster"
 fi
 
 slurmctld -c
 slurmd
-until_true "[ \"\$(sinfo -h -o %T -p main)\" = idle ]"
+wait_until "[ \"\$(sinfo -h -o %T -p main)\" = idle ]"

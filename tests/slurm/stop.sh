@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ends all jobs and daemons of the SLURM that start.sh started:  stop.sh FOLDER
+# Stop all jobs and daemons of a cluster that start.sh started:  stop.sh FOLDER
 folder=$1
 export SLURM_CONF=$folder/slurm.conf
 scancel --user="$(id -un)" 2> /dev/null

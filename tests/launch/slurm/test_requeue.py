@@ -1,4 +1,4 @@
-"""The end of a batch script: which jobs requeue.sh requeues, with stand-ins for squeue and scontrol."""
+"""The end of a batch script: jobs that requeue.sh requeues, tested with fake squeue and scontrol commands."""
 
 import os
 import subprocess
