@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -34,7 +34,7 @@ class Batch:
     indices: Tensor
 
     def split(self, count: int) -> list["Batch"]:
-        chunks = [getattr(self, field.name).chunk(count) for field in fields(self)]
+        chunks = [tensor.chunk(count) for tensor in vars(self).values()]
         return [Batch(*tensors) for tensors in zip(*chunks, strict=True)]
 
 
@@ -51,9 +51,9 @@ class BatchLoader:
     resident: Tensor | None = None  # the whole dataset, uint8, if it fits in the device's memory
 
     def load(self, step: int) -> Batch:
-        """Load the batch of a step, with images in uint8 and tensors in CPU memory (pinned for a GPU).
+        """Load the batch of a step into CPU memory (pinned for a GPU), with images in uint8.
 
-        If the dataset is resident on the device, the images are there already.
+        Images of a dataset that is resident on the device stay on the device.
         """
         indices = batch_indices(len(self.dataset), self.batch_size, self.seed, step)[self.local]
         positions = [(step, i) for i in range(self.local.start, self.local.stop)]
@@ -69,7 +69,7 @@ class BatchLoader:
 
     def to_device(self, batch: Batch) -> Batch:
         """Move a batch to the device, and scale its images from uint8 to [−1, 1]."""
-        tensors = {field.name: getattr(batch, field.name).to(self.device, non_blocking=True) for field in fields(batch)}
+        tensors = {name: tensor.to(self.device, non_blocking=True) for name, tensor in vars(batch).items()}
         return Batch(**tensors | {"x_0": tensors["x_0"].float() / 127.5 - 1})
 
     def _pixels(self, indices: np.ndarray, step: int) -> Tensor:

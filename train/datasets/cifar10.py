@@ -3,9 +3,10 @@
 import re
 import tarfile
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class RecordFile(NamedTuple):
 
     name: str
     size: int
-    open: Callable[[], AbstractContextManager[IO[bytes]]]
+    open: Callable[[], Any]  # → IO[bytes]
 
 
 def read(data: Data, model: Model, downloads: Path) -> RawDataset:
@@ -44,9 +45,8 @@ def read(data: Data, model: Model, downloads: Path) -> RawDataset:
         files = _files_in_folder(path) if path.is_dir() else _files_in_archive(path, stack)
         for file in files:
             if file.size == 0 or file.size % RECORD_BYTES:
-                raise UserError(
-                    f"{file.name} has {file.size} bytes, not a multiple of {RECORD_BYTES}; download it again"
-                )
+                problem = f"{file.size} bytes, not a multiple of {RECORD_BYTES}"
+                raise UserError(f"{file.name} has {problem}; download it again")
         total = sum(file.size for file in files) // RECORD_BYTES
         batches = _batches(files, stack.pop_all())
     return RawDataset(URL if data.source is None else str(path), total, batches, CLASSES, OFFICIAL_TOTAL)
@@ -61,7 +61,7 @@ def _files_in_folder(folder: Path) -> list[RecordFile]:
     }
     if not paths:
         raise UserError(f"data.source={folder} contains no data_batch_1.bin; give the unpacked folder of {URL}")
-    return [RecordFile(str(path), path.stat().st_size, _file_opener(path)) for _, path in sorted(paths.items())]
+    return [RecordFile(str(path), path.stat().st_size, partial(path.open, "rb")) for _, path in sorted(paths.items())]
 
 
 def _files_in_archive(path: Path, stack: ExitStack) -> list[RecordFile]:
@@ -77,22 +77,9 @@ def _files_in_archive(path: Path, stack: ExitStack) -> list[RecordFile]:
         missing = ", ".join(name for name in ARCHIVE_FILES if name not in members)
         raise UserError(f"{path} does not contain {missing}; download it again")
     return [
-        RecordFile(f"{path}: {name}", members[name].size, _member_opener(archive, members[name]))
+        RecordFile(f"{path}: {name}", members[name].size, partial(archive.extractfile, members[name]))
         for name in ARCHIVE_FILES
     ]
-
-
-def _file_opener(path: Path) -> Callable[[], IO[bytes]]:
-    return lambda: open(path, "rb")
-
-
-def _member_opener(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
-    def open_member() -> IO[bytes]:
-        file = archive.extractfile(member)
-        assert file is not None, "a regular file"
-        return file
-
-    return open_member
 
 
 def _batches(files: list[RecordFile], resources: ExitStack) -> Generator[LabeledImages, None, None]:
