@@ -9,7 +9,7 @@ restarts=$NOISEMAP_JOB_FOLDER/${job}_restarts
 
 [ "$status" -gt 128 ] || exit "$status" # only a signal is worth a restart: status 128 + its number
 [ ! -e "$failed" ] || exit 1
-# A job being cancelled is no longer RUNNING.
+# A job that is being canceled is no longer RUNNING.
 [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ] || exit "$status"
 
 echo "ended with status $status" >> "$restarts"

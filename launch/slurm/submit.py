@@ -188,4 +188,4 @@ def cancel(experiment: Experiment) -> str:
     if not ids:
         return "no jobs of this study are in SLURM's queue"
     queue.cancel(ids)
-    return f"cancelled: {', '.join(ids)}; saved work is kept, rerun python -m launch to resume"
+    return f"canceled: {', '.join(ids)}; saved work is kept, rerun python -m launch to resume"

@@ -52,7 +52,7 @@ class Study:
 
 @pytest.fixture(scope="module")
 def launch(start):
-    """A function: run `python -m launch` and return its exit status, standard output and standard error."""
+    """Return a function that runs `python -m launch` and returns its exit status, stdout and stderr."""
 
     def run(arguments: list[str]) -> tuple[int, str, str]:
         process = start("launch", *arguments)
@@ -150,7 +150,7 @@ def test_the_study_is_complete(study):
         assert analysis.steps == saved_steps(analysis.run.checkpoints) == [0, 2, 25, 40]
         assert analysis.missing() == [] and analysis.failures() == {}
     page = (report_folder(study.experiment) / "index.html").read_text()
-    assert "What is missing" not in page and page.count("<img") > 10
+    assert "Missing results" not in page and page.count("<img") > 10
 
 
 def test_training_changes_the_measures(study):
@@ -235,5 +235,5 @@ def test_a_damaged_checkpoint_is_reported_and_the_report_is_written(study, launc
     assert str(weights) in sentence and "Traceback" not in stderr
     page = (report_folder(damaged.experiment) / "index.html").read_text()
     assert (
-        "What is missing" in page and str(weights) in page and f"Report:  {report_folder(damaged.experiment)}" in stdout
+        "Missing results" in page and str(weights) in page and f"Report:  {report_folder(damaged.experiment)}" in stdout
     )

@@ -37,7 +37,7 @@ def slurm() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def without_accounting(slurm):
-    """A context manager: run another cluster without accounting."""
+    """Return a context manager that runs another cluster, without accounting."""
     return running_cluster
 
 
@@ -73,7 +73,7 @@ def three_free_ports() -> int:
 
 @pytest.fixture(scope="session")
 def slurm_arguments(command_line):
-    """A function: return the arguments of `python -m launch` for a tiny experiment on SLURM in a folder."""
+    """Return a function that returns the arguments of `python -m launch` for a tiny experiment on SLURM."""
 
     def arguments(folder: Path, *overrides: str) -> list[str]:
         return ["--cluster", "slurm", *command_line(folder, *OPTIONS, *overrides)]
@@ -83,7 +83,7 @@ def slurm_arguments(command_line):
 
 @pytest.fixture(scope="session")
 def load_arguments():
-    """A function: load the experiment of a command's arguments."""
+    """Return a function that loads the experiment of a command's arguments."""
 
     def experiment(arguments: list[str]) -> Experiment:
         flag, profile, config, *overrides = arguments
@@ -95,7 +95,7 @@ def load_arguments():
 
 @pytest.fixture(scope="session")
 def launch():
-    """A function: run `python -m launch …` in this process, to save startup time, and return its output."""
+    """Return a function that runs `python -m launch …` in this process, which is faster, and returns its output."""
 
     def run(*arguments: str) -> str:
         with redirect_stdout(io.StringIO()) as stream:
@@ -107,7 +107,7 @@ def launch():
 
 @pytest.fixture(scope="session")
 def launch_process(repository):
-    """A function: start `python -m launch …` as a process, in any folder."""
+    """Return a function that starts `python -m launch …` as a process, in any folder."""
 
     def process(*arguments: str, cwd: Path = repository) -> subprocess.Popen:
         command = [sys.executable, "-m", "launch", *arguments]
@@ -118,13 +118,13 @@ def launch_process(repository):
 
 @pytest.fixture(scope="session")
 def wait_until(wait_until):
-    """A function: wait for a condition, with the long timeout and pause that calls of SLURM need."""
+    """Return a function that waits for a condition, with the long timeout and pause that calls of SLURM need."""
     return functools.partial(wait_until, timeout_s=240, pause_s=0.5)
 
 
 @pytest.fixture(scope="session")
 def wait_for_end(wait_until):
-    """A function: wait until no job of a study is in the queue."""
+    """Return a function that waits until no job of a study is in the queue."""
 
     def wait(experiment: Experiment) -> None:
         wait_until(lambda: not in_queue(experiment))
@@ -134,20 +134,20 @@ def wait_for_end(wait_until):
 
 @pytest.fixture(scope="session")
 def pid_of() -> Callable[[str, int], int]:
-    """A function: return the process id of a job's task."""
+    """Return a function that returns the process id of a job's task."""
 
-    def pid(job: str, rank: int = 0) -> int:
+    def find_pid(job: str, rank: int = 0) -> int:
         output = queue.call("scontrol", "listpids", f"{job}.0")
         rows = [line.split() for line in output.splitlines()[1:]]
         (pid,) = [int(row[0]) for row in rows if row[4] == str(rank)]
         return pid
 
-    return pid
+    return find_pid
 
 
 @pytest.fixture
 def call_counts(tmp_path, monkeypatch):
-    """A function: return how often each command of SLURM has been called."""
+    """Return a function that returns how often each command of SLURM has been called."""
     calls = tmp_path / "calls"
     calls.touch()
     for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel"):

@@ -20,7 +20,7 @@ LONG = ["analyze.samples=16", "analyze.ddim_steps=100", "diffusion.steps=100"]
 
 @pytest.fixture
 def trained_study(tmp_path, with_checkpoints, slurm_arguments, load_arguments):
-    """A function: return arguments and experiment of a trained study, with one seed by default."""
+    """Return a function that returns arguments and experiment of a trained study, with one seed by default."""
 
     def study(*overrides: str):
         overrides = ("seeds=[0]", *overrides)
@@ -32,7 +32,7 @@ def trained_study(tmp_path, with_checkpoints, slurm_arguments, load_arguments):
 
 
 def test_interrupted_jobs_are_resumed(trained_study, launch, wait_until, wait_for_end):
-    """A signaled job is requeued. A cancelled one is not; the next launch submits exactly the missing steps."""
+    """A signaled job is requeued. A canceled job is not; the next launch submits exactly the missing steps."""
     steps = list(range(0, 8))
     arguments, experiment = trained_study(f"train.checkpoints.at={steps}", "cluster.checkpoints_per_job=4", *LONG)
     launch(*arguments)
@@ -74,11 +74,11 @@ def test_a_damaged_checkpoint_does_not_affect_the_others(trained_study, launch, 
     assert str(damaged) in line and os.path.exists(log)
 
 
-def test_cancelled_jobs_are_submitted_again(trained_study, launch, wait_for_end, call_counts):
+def test_canceled_jobs_are_submitted_again(trained_study, launch, wait_for_end, call_counts):
     arguments, experiment = trained_study("cluster.additional_parameters={hold: true}")
     assert launch(*arguments).count("submitted ") == 3
     before = call_counts()
-    assert re.fullmatch(r"cancelled: \d+, \d+, \d+; .*\n", launch("cancel", *arguments[2:]))
+    assert re.fullmatch(r"canceled: \d+, \d+, \d+; .*\n", launch("cancel", *arguments[2:]))
     new_calls = {name: count - before.get(name, 0) for name, count in call_counts().items()}
     assert {name: count for name, count in new_calls.items() if count} == {"squeue": 1, "scancel": 1}
     wait_for_end(experiment)

@@ -85,7 +85,7 @@ def test_numbers_weights_and_tables_equal_a_local_study(study, local):
         assert ours.run.log.read_bytes() == theirs.run.log.read_bytes()
     for table in (report_folder(local) / "tables").iterdir():
         assert (report_folder(study.experiment) / "tables" / table.name).read_bytes() == table.read_bytes()
-    assert "What is missing" not in (report_folder(study.experiment) / "index.html").read_text()
+    assert "Missing results" not in (report_folder(study.experiment) / "index.html").read_text()
 
 
 def test_wandb_shows_each_point_once(study, local):

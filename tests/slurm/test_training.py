@@ -63,7 +63,7 @@ class Training:
 
 @pytest.fixture(scope="module")
 def submit_training(tmp_path_factory, slurm_arguments, load_arguments):
-    """A function: submit the training of a study, without its other jobs."""
+    """Return a function that submits the training of a study, without its other jobs."""
     folder = tmp_path_factory.mktemp("trainings")
 
     def submit(name: str, *overrides: str) -> Training:
@@ -111,7 +111,7 @@ def interrupt(kind: str, training: Training, pid_of) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, command_line):
-    """A function: return the folder of an uninterrupted training on this machine, to at least a number of steps."""
+    """Return a function that returns the folder of an uninterrupted local training to at least a number of steps."""
     folder = tmp_path_factory.mktemp("uninterrupted")
 
     def train_to(steps: int):

@@ -15,7 +15,7 @@ ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID":
 
 @pytest.fixture
 def end_job(tmp_path):
-    """A function: run the last lines of a batch script after a job step that ended with a status."""
+    """Return a function that runs the last lines of a batch script after srun ended with a status."""
     commands = tmp_path / "bin"
     commands.mkdir()
 
@@ -45,7 +45,7 @@ def test_an_interrupted_job_is_requeued(end_job, tmp_path, variables, job_id):
 
 
 @pytest.mark.parametrize("status, state, code", [(0, "RUNNING", 0), (1, "RUNNING", 1), (143, "COMPLETING", 143)])
-def test_a_complete_failed_or_cancelled_job_is_not_requeued(end_job, tmp_path, status, state, code):
+def test_a_complete_failed_or_canceled_job_is_not_requeued(end_job, tmp_path, status, state, code):
     process = end_job(status, state, SLURM_JOB_ID="17")
     assert process.returncode == code and not process.stdout and restarts(tmp_path, "17") == []
 
