@@ -1,4 +1,4 @@
-"""The measures of all checkpoints and seeds → one curve a number: mean ± std over seeds against the step."""
+"""Curves of all metrics: mean ± standard deviation over seeds against the training step."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from analyze.analysis import Analysis
 
 @dataclass(frozen=True)
 class Curve:
-    """A number against the training step; `values[step]` has one entry a seed that was analysed there."""
+    """A metric against the training step; `values[step]` has one entry per seed analyzed at this step."""
 
     name: str  # "measure/value", as in W&B
     values: dict[int, list[float]]
@@ -26,11 +26,11 @@ class Curve:
 
     @property
     def std(self) -> list[float]:
-        """Standard deviation over seeds, with N − 1; 0 for a single one."""
+        """Standard deviation over seeds (N − 1); 0 for a single seed."""
         return [_std(values) or 0.0 for values in self.values.values()]
 
     def at(self, step: int) -> tuple[float, float | None]:
-        """Mean and standard deviation over seeds at one of its steps, the latter None for a single seed."""
+        """Return mean and standard deviation over seeds at a step; the latter is None for a single seed."""
         values = self.values[step]
         return statistics.fmean(values), _std(values)
 
@@ -40,12 +40,12 @@ def _std(values: list[float]) -> float | None:
 
 
 def seed_points(analysis: Analysis) -> list[dict[str, float]]:
-    """One point a checkpoint of a seed: {"step": …, "cka/biased": …, …}, ascending."""
-    return [{"step": step, **_flat(analysis.results(step))} for step in analysis.steps if analysis.results(step)]
+    """Return one point per analyzed checkpoint of a seed, ascending: {"step": …, "cka/biased": …, …}."""
+    return [{"step": step, **_flatten(analysis.results(step))} for step in analysis.steps if analysis.results(step)]
 
 
-def _flat(results: dict) -> dict[str, float]:
-    """The numbers of all measures by "measure/value"; maps and measures that could not be had are left out."""
+def _flatten(results: dict) -> dict[str, float]:
+    """Return the numbers of all measures by "measure/value", without maps and unavailable measures."""
     return {
         f"{measure}/{key}": value
         for measure, result in results.items()
@@ -55,9 +55,10 @@ def _flat(results: dict) -> dict[str, float]:
 
 
 def curves(analyses: Sequence[Analysis]) -> dict[str, Curve]:
-    """Every curve by name."""
+    """Return the curve of every metric by name."""
+    points = [point for analysis in analyses for point in seed_points(analysis)]
     values: dict[str, dict[int, list[float]]] = {}
-    for point in sorted((point for one in analyses for point in seed_points(one)), key=lambda point: point["step"]):
+    for point in sorted(points, key=lambda point: point["step"]):
         for name, value in point.items():
             if name != "step":
                 values.setdefault(name, {}).setdefault(int(point["step"]), []).append(value)

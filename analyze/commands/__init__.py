@@ -1,1 +1,1 @@
-"""What `python -m analyze` can be asked for: one module a command, each with PURPOSE and main(arguments)."""
+"""Commands of `python -m analyze`: one module per command, with PURPOSE and main(arguments)."""

@@ -1,28 +1,28 @@
-"""python -m analyze dashboard CONFIG.yaml [--out FILE] [key=value …]: creates or updates the view of a study in W&B."""
+"""`python -m analyze dashboard CONFIG.yaml [--out FILE] [key=value …]`: create or update a study's view in W&B."""
 
 import json
 import os
 from pathlib import Path
 
-from configs.command import experiment_parser, parsed
+from configs.command import experiment_parser, parse
 from configs.errors import UserError, first_line
 from configs.schema import Experiment
 from records.atomic import write_json
 from records.layout import dashboard_file
-from records.tracking.runs import logged_in
+from records.tracking.login import logged_in
 
-PURPOSE = "Creates the saved view of a study in W&B, or updates it."
-LOGIN = "a dashboard needs a W&B login: give the command  wandb login, or set WANDB_API_KEY; --out FILE works without"
+PURPOSE = "Create or update the saved view of a study in W&B."
+LOGIN = "a dashboard needs a W&B login: run  wandb login, or set WANDB_API_KEY; --out FILE needs no login"
 
 
 def main(arguments: list[str]) -> None:
     parser = experiment_parser("python -m analyze dashboard", PURPOSE)
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="write the definition there as JSON, and send nothing: no login needed"
+        "--out", type=Path, metavar="FILE", help="write the definition as JSON and send nothing; needs no login"
     )
-    experiment, asked = parsed(parser, arguments, lambda _: _outline())
-    if asked.out is not None:
-        _write(experiment, asked.out)
+    experiment, options = parse(parser, arguments, lambda _: _dashboard().outline())
+    if options.out is not None:
+        _write(experiment, options.out)
     else:
         _save(experiment)
 
@@ -34,34 +34,30 @@ def _write(experiment: Experiment, file: Path) -> None:
 
 
 def _save(experiment: Experiment) -> None:
-    """Raises UserError where nobody is logged in or W&B fails."""
+    """Save the view in W&B. Raises UserError if nobody is logged in or W&B fails."""
     dashboard = _dashboard()
     if not logged_in():
         raise UserError(LOGIN)
     file = dashboard_file(experiment)
-    before = json.loads(file.read_text(encoding="utf-8"))["address"] if file.exists() else None
+    existing = json.loads(file.read_text(encoding="utf-8"))["address"] if file.exists() else None
     os.environ["WANDB_SILENT"] = "true"
     import wandb
 
     try:
         entity = experiment.wandb.entity or wandb.Api().default_entity
-        address = dashboard.save(dashboard.workspace(experiment, entity), before)
-    except Exception as error:  # whatever W&B fails with
+        address = dashboard.save(dashboard.workspace(experiment, entity), existing)
+    except Exception as error:  # W&B raises many types
         raise UserError(f"the dashboard cannot be saved: {first_line(error)}") from None
     write_json(file, {"address": address})
     print(f"Dashboard: {address}")
 
 
-def _outline() -> str:
-    return _dashboard().outline()
-
-
 def _dashboard():
-    """The module that needs the extra. Raises UserError where it is not installed."""
+    """Import the module that needs an extra. Raises UserError if it is not installed."""
     try:
-        from analyze.report import wandb_dashboard as dashboard
+        from analyze.report import wandb_dashboard
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("wandb_workspaces"):
             raise
         raise UserError("dashboards need wandb-workspaces: pip install 'noisemap[dashboard]'") from None
-    return dashboard
+    return wandb_dashboard

@@ -1,19 +1,19 @@
-"""python -m analyze export CONFIG.yaml [--out FILE]: every curve of every seed as one table for other programs."""
+"""`python -m analyze export CONFIG.yaml [--out FILE]`: all curves of all seeds as one table."""
 
 from pathlib import Path
 
-from configs.command import experiment_parser, parsed
+from configs.command import experiment_parser, parse
 
-PURPOSE = "Writes all curves of all seeds as one tidy table, CSV or Parquet, a number a row."
+PURPOSE = "Export all curves of all seeds as one tidy table, CSV or Parquet, with one number per row."
 
 
 def main(arguments: list[str]) -> None:
     parser = experiment_parser("python -m analyze export", PURPOSE)
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="a .csv or .parquet file; default: report/curves.csv of the experiment"
+        "--out", type=Path, metavar="FILE", help="a .csv or .parquet file; default: curves.csv in the report's folder"
     )
-    experiment, asked = parsed(parser, arguments)
+    experiment, options = parse(parser, arguments)
     from analyze.report.export import export
 
-    file, rows = export(experiment, asked.out)
-    print(f"{file}: {rows:,} numbers")
+    file, count = export(experiment, options.out)
+    print(f"{file}: {count:,} numbers")

@@ -1,4 +1,4 @@
-"""Several experiments, or several ways of analysing one, side by side on one page."""
+"""Comparison of several experiments, or of several analyses of one experiment, on one page."""
 
 import dataclasses
 import functools
@@ -13,12 +13,12 @@ from analyze.analysis import SeedAnalysis, nothing_analyzed
 from analyze.curves import Curve, curves
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, CurveFigure
 from analyze.report.figures.pictures import spread
-from analyze.report.figures.style import COLOURS
+from analyze.report.figures.style import COLORS
+from analyze.report.metrics import METRICS
 from analyze.report.page.blocks import (
     Block,
     Grid,
     Listing,
-    Notes,
     Page,
     Plot,
     Plots,
@@ -28,10 +28,17 @@ from analyze.report.page.blocks import (
     Viewer,
     render,
 )
-from analyze.report.page.pictures import POSITIONS, latents_track, noise_track, pictured_steps, samples_track, step_text
-from analyze.report.page.plots import plain, plots, value_text
+from analyze.report.page.pictures import (
+    MAX_POSITIONS,
+    latents_track,
+    noise_track,
+    pictured_steps,
+    samples_track,
+    step_text,
+)
+from analyze.report.page.plots import plots, value_text
 from analyze.report.paper_tables import tables
-from analyze.report.study import about, made_with, missing, table_note, training_curves
+from analyze.report.study import footer, missing, missing_section, subtitle, table_note, training_curves
 from analyze.report.table_formats import Table, as_text
 from configs.errors import UserError
 from configs.load import options, to_yaml
@@ -39,18 +46,18 @@ from configs.schema import Experiment
 from records.atomic import write_text
 from records.layout import comparison_folder, experiment_folder
 
-MOST = len(COLOURS)
-LONGEST_NAME = 120  # of a folder
+MAX_EXPERIMENTS = len(COLORS)
+MAX_FOLDER_NAME = 120  # characters
 FINDINGS = {
-    "noise_mapping/image_to_noise": ("Images whose nearest noise is their own", 100.0, " %"),
-    "noise_mapping/noise_to_image": ("Noises whose nearest image is their own", 100.0, " %"),
-    "distances/noise_latent": ("L2 distance of the latents from their noises", 1.0, ""),
+    "noise_mapping/image_to_noise": "Images whose nearest noise is their own",
+    "noise_mapping/noise_to_image": "Noises whose nearest image is their own",
+    "distances/noise_latent": "L2 distance between latents and their noises",
 }
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One of the experiments, with a name that no other has."""
+    """One of the experiments, with a unique label."""
 
     label: str
     experiment: Experiment
@@ -69,24 +76,25 @@ class Compared:
 
     @functools.cached_property
     def pictured(self) -> SeedAnalysis:
-        """The first seed that anything is analysed of."""
-        return next(one for one in self.analyses if pictured_steps(one))
+        """First seed with results."""
+        return next(analysis for analysis in self.analyses if pictured_steps(analysis))
 
     @property
     def noise(self) -> tuple[int, int, int]:
-        """What its noise depends on; where two agree in it, they start from the same."""
+        """Everything the noise depends on: experiments that agree in it start from the same noise."""
         experiment = self.experiment
         return experiment.model.in_channels, experiment.model.image_size, experiment.analyze.noise_seed
 
 
 def write_comparison(experiments: Sequence[Experiment], folder: Path | None = None) -> Path:
-    """Writes the page of two to six experiments, and returns where it is.
+    """Write the page of two to six experiments and return its path.
 
-    Raises UserError for another number of them, where two are the same or nothing is analysed, and where the page
-    cannot be written.
+    Raises UserError for another number of experiments, if two are equal, if one has no results, or if the page cannot
+    be written.
     """
-    labels = labels_of(experiments)
-    compared = [Compared(label, one) for label, one in zip(labels, experiments, strict=True)]
+    compared = [
+        Compared(label, experiment) for label, experiment in zip(labels_of(experiments), experiments, strict=True)
+    ]
     for one in compared:
         if not one.measured:
             raise UserError(f"{one.label}: {nothing_analyzed(one.experiment)}")
@@ -102,7 +110,7 @@ def write_comparison(experiments: Sequence[Experiment], folder: Path | None = No
 def page_of(compared: Sequence[Compared]) -> Page:
     experiments = [one.experiment for one in compared]
     sections = [
-        missing_section(compared),
+        missing_section([f"{one.label}: {sentence}" for one in compared for sentence in missing(one.experiment)]),
         settings_section(compared, differences(experiments)),
         pictures_section(compared),
         curves_section(compared),
@@ -110,94 +118,95 @@ def page_of(compared: Sequence[Compared]) -> Page:
         numbers_section(compared),
         Section("configurations", "Configurations", [Listing(one.label, to_yaml(one.experiment)) for one in compared]),
     ]
-    about_all = f"{len(compared)} experiments side by side"
-    return Page(title_of(compared), about_all, findings(compared), sections, made_with())
+    return Page(
+        title_of(compared), f"Comparison of {len(compared)} experiments", findings(compared), sections, footer()
+    )
 
 
-# --- who is who
+# --- labels
 
 
 def title_of(compared: Sequence[Compared]) -> str:
     names = {one.experiment.name for one in compared}
-    about_all = f"{names.pop()}: " if len(names) == 1 else ""
-    return about_all + " and ".join(one.label for one in compared)
+    common = f"{names.pop()}: " if len(names) == 1 else ""
+    return common + " and ".join(one.label for one in compared)
 
 
 def labels_of(experiments: Sequence[Experiment]) -> list[str]:
-    """A name for each: the experiment's, and where several have it, the options in which these differ.
+    """Label each experiment with its name and, among experiments of the same name, with the options that differ.
 
-    Where all have the same name it is left out. Raises UserError where there are too few or too many, or two that
-    differ in nothing.
+    A name that all experiments share is omitted. Raises UserError for too few or too many experiments, or if two of
+    them are equal.
     """
-    if not 2 <= len(experiments) <= MOST:
-        raise UserError(f"2 to {MOST} experiments can be compared, not {len(experiments)}")
+    if not 2 <= len(experiments) <= MAX_EXPERIMENTS:
+        raise UserError(f"cannot compare {len(experiments)} experiments; choose 2 to {MAX_EXPERIMENTS}")
     by_name: dict[str, list[Experiment]] = {}
-    for one in experiments:
-        by_name.setdefault(one.name, []).append(one)
-    labels = [_label(one, by_name[one.name], is_named=len(by_name) > 1) for one in experiments]
-    for label, times in Counter(labels).items():
-        if times > 1:
+    for experiment in experiments:
+        by_name.setdefault(experiment.name, []).append(experiment)
+    labels = [_label(experiment, by_name[experiment.name], is_named=len(by_name) > 1) for experiment in experiments]
+    for label, count in Counter(labels).items():
+        if count > 1:
             raise UserError(
-                f"{label or experiments[0].name} is asked for twice; write behind it what is to differ, e.g. "
-                "analyze.weights=model"
+                f"{label or experiments[0].name} is listed twice with the same options; add an option after one of "
+                "them, for example analyze.weights=model"
             )
     return labels
 
 
 def _label(experiment: Experiment, namesakes: Sequence[Experiment], is_named: bool) -> str:
-    here = [f"{key.rpartition('.')[2]}={option(experiment, key)}" for key in differences(namesakes)]
-    return " ".join([experiment.name, *here] if is_named else here)
+    differing = [f"{key.rpartition('.')[2]}={option(experiment, key)}" for key in differences(namesakes)]
+    return " ".join([experiment.name, *differing] if is_named else differing)
 
 
 def differences(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
-    """The options in which they are not all alike, with the value that each has."""
-    values = {key: [option(one, key) for one in experiments] for key, _ in options()}
-    return {key: found for key, found in values.items() if len(set(found)) > 1}
+    """Return the options that are not equal in all experiments, with each experiment's value."""
+    values = {key: [option(experiment, key) for experiment in experiments] for key, _ in options()}
+    return {key: texts for key, texts in values.items() if len(set(texts)) > 1}
 
 
 def option(experiment: Experiment, key: str) -> str:
-    """The value of an option by its dotted key, as it is written on the command line."""
+    """Return the value of an option by its dotted key, in command-line syntax."""
     value = functools.reduce(dict.__getitem__, key.split("."), dataclasses.asdict(experiment))
     return "null" if value is None else str(value)
 
 
 def folder_name(title: str) -> str:
-    """A name for the folder of a comparison, the same for the same title."""
+    """Return a valid folder name that depends only on the title."""
     name = re.sub(r"[^\w.=-]+", "_", title)
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{digest}"
+    return name if len(name) <= MAX_FOLDER_NAME else f"{name[:MAX_FOLDER_NAME]}-{digest}"
 
 
-# --- the sections
+# --- sections
 
 
 def findings(compared: Sequence[Compared]) -> list[str]:
-    """A sentence a number that matters, with what each experiment has at its last step."""
+    """Return one sentence per main metric, with each experiment's value at its last step."""
     sentences = []
-    for name, (subject, scale, unit) in FINDINGS.items():
-        there = [(one.label, one.curves[name]) for one in compared if name in one.curves]
+    for key, subject in FINDINGS.items():
+        quantity, available = (
+            METRICS[key].quantity,
+            [(one.label, one.curves[key]) for one in compared if key in one.curves],
+        )
         values = [
-            f"{value_text(*curve.at(curve.steps[-1]), scale)}{unit} in {label} (step {curve.steps[-1]:,})"
-            for label, curve in there
+            f"{value_text(*curve.at(curve.steps[-1]), quantity.scale)}{quantity.suffix} in {label} "
+            f"(step {curve.steps[-1]:,})"
+            for label, curve in available
         ]
-        sentences.append(f"{subject}: {'; '.join(values)}.")
+        if values:
+            sentences.append(f"{subject}: {'; '.join(values)}.")
     return sentences
 
 
-def missing_section(compared: Sequence[Compared]) -> Section:
-    sentences = [f"{one.label}: {sentence}" for one in compared for sentence in missing(one.experiment)]
-    return Section("missing", "What is missing", [Notes(sentences)] if sentences else [])
-
-
 def settings_section(compared: Sequence[Compared], differing: Mapping[str, Sequence[str]]) -> Section:
-    lines = [Text(f"{one.label}: {about(one.experiment)}") for one in compared]
+    lines = [Text(f"{one.label}: {subtitle(one.experiment)}") for one in compared]
     rows = [[key, *values] for key, values in differing.items()]
-    table = Grid("Options that are not the same", ["option", *(one.label for one in compared)], rows)
-    return Section("settings", "What is compared", [*lines, table])
+    table = Grid("Options that differ", ["option", *(one.label for one in compared)], rows)
+    return Section("settings", "Compared experiments", [*lines, table])
 
 
 def pictures_section(compared: Sequence[Compared]) -> Section:
-    """Experiments that start from the same noise under one slider."""
+    """Return viewers in which experiments that start from the same noise share one slider."""
     groups: dict[tuple[int, int, int], list[Compared]] = {}
     for one in compared:
         groups.setdefault(one.noise, []).append(one)
@@ -206,90 +215,88 @@ def pictures_section(compared: Sequence[Compared]) -> Section:
         "training",
         "The same noise through training",
         viewers,
-        "What each experiment makes of the same noise x_T: images x_0, and below them the latents x̂_T that these are "
-        "inverted to. One without a checkpoint at the slider's step shows the one before. Models of other shapes have "
-        "noise and slider of their own.",
+        "Images x_0 that each experiment generates from the same noise x_T, followed by the latents x̂_T of their "
+        "inversion. An experiment without a checkpoint at the selected step shows the previous one. Models of "
+        "different shapes have separate noise and sliders.",
     )
 
 
 def _viewers(group: Sequence[Compared]) -> list[Viewer]:
-    steps = spread(sorted({step for one in group for step in pictured_steps(one.pictured)}), POSITIONS)
-    who = ", ".join(one.label for one in group)
-    positions = [step_text(step) for step in steps]
+    steps = spread(sorted({step for one in group for step in pictured_steps(one.pictured)}), MAX_POSITIONS)
+    names, positions = ", ".join(one.label for one in group), [step_text(step) for step in steps]
     noise = noise_track(group[0].pictured, len(steps))
-    made = []
-    for name, heading, track in (("images", "Images x_0", samples_track), ("latents", "Latents x̂_T", latents_track)):
+    viewers = []
+    for kind, heading, track in (("images", "Images x_0", samples_track), ("latents", "Latents x̂_T", latents_track)):
         tracks = []
         for one in group:
             shown = [_step_at(step, pictured_steps(one.pictured)) for step in steps]
-            own = sorted(set(shown))
+            distinct = sorted(set(shown))
             title = f"{one.label}, seed {one.pictured.seed}"
-            tracks.append(
-                dataclasses.replace(track(one.pictured, own, title), shown=[own.index(step) for step in shown])
-            )
-        made.append(Viewer(f"{name}-{folder_name(group[0].label)}", f"{heading}: {who}", positions, [noise, *tracks]))
-    return made
+            order = [distinct.index(step) for step in shown]
+            tracks.append(dataclasses.replace(track(one.pictured, distinct, title), order=order))
+        name = f"{kind}-{folder_name(group[0].label)}"
+        viewers.append(Viewer(name, f"{heading}: {names}", positions, [noise, *tracks]))
+    return viewers
 
 
-def _step_at(step: int, steps: Sequence[int]) -> int:
-    """The last of some ascending steps that is not after this one, or else the first."""
-    return max([one for one in steps if one <= step], default=steps[0])
+def _step_at(position: int, steps: Sequence[int]) -> int:
+    """Return the last of the ascending steps up to a position, or the first step if there is none."""
+    return max([step for step in steps if step <= position], default=steps[0])
 
 
 def curves_section(compared: Sequence[Compared]) -> Section:
     blocks: list[Block] = []
-    runs = {experiment_folder(one.experiment) for one in compared}
-    trained = [TRAINING_FIGURE] if len(runs) == len(compared) else []  # one training has one loss
-    for spec in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *trained):
-        drawn = [plot for name in spec.curves for plot in _plots(spec, name, compared)]
+    folders = {experiment_folder(one.experiment) for one in compared}
+    training = [TRAINING_FIGURE] if len(folders) == len(compared) else []  # analyses of one training share its loss
+    for spec in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *training):
+        drawn = [plot for key in spec.curves for plot in _plots(spec, key, compared)]
         if drawn:
-            blocks += [Subheading(spec.title), Text(plain(spec.caption)), Plots(drawn)]
+            blocks += [Subheading(spec.title), Text(spec.caption), Plots(drawn)]
     return Section(
         "curves",
         "Curves",
         blocks,
-        "An experiment a colour; mean over seeds as a line, ± one standard deviation as a band. Point at a plot for "
-        "its values, or go to it with Tab and along it with the arrow keys.",
+        "One color per experiment; lines are means over seeds, bands ± one standard deviation. Point at a plot to see "
+        "its values, or focus it with Tab and use the arrow keys.",
     )
 
 
-def _plots(spec: CurveFigure, name: str, compared: Sequence[Compared]) -> Sequence[Plot]:
-    """One number of a figure, a curve an experiment; none where nobody has it."""
-    keys = {str(place): one.label for place, one in enumerate(compared)}
-    there = {str(place): one.curves[name] for place, one in enumerate(compared) if name in one.curves}
-    own = dataclasses.replace(
-        spec, name=f"{spec.name}-{name.replace('/', '-')}", title=spec.curves[name], curves=keys, caption=""
-    )
-    return plots([own], there).plots
+def _plots(spec: CurveFigure, key: str, compared: Sequence[Compared]) -> Sequence[Plot]:
+    """Return the plot of one metric of a figure with one curve per experiment; empty if no experiment has it."""
+    labels = {str(i): one.label for i, one in enumerate(compared)}
+    available = {str(i): one.curves[key] for i, one in enumerate(compared) if key in one.curves}
+    name = f"{spec.name}-{key.replace('/', '-')}"
+    own = dataclasses.replace(spec, name=name, title=spec.curves[key], curves=labels, caption="")
+    return plots([own], available).plots
 
 
 def tables_section(compared: Sequence[Compared]) -> Section:
-    made: dict[str, list[tuple[str, Table]]] = {}
+    by_name: dict[str, list[tuple[str, Table]]] = {}
     for one in compared:
         for table in tables(one.experiment):
-            made.setdefault(table.name, []).append((one.label, table))
-    return Section(
-        "tables", "Tables", [side_by_side(of_one_kind) for of_one_kind in made.values()], "Of each last checkpoint."
-    )
+            by_name.setdefault(table.name, []).append((one.label, table))
+    merged = [merge_tables(labeled) for labeled in by_name.values()]
+    return Section("tables", "Tables", merged, "Values at each experiment's last checkpoint.")
 
 
-def side_by_side(labelled: Sequence[tuple[str, Table]]) -> Grid:
-    """Tables of one kind as one, a row an experiment; published numbers stand in the rows of those that have some."""
-    first = labelled[0][1]
-    rows = tuple(row for _, table in labelled for row in table.rows)
-    model = next((table.model for _, table in labelled if table.model), None)
+def merge_tables(labeled: Sequence[tuple[str, Table]]) -> Grid:
+    """Merge tables of one kind into one with a row per experiment; published numbers stay in their own rows."""
+    first = labeled[0][1]
+    rows = tuple(row for _, table in labeled for row in table.rows)
+    model = next((table.model for _, table in labeled if table.model), None)
     header, *cells = as_text(dataclasses.replace(first, rows=rows, model=model))
-    lines = [[label, *line] for (label, _), line in zip(labelled, cells, strict=True)]
-    note = " ".join(f"{label}: {table_note(table)}" for label, table in labelled)
+    lines = [[label, *line] for (label, _), line in zip(labeled, cells, strict=True)]
+    note = " ".join(f"{label}: {table_note(table)}" for label, table in labeled)
     return Grid(first.title, ["experiment", *header], lines, note)
 
 
 def numbers_section(compared: Sequence[Compared]) -> Section:
-    """Every number at each experiment's last checkpoint."""
+    """Return a table of all metrics at each experiment's last step."""
     names = dict.fromkeys(name for one in compared for name in one.measured)
     rows = [[name, *(_last(one.measured.get(name)) for one in compared)] for name in names]
-    header = ["measure", *(one.label for one in compared)]
-    return Section("numbers", "All numbers", [Grid("Every number at each last checkpoint", header, rows, folded=True)])
+    header = ["metric", *(one.label for one in compared)]
+    table = Grid("Every metric at each experiment's last step", header, rows, folded=True)
+    return Section("numbers", "All numbers", [table])
 
 
 def _last(curve: Curve | None) -> str:

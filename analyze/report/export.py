@@ -1,4 +1,4 @@
-"""All curves of all seeds as one tidy table, a number a row, for people's own plots."""
+"""Export of all curves of all seeds as a tidy table with one number per row."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from records.layout import report_folder
 
 
 class CurveRow(NamedTuple):
-    """One number: `value` of a seed's checkpoint, by the names of its measure and of the value there."""
+    """One number of a seed's checkpoint: the metric `measure`/`name`."""
 
     experiment: str
     seed: int
@@ -28,54 +28,56 @@ class CurveRow(NamedTuple):
 
 
 def export(experiment: Experiment, file: Path | None = None) -> tuple[Path, int]:
-    """Writes the table, as the file's ending says, and returns where it is and how many rows it has.
+    """Write the table in the format of the file's suffix, and return its path and number of rows.
 
-    Raises UserError for another ending than .csv and .parquet, where nothing is analysed, where the file cannot be
-    written, and for Parquet without pyarrow.
+    Raises UserError for a suffix other than .csv and .parquet, if nothing has been analyzed, if the file cannot be
+    written, or if Parquet is requested without pyarrow.
     """
     file = file or report_folder(experiment) / "curves.csv"
     if file.suffix not in FORMATS:
-        raise UserError(f"{file}: its ending says the format, {' or '.join(FORMATS)}")
-    made = list(rows(experiment))
-    if not made:
+        raise UserError(f"{file}: unknown format {file.suffix!r}; choose a file name with {' or '.join(FORMATS)}")
+    table = list(rows(experiment))
+    if not table:
         raise UserError(nothing_analyzed(experiment))
-    data = FORMATS[file.suffix](made)
+    data = FORMATS[file.suffix](table)
     try:
-        with atomic_file(file) as aside:
-            aside.write_bytes(data)
+        with atomic_file(file) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from None
-    return file, len(made)
+    return file, len(table)
 
 
 def rows(experiment: Experiment) -> Iterator[CurveRow]:
-    """By seed, step, measure and name, in the order of the experiment's seeds."""
+    """Yield the rows by seed in the experiment's order, step, measure and name."""
     options = experiment.analyze
     for seed in experiment.seeds:
         for point in seed_points(SeedAnalysis(experiment, seed)):
+            origin = (experiment.name, seed, options.weights, options.ddim_steps, int(point["step"]))
             for key in sorted(point.keys() - {"step"}):
                 measure, _, name = key.partition("/")
-                where = (experiment.name, seed, options.weights, options.ddim_steps, int(point["step"]))
-                yield CurveRow(*where, measure, name, point[key])
+                yield CurveRow(*origin, measure, name, point[key])
 
 
-def to_csv(made: list[CurveRow]) -> bytes:
-    """With as many digits as give the same number again."""
+def to_csv(table: list[CurveRow]) -> bytes:
+    """Encode as CSV; values are written with all digits and parse back exactly."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CurveRow._fields)
-    writer.writerows(made)
+    writer.writerows(table)
     return text.getvalue().encode()
 
 
-def to_parquet(made: list[CurveRow]) -> bytes:
+def to_parquet(table: list[CurveRow]) -> bytes:
+    """Encode as Parquet. Raises UserError if pyarrow is not installed."""
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise UserError("Parquet needs pyarrow: pip install 'noisemap[parquet]', or write a .csv file") from None
+        raise UserError("Parquet requires pyarrow: pip install 'noisemap[parquet]', or write a .csv file") from None
     data = io.BytesIO()
-    parquet.write_table(pyarrow.table(dict(zip(CurveRow._fields, zip(*made, strict=True), strict=True))), data)
+    columns = dict(zip(CurveRow._fields, zip(*table, strict=True), strict=True))
+    parquet.write_table(pyarrow.table(columns), data)
     return data.getvalue()
 
 

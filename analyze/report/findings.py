@@ -1,57 +1,64 @@
-"""What a study found, in three sentences of numbers."""
+"""Main results of a study in three sentences."""
 
+import contextlib
 from collections.abc import Mapping
 
 from analyze.curves import Curve
+from analyze.report.metrics import CORNERS, METRICS
 from configs.schema import Experiment
 
 
 def findings(experiment: Experiment, curves: Mapping[str, Curve]) -> list[str]:
-    """Sentences on noise mapping, on how early the images are settled, and on where the latents lie."""
-    if not curves:
-        return ["Nothing was measured."]
-    steps = curves["noise_mapping/image_to_noise"].steps
-    last, middle = steps[-1], _middle(steps)
-    seeds = max(len(values) for values in curves["noise_mapping/image_to_noise"].values.values())
+    """Return sentences on the noise mapping, on how early the images settle, and on the geometry of the latents.
 
-    def at(name: str, step: int, scale: float = 1.0, digits: int = 1) -> str:
-        curve = curves[name]
-        place = curve.steps.index(step)
-        spread = f" ± {scale * curve.std[place]:.{digits}f}" if len(curve.values[step]) > 1 else ""
-        return f"{scale * curve.mean[place]:.{digits}f}{spread}"
+    A sentence whose numbers are not measured is omitted.
+    """
+    steps = sorted({step for curve in curves.values() for step in curve.steps})
+    sentences = []
+    for sentence in (_mapping, _settling, _geometry) if steps else ():
+        with contextlib.suppress(KeyError):  # a measure failed
+            sentences.append(sentence(experiment, curves, steps))
+    return [sentence for sentence in sentences if sentence] or ["Nothing has been measured."]
 
-    def percent(name: str, step: int) -> str:
-        return f"{at(name, step, scale=100.0)} %"
 
-    mapping = (
-        f"At step {last:,} ({_over(seeds)}) the nearest noise of an image is its own in "
-        f"{percent('noise_mapping/image_to_noise', last)} of cases, and the nearest image of a noise in "
-        f"{percent('noise_mapping/noise_to_image', last)}"
+def _mapping(experiment: Experiment, curves: Mapping[str, Curve], steps: list[int]) -> str:
+    keys, last = ("noise_mapping/image_to_noise", "noise_mapping/noise_to_image"), steps[-1]
+    image_to_noise, noise_to_image = (_at(curves, key, last) for key in keys)
+    seeds = len(curves[keys[0]].values[last])
+    average = f"mean ± std over {seeds} seeds" if seeds > 1 else "one seed"
+    sentence = (
+        f"At step {last:,} ({average}), the noise nearest to an image is its own in {image_to_noise} of cases, and the "
+        f"image nearest to a noise is its own in {noise_to_image}"
     )
-    earlier = (
-        f"; at step {steps[0]:,} it was {percent('noise_mapping/image_to_noise', steps[0])} and "
-        f"{percent('noise_mapping/noise_to_image', steps[0])}."
+    if len(steps) == 1:
+        return f"{sentence}."
+    earlier = " and ".join(_at(curves, key, steps[0]) for key in keys)
+    return f"{sentence}; at step {steps[0]:,} these were {earlier}."
+
+
+def _settling(experiment: Experiment, curves: Mapping[str, Curve], steps: list[int]) -> str:
+    if len(steps) == 1:
+        return ""
+    early = next(step for step in steps if step >= steps[-1] / 4)
+    return (
+        f"At step {early:,}, images share {_at(curves, 'knn_coverage/image', early)} of their "
+        f"{experiment.analyze.measures.knn_k} nearest neighbors with those of step {steps[-1]:,}; CKA is "
+        f"{_at(curves, 'cka/biased', early, digits=3)} and SSIM {_at(curves, 'ssim/mean', early, digits=3)}."
     )
-    settling = (
-        f"At step {middle:,} the images share {percent('knn_coverage/image', middle)} of their "
-        f"{experiment.analyze.measures.knn_k} nearest neighbours with those of step {last:,}, with CKA "
-        f"{at('cka/biased', middle, digits=3)} and SSIM {at('ssim/mean', middle, digits=3)}."
+
+
+def _geometry(experiment: Experiment, curves: Mapping[str, Curve], steps: list[int]) -> str:
+    last = steps[-1]
+    latent, image = (_at(curves, f"distances/{side}", last) for side in ("noise_latent", "image_noise"))
+    corners = (f"{_at(curves, f'triangle/{corner}_of_mean', last)} at the {corner}" for corner in CORNERS)
+    return (
+        f"At step {last:,}, the L2 distance between noise and latent is {latent} (between noise and image: {image}); "
+        f"the angles of the triangle are {', '.join(corners)}."
     )
-    geometry = (
-        f"Inverted, the images of step {last:,} end {at('distances/noise_latent', last)} away from their noise "
-        f"(the image is {at('distances/image_noise', last)} away from it): the triangle has "
-        f"{at('triangle/image_of_mean', last)}° at the image, {at('triangle/noise_of_mean', last)}° at the noise and "
-        f"{at('triangle/latent_of_mean', last)}° at the latent."
-    )
-    if len(steps) == 1:  # nothing to compare with
-        return [f"{mapping}.", geometry]
-    return [f"{mapping}{earlier}", settling, geometry]
 
 
-def _middle(steps: list[int]) -> int:
-    """The first checkpoint at a quarter of the training or later: early enough to say something."""
-    return next(step for step in steps if step >= steps[-1] / 4)
-
-
-def _over(seeds: int) -> str:
-    return f"mean ± std over {seeds} seeds" if seeds > 1 else "one seed"
+def _at(curves: Mapping[str, Curve], key: str, step: int, digits: int = 1) -> str:
+    """Format a metric at a step: mean, ± standard deviation over seeds, unit."""
+    quantity, (mean, std) = METRICS[key].quantity, curves[key].at(step)
+    spread = "" if std is None else f" ± {quantity.scale * std:.{digits}f}"
+    return f"{quantity.scale * mean:.{digits}f}{spread}{quantity.suffix}"

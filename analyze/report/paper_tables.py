@@ -1,7 +1,4 @@
-"""The paper's tables of a study, beside what the paper has: report/tables/table1_correlation.csv, ….md, ….tex, …
-
-A table has a row for each number T of DDIM steps, the published value and the difference beside each of its numbers.
-"""
+"""The paper's tables with our numbers and the published ones, one row per number T of DDIM steps."""
 
 import functools
 import json
@@ -13,79 +10,116 @@ from pathlib import Path
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
+from analyze.report.metrics import ANGLE, METRICS
 from analyze.report.table_formats import RENDERERS, Column, Table, TableRow, Value
 from configs.schema import Analyze, Experiment
 from records.atomic import write_text
-from records.layout import report_folder
 
 PUBLISHED = Path(__file__).with_name("published.json")
 
 
 @dataclass(frozen=True)
-class Final:
-    """All numbers of a study's last checkpoint: `values[name]` has one entry a seed that has got there."""
+class FinalNumbers:
+    """All numbers at the last step: `values[key]` has one entry per seed with results at this step."""
 
     options: Analyze
     step: int
     values: Mapping[str, list[float]]
-    of: str = ""  # the checkpoint, for people
+    source: str = ""  # description of a model without checkpoints
 
     @property
-    def about(self) -> str:
-        """Which weights and how many seeds the numbers are of."""
+    def description(self) -> str:
         seeds = max(map(len, self.values.values()))
-        over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
-        return self.of or f"Step {self.step:,}, weights {self.options.weights}, {over}."
+        average = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
+        return self.source or f"Step {self.step:,}, weights {self.options.weights}, {average}."
 
-    def mean(self, *names: str, std: str | None = None) -> dict[str, Value]:
-        """By the last part of each name its mean over seeds, with the mean of `<name><std>` as the ±."""
-        return {
-            name.partition("/")[2]: Value(
-                statistics.fmean(self.values[name]), None if std is None else statistics.fmean(self.values[name + std])
-            )
-            for name in names
-            if name in self.values
-        }
+    @property
+    def mapping_images(self) -> int:
+        """Number of images per chunk of the noise mapping."""
+        return min(self.options.measures.mapping_images, self.options.samples)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a table is, whatever the study."""
+    """Content of a table, independent of the study."""
 
     name: str
-    measure: str  # the key of its published numbers
     title: str
-    columns: tuple[Column, ...]
+    metrics: tuple[str, ...]  # one per column
     decimals: int
-    values: Callable[[Final], dict[str, Value]]
-    note: Callable[[Analyze], str]
+    note: Callable[[FinalNumbers], str]
+
+    @property
+    def measure(self) -> str:
+        """Key of the published numbers."""
+        return self.metrics[0].partition("/")[0]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return tuple(map(_column, self.metrics))
+
+
+def _column(key: str) -> Column:
+    metric, name = METRICS[key], key.partition("/")[2]
+    if metric.quantity is ANGLE:
+        name = f"angle_{name.removesuffix('_of_mean')}"
+    return Column(name, metric.header, spread=f"{key}_std" in METRICS, published=name != "floor")
+
+
+LAYOUTS = (
+    Layout(
+        "table1_correlation",
+        "The ten largest correlations of pixels, by absolute value (Table 1)",
+        ("correlation/noise", "correlation/latents", "correlation/samples", "correlation/floor"),
+        3,
+        lambda final: (
+            f"Mean ± std over the ten pairs, {min(final.options.measures.correlation_images, final.options.samples):,} "
+            "images; the noise floor is the value for equally many images of fresh Gaussian noise."
+        ),
+    ),
+    Layout(
+        "table2_noise_mapping",
+        "Noise mapping: correctly assigned by the smallest L2 distance (Table 2)",
+        ("noise_mapping/image_to_noise", "noise_mapping/noise_to_image"),
+        1,
+        lambda final: f"Mean ± std over all chunks of {final.mapping_images:,} images.",
+    ),
+    Layout(
+        "table345_triangle",
+        "The triangle of noise x_T, image x_0 and latent x̂_T (Tables 3–5)",
+        (
+            "triangle/image_of_mean",
+            "triangle/noise_of_mean",
+            "triangle/latent_of_mean",
+            "distances/noise_latent",
+            "distances/image_latent",
+            "distances/image_noise",
+        ),
+        2,
+        lambda final: (
+            f"Angles: arccosine of the mean cosine. L2 distances: mean ± std over {final.options.samples:,} images."
+        ),
+    ),
+)
 
 
 def tables(experiment: Experiment) -> list[Table]:
-    """Those tables of a study that anything is measured of, at its last checkpoint."""
-    return tables_of([experiment])
+    """Return the tables with at least one measured value, at the last checkpoint."""
+    measured = curves([SeedAnalysis(experiment, seed) for seed in experiment.seeds])
+    final = final_numbers(experiment.analyze, measured)
+    return [] if final is None else tables_from([final])
 
 
-def tables_of(experiments: Sequence[Experiment]) -> list[Table]:
-    """Tables with a row for each experiment: the same study with different numbers of DDIM steps."""
-    return tables_from([final for experiment in experiments if (final := _final(experiment))])
+def tables_from(finals: Sequence[FinalNumbers]) -> list[Table]:
+    """Return the tables with one row per number of DDIM steps."""
+    candidates = [_table(layout, finals) for layout in LAYOUTS] if finals else []
+    return [table for table in candidates if any(row.ours for row in table.rows)]
 
 
-def tables_from(finals: Sequence[Final]) -> list[Table]:
-    """Tables with a row for each of some numbers of DDIM steps."""
-    made = [_table(layout, finals) for layout in LAYOUTS] if finals else []
-    return [table for table in made if any(row.ours for row in table.rows)]
-
-
-def write_tables(experiment: Experiment) -> list[Path]:
-    """Writes the tables of an experiment as CSV, Markdown and LaTeX, and returns the files."""
-    return write_all(tables(experiment), report_folder(experiment) / "tables")
-
-
-def write_all(made: Sequence[Table], folder: Path) -> list[Path]:
-    """Writes tables as CSV, Markdown and LaTeX, and returns the files."""
+def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write tables as CSV, Markdown and LaTeX, and return the files."""
     written = []
-    for table in made:
+    for table in tables:
         for kind, render in RENDERERS.items():
             written.append(folder / f"{table.name}.{kind}")
             write_text(written[-1], render(table))
@@ -93,7 +127,7 @@ def write_all(made: Sequence[Table], folder: Path) -> list[Path]:
 
 
 def published_values(model: str | None, measure: str, ddim_steps: int) -> dict[str, Value]:
-    """The paper's numbers by column; empty where it has none."""
+    """Return the paper's numbers by column; empty if it has none."""
     if model is None:
         return {}
     row = _published_models()[model][measure].get(str(ddim_steps), {})
@@ -105,120 +139,52 @@ def _published_models() -> dict[str, dict[str, dict[str, dict[str, list[float]]]
     return json.loads(PUBLISHED.read_text(encoding="utf-8"))["models"]
 
 
-def final_numbers(options: Analyze, measured: Mapping[str, Curve], of: str = "") -> Final | None:
-    """The numbers at the last step that any seed is measured at; None where nothing is."""
+def final_numbers(options: Analyze, measured: Mapping[str, Curve], source: str = "") -> FinalNumbers | None:
+    """Return the numbers at the last step with results of any seed, or None if there are no results."""
     step = max((step for curve in measured.values() for step in curve.steps), default=None)
     if step is None:
         return None
     values = {name: curve.values[step] for name, curve in measured.items() if step in curve.values}
-    return Final(options, step, values, of)
+    return FinalNumbers(options, step, values, source)
 
 
-def _final(experiment: Experiment) -> Final | None:
-    measured = curves([SeedAnalysis(experiment, seed) for seed in experiment.seeds])
-    return final_numbers(experiment.analyze, measured)
-
-
-def _table(layout: Layout, finals: Sequence[Final]) -> Table:
-    options = finals[0].options
+def _table(layout: Layout, finals: Sequence[FinalNumbers]) -> Table:
+    model = finals[0].options.published
     rows = [
         TableRow(
-            one.options.ddim_steps,
-            layout.values(one),
-            published_values(options.published, layout.measure, one.options.ddim_steps),
+            final.options.ddim_steps,
+            _values(layout, final),
+            published_values(model, layout.measure, final.options.ddim_steps),
         )
-        for one in sorted(finals, key=lambda one: one.options.ddim_steps)
+        for final in sorted(finals, key=lambda final: final.options.ddim_steps)
     ]
-    note = f"{layout.note(options)} {finals[0].about}"
-    return Table(layout.name, layout.title, layout.columns, tuple(rows), layout.decimals, note, options.published)
+    note = f"{layout.note(finals[0])} {finals[0].description}"
+    return Table(layout.name, layout.title, layout.columns, tuple(rows), layout.decimals, note, model)
 
 
-# --- what stands in them
+def _values(layout: Layout, final: FinalNumbers) -> dict[str, Value]:
+    """Return the displayed values by column key."""
+    columns = zip(layout.metrics, layout.columns, strict=True)
+    return {column.key: _value(final, key) for key, column in columns if key in final.values}
 
 
-def _correlation(final: Final) -> dict[str, Value]:
-    return final.mean(*(f"correlation/{column.key}" for column in CORRELATION), std="_std")
-
-
-def _noise_mapping(final: Final) -> dict[str, Value]:
-    """In per cent, ± over all chunks of all seeds."""
-    options, made = final.options, {}
-    chunks = options.samples // min(options.measures.mapping_images, options.samples)
-    for column in NOISE_MAPPING:
-        name = f"noise_mapping/{column.key}"
-        if name in final.values:
-            means, stds = final.values[name], final.values[f"{name}_std"]
-            made[column.key] = Value(100 * statistics.fmean(means), 100 * pooled_std(means, stds, chunks))
-    return made
+def _value(final: FinalNumbers, key: str) -> Value:
+    """Return the mean over seeds ± the mean standard deviation, for the noise mapping that over all chunks."""
+    means, stds, scale = final.values[key], final.values.get(f"{key}_std"), METRICS[key].quantity.scale
+    if stds is None:
+        return Value(scale * statistics.fmean(means))
+    if key.startswith("noise_mapping/"):
+        std = pooled_std(means, stds, final.options.samples // final.mapping_images)
+    else:
+        std = statistics.fmean(stds)
+    return Value(scale * statistics.fmean(means), scale * std)
 
 
 def pooled_std(means: Sequence[float], stds: Sequence[float], count: int) -> float:
-    """Standard deviation, with N − 1, of all values of groups of `count`, by the groups' means and deviations."""
+    """Compute the standard deviation (N − 1) of all values from the means and deviations of groups of size `count`."""
     if len(means) * count < 2:
         return 0.0
     middle = statistics.fmean(means)
     within = sum((count - 1) * std**2 for std in stds)
     between = sum(count * (mean - middle) ** 2 for mean in means)
     return math.sqrt((within + between) / (len(means) * count - 1))
-
-
-def _triangle(final: Final) -> dict[str, Value]:
-    angles = final.mean(*(f"triangle/{corner}_of_mean" for corner in ("image", "noise", "latent")))
-    distances = final.mean(*(f"distances/{column.key}" for column in TRIANGLE[3:]), std="_std")
-    return {f"angle_{key.removesuffix('_of_mean')}": value for key, value in angles.items()} | distances
-
-
-CORRELATION = (
-    Column("noise", "noise x_T"),
-    Column("latents", "latent x̂_T"),
-    Column("samples", "image x_0"),
-    Column("floor", "noise floor", published=False),
-)
-NOISE_MAPPING = (Column("image_to_noise", "image → noise, %"), Column("noise_to_image", "noise → image, %"))
-TRIANGLE = (
-    Column("angle_image", "angle at image, °", spread=False),
-    Column("angle_noise", "angle at noise, °", spread=False),
-    Column("angle_latent", "angle at latent, °", spread=False),
-    Column("noise_latent", "noise–latent, L2"),
-    Column("image_latent", "image–latent, L2"),
-    Column("image_noise", "image–noise, L2"),
-)
-LAYOUTS = (
-    Layout(
-        "table1_correlation",
-        "correlation",
-        "The ten largest correlations of pixels, by absolute value (Table 1)",
-        CORRELATION,
-        3,
-        _correlation,
-        lambda options: (
-            f"Mean ± std over the ten, of {min(options.measures.correlation_images, options.samples):,} images; "
-            "the floor is the same of as much fresh Gaussian noise."
-        ),
-    ),
-    Layout(
-        "table2_noise_mapping",
-        "noise_mapping",
-        "Noise mapping: correctly assigned by the smallest L2 distance (Table 2)",
-        NOISE_MAPPING,
-        1,
-        _noise_mapping,
-        lambda options: (
-            f"Mean ± std over all chunks of {min(options.measures.mapping_images, options.samples):,} images."
-        ),
-    ),
-    Layout(
-        "table345_triangle",
-        "triangle",
-        "The triangle of noise x_T, image x_0 and latent x̂_T (Tables 3–5)",
-        TRIANGLE,
-        2,
-        _triangle,
-        lambda options: (
-            f"Angles: arc cosine of the mean cosine; distances: mean ± std over {options.samples:,} images."
-        ),
-    ),
-)
-
-
-# --- how they are written

@@ -1,17 +1,18 @@
-"""`report/index.html`: one file that shows the whole study and needs nothing else."""
+"""Report of a study: figures, tables, W&B, and the self-contained page report/index.html."""
 
 import contextlib
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from analyze.analysis import SeedAnalysis
-from analyze.curves import Curve, curves
-from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, figures_of_others
+from analyze.curves import Curve
+from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, other_figures
 from analyze.report.findings import findings
+from analyze.report.metrics import find_metric
 from analyze.report.page.blocks import (
     Drawings,
     Gallery,
@@ -33,193 +34,203 @@ from analyze.report.wandb_runs import publish_analysis
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.load import to_yaml
-from configs.schema import Experiment, ModelStudy
+from configs.schema import Analyze, Experiment, ModelStudy
 from records.atomic import write_text
 from records.layout import experiment_folder, report_folder
 from records.provenance import versions
+from records.tracking.login import resolved_mode
 from records.tracking.points import read_points
-from records.tracking.runs import offline_runs, resolved_mode
+from records.tracking.runs import offline_runs
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
 TRAINING_POINTS = 300
-CAPTIONS = {  # what is seen, and how it was made
+LISTED_STEPS = 5  # of the steps with missing results
+CAPTIONS = {  # description, and a note on how the figure is computed
     "fig01_pictures": (
-        "Noises, the images that become of them, their latents, and what a latent has that its noise has not",
-        "Below the labels are the values of black and white.",
+        "Noises, the images generated from them, the latents of these images, and the difference of latent and noise",
+        "The labels give the values shown as black and white.",
     ),
     "fig02_triangle": (
-        "The triangle of noise, image and latent, to scale",
-        "Its angles are the most probable ones: the whole degrees that add up to 180 and maximise the product of the "
-        "three histograms over all images. At its sides are mean L2 distances.",
+        "The triangle of noise, image and latent, drawn to scale",
+        "Its angles are the most probable ones: the whole degrees that add up to 180 and maximize the product of the "
+        "three histograms over all images. The sides are labeled with mean L2 distances.",
     ),
     "fig03_interpolation": (
-        "How far the images on the way from noise to image are from the line between noise (λ = 0) and latent (λ = 1)",
-        "Mean L2 distance of x_t from (1 − λ) x_T + λ x̂_T; the nearest λ of each t is marked.",
+        "Distance of the sampling trajectory from the line between noise (λ = 0) and latent (λ = 1)",
+        "Mean L2 distance between x_t and (1 − λ) x_T + λ x̂_T; markers show the nearest λ of each t.",
     ),
     "fig08_mapping_mistakes": (
-        "Wrongly assigned noises and images, and what attracts most of the others",
-        "Assigned by the smallest L2 distance among the images of one chunk; with counts.",
+        "Wrongly assigned noises and images, and the images and noises that are nearest to several others",
+        "Assigned by the smallest L2 distance among the images of one chunk; the labels are counts.",
     ),
     "fig09_pixel_variance": (
-        "The plainest and the most varied images",
-        "Below each is the variance of its pixels over all channels, of values in [−1, 1].",
+        "The images with the lowest and the highest pixel variance",
+        "The labels give the variance over all pixels and channels, for values in [−1, 1].",
     ),
 }
 
 
 def collect(experiment: Experiment, failed: UserError | None = None) -> None:
-    """Report and W&B from all that is measured, and a summary on the terminal.
+    """Write the report, publish the analyses to W&B and print a summary.
 
-    Raises UserError, after all of it is made, where jobs `failed` or a checkpoint is missing.
+    Raises UserError, after writing everything, if a job failed (`failed`) or results are missing.
     """
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    figures, written, report = write_figures(experiment), write_tables(experiment), write_report(experiment)
+    results, folder = StudyResults(analyses), report_folder(experiment)
+    figures = write_figures(results, folder / "figures")
+    table_files = write_tables(tables(experiment), folder / "tables")
+    report = write_report(experiment)
     for analysis in analyses:
         publish_analysis(analysis)
-    print("\n" + "\n".join(findings(experiment, curves(analyses))))
+    print("\n" + "\n".join(findings(experiment, results.curves)))
     for reason in unavailable(analyses):
         print(f"Not measured: {reason}.")
     print(f"\nReport:  {report}")
-    print(f"Figures: {report.parent / 'figures'} ({len(figures)} files)")
-    print(f"Tables:  {report.parent / 'tables'} ({len(written)} files)")
+    print(f"Figures: {folder / 'figures'} ({len(figures)} files)")
+    print(f"Tables:  {folder / 'tables'} ({len(table_files)} files)")
     _print_wandb(experiment)
-    lacking = [str(failed)] if failed else missing(experiment)
-    if lacking:
-        raise UserError("the study is not complete: " + "; ".join(lacking))
+    if problems := [str(failed)] if failed else missing(experiment):
+        raise UserError("the study is incomplete: " + "; ".join(problems))
 
 
 def _print_wandb(experiment: Experiment) -> None:
     folder = experiment_folder(experiment)
-    if resolved_mode(experiment) != "disabled" and offline_runs(folder):
-        print(f"W&B:     {len(offline_runs(folder))} offline runs; look at them with  wandb leet {folder / 'wandb'}")
+    if resolved_mode(experiment) != "disabled" and (runs := offline_runs(folder)):
+        print(f"W&B:     {len(runs)} offline runs; view them with  wandb leet {folder / 'wandb'}")
         print(f"         or upload them with  wandb sync {folder / 'wandb'}/offline-run-*  (after wandb login)")
 
 
 def write_report(experiment: Experiment) -> Path:
-    """Writes the report of everything that is analysed so far, and returns where it is."""
+    """Write the page with all available results, and return its path."""
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    study, path = StudyResults(analyses), report_folder(experiment) / "index.html"
+    results, path = StudyResults(analyses), report_folder(experiment) / "index.html"
     sections = [
         missing_section(missing(experiment)),
         training_section(analyses),
-        curves_section(study, analyses),
-        geometry_section(study),
+        curves_section(results, analyses),
+        geometry_section(results),
         tables_section(tables(experiment)),
-        mistakes_section(study),
+        mistakes_section(results),
         gallery_section(analyses),
-        numbers_section(study.curves),
+        numbers_section(results.curves),
         settings_section(experiment),
     ]
-    page = Page(experiment.name, about(experiment), findings(experiment, study.curves), sections, made_with())
+    page = Page(experiment.name, subtitle(experiment), findings(experiment, results.curves), sections, footer())
     write_text(path, render(page))
     return path
 
 
-def about(experiment: Experiment) -> str:
-    """A study in one line."""
+def subtitle(experiment: Experiment) -> str:
+    """Summarize the settings of a study in one line."""
     options, seeds = experiment.analyze, ", ".join(map(str, experiment.seeds))
     return (
         f"{'seeds' if len(experiment.seeds) > 1 else 'seed'} {seeds} · {experiment.train.steps:,} training steps · "
-        f"{options.samples:,} images a checkpoint, T = {options.ddim_steps} DDIM steps each way, weights "
+        f"{options.samples:,} images per checkpoint, {solver_text(options, f'{options.ddim_steps:,}')}, weights "
         f"{options.weights}"
     )
 
 
-def made_with() -> str:
+def solver_text(options: Analyze, steps: str) -> str:
+    """Describe sampler and inverter; `steps` are one or several numbers T."""
+    inversion = f"inverted with {options.inversion_steps:,}" if options.inversion_steps else "in each direction"
+    return f"T = {steps} DDIM steps {inversion}"
+
+
+def footer() -> str:
+    """Return the versions of the libraries."""
     return " · ".join(f"{name} {version}" for name, version in versions().items())
 
 
-# --- the sections, each where there is something to show
+# --- sections; without blocks they are omitted
 
 
 def missing_section(sentences: Sequence[str]) -> Section:
-    return Section("missing", "What is missing", [Notes(sentences)] if sentences else [])
+    return Section("missing", "Missing results", [Notes(sentences)] if sentences else [])
 
 
 def training_section(analyses: Iterable[SeedAnalysis]) -> Section:
-    viewers = [viewer for one in analyses if (viewer := training_viewer(one))]
+    viewers = [viewer for analysis in analyses if (viewer := training_viewer(analysis))]
     return Section(
         "training",
         "The same noise through training",
         viewers,
-        "From the same noise x_T, on the left, each checkpoint generates an image x_0 by DDIM, and inverts it to the "
-        "latent x̂_T: were that exact, it would be the noise again. Each image has the place of its noise; black and "
-        "white are ∓3 in noise and latents.",
+        "Each checkpoint generates images x_0 from the same noise x_T (left) by DDIM, and inverts them to latents x̂_T; "
+        "an exact inversion would return the noise. Each image is at the position of its noise; black and white are "
+        "−3 and 3 in noise and latents.",
     )
 
 
-def curves_section(study: StudyResults, analyses: Sequence[SeedAnalysis]) -> Section:
+def curves_section(results: StudyResults, analyses: Sequence[SeedAnalysis]) -> Section:
     reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(analyses)]
-    specs = (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *figures_of_others(study.curves))
-    drawn = plots(specs, study.curves).plots
-    trained = plots([TRAINING_FIGURE], training_curves(analyses)).plots
+    specs = (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *other_figures(results.curves))
+    drawn = [*plots(specs, results.curves).plots, *plots([TRAINING_FIGURE], training_curves(analyses)).plots]
     return Section(
         "curves",
         "Curves",
-        [*reasons, Plots([*drawn, *trained])] if drawn or trained else reasons,
-        "Mean over seeds as a line, ± one standard deviation as a band; the step axis is logarithmic from the first "
-        "checkpoint after 0 on. Point at a plot for its values, or go to it with Tab and along it with the arrow keys.",
+        [*reasons, Plots(drawn)] if drawn else reasons,
+        "Lines are means over seeds, bands ± one standard deviation; the step axis is linear up to the first "
+        "checkpoint after step 0 and logarithmic beyond. Point at a plot to see its values, or focus it with Tab and "
+        "use the arrow keys.",
     )
 
 
-def geometry_section(study: StudyResults) -> Section:
-    """The triangle and the way between noise and latent, of the last checkpoint."""
+def geometry_section(results: StudyResults) -> Section:
+    """Return the triangle and the trajectory between noise and latent."""
     lead = (
-        "Of the last checkpoint: where noise x_T, image x_0 and inverted latent x̂_T lie to each other. Pictures are of "
-        "the first seed, numbers are means over seeds."
+        "Geometry of noise x_T, image x_0 and inverted latent x̂_T at the last checkpoint. Pictures show the first "
+        "seed; numbers are means over seeds."
     )
-    drawn = drawings(study, "fig01_pictures", "fig02_triangle", "fig03_interpolation")
+    drawn = drawings(results, "fig01_pictures", "fig02_triangle", "fig03_interpolation")
     return Section("geometry", "Inversion geometry", drawn, lead)
 
 
-def mistakes_section(study: StudyResults) -> Section:
+def mistakes_section(results: StudyResults) -> Section:
     lead = (
-        "Of the last checkpoint of the first seed: which noises and images are not matched by the smallest L2 "
-        "distance, and why."
+        "Noises and images of the first seed's last checkpoint that the smallest L2 distance does not match, and the "
+        "nearest neighbors that cause these mistakes."
     )
-    drawn = drawings(study, "fig08_mapping_mistakes", "fig09_pixel_variance")
+    drawn = drawings(results, "fig08_mapping_mistakes", "fig09_pixel_variance")
     return Section("mistakes", "Mistakes of the noise mapping", drawn, lead)
 
 
-def tables_section(made: Sequence[Table], lead: str = "Of the last checkpoint.") -> Section:
-    return Section("tables", "Tables", [grid(table) for table in made], lead)
+def tables_section(tables: Sequence[Table], lead: str = "Values at the last checkpoint.") -> Section:
+    return Section("tables", "Tables", [grid(table) for table in tables], lead)
 
 
 def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
-    done = [one for one in analyses if one.steps and one.results(one.last_step)]
-    figures = [
-        gallery(one.generations(one.last_step).images, f"seed {one.seed}, {step_text(one.last_step)}") for one in done
+    galleries = [
+        gallery(analysis.generations(step).images, f"seed {analysis.seed}, {step_text(step)}")
+        for analysis in analyses
+        if analysis.steps and analysis.results(step := analysis.last_step)
     ]
-    return Section("gallery", "Images of the last checkpoint", figures)
+    return Section("gallery", "Images of the last checkpoint", galleries)
 
 
-def numbers_section(measured: dict[str, Curve]) -> Section:
-    """Every number at its last checkpoint."""
-    rows = [
-        [name, f"{curve.steps[-1]:,}", *(f"{value or 0:.4g}" for value in curve.at(curve.steps[-1]))]
-        for name, curve in measured.items()
-    ]
-    header = ["measure", "step", "mean", "std over seeds"]
-    return Section(
-        "numbers",
-        "All numbers",
-        [Grid("Every number at its last checkpoint", header, rows, folded=True)] if rows else [],
-    )
+def numbers_section(curves: Mapping[str, Curve]) -> Section:
+    """Return a table of all metrics at their last step."""
+    rows = []
+    for name, curve in curves.items():
+        (mean, std), metric = curve.at(curve.steps[-1]), find_metric(name)
+        numbers = [f"{curve.steps[-1]:,}", f"{mean:.4g}", f"{std or 0:.4g}"]
+        rows.append([name, *numbers, metric.label, metric.quantity.stored_axis])
+    header = ["metric", "step", "mean", "std over seeds", "label", "quantity"]
+    table = Grid("Every metric at its last step", header, rows, folded=True)
+    return Section("numbers", "All numbers", [table] if rows else [])
 
 
 def settings_section(experiment: Experiment | ModelStudy) -> Section:
-    return Section("settings", "Settings", [Listing("The whole configuration", to_yaml(experiment))])
+    return Section("settings", "Settings", [Listing("Full configuration", to_yaml(experiment))])
 
 
-# --- what stands in them
+# --- blocks
 
 
-def drawings(study: StudyResults, *names: str) -> list[Drawings]:
-    """Figures of the paper, where what they show is measured."""
+def drawings(results: StudyResults, *names: str) -> list[Drawings]:
+    """Return the named figures of the paper that can be drawn."""
     drawn = []
     for name in names:
         with contextlib.suppress(NotMeasured):
-            drawn.append(drawing(FIGURES[name](study), name, *CAPTIONS[name]))
+            drawn.append(drawing(FIGURES[name](results), name, *CAPTIONS[name]))
     return [Drawings(drawn)] if drawn else []
 
 
@@ -229,64 +240,72 @@ def grid(table: Table) -> Grid:
 
 
 def table_note(table: Table) -> str:
-    """How its numbers were made, and whose stand beside them."""
+    """Return the table's note, with the source of its published values."""
     return table.note + (f" Published: {table.model}, {PAPER}." if table.model else "")
 
 
 def gallery(images: Tensor, caption: str) -> Gallery:
-    """The first of some images [N, C, H, W]."""
+    """Return a gallery of the first images of [N, C, H, W]."""
     shown = images[:GALLERY_IMAGES].clone()
     return Gallery(picture(shown, f"{len(shown)} generated images: {caption}", columns=GALLERY_COLUMNS), caption)
 
 
 def missing(experiment: Experiment) -> list[str]:
-    """What a study of this experiment has not got, and why, a sentence each."""
+    """Return one sentence per failure and per seed with checkpoints that are not trained or not analyzed yet."""
     sentences = []
     planned = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
     for seed in experiment.seeds:
         analysis = SeedAnalysis(experiment, seed)
         failures = analysis.failures()
-        sentences += [f"seed {seed}, step {step}: {why}" for step, why in failures.items()]
-        absent = [step for step in planned if not analysis.results(step) and step not in failures]
-        if absent:
-            shown = ", ".join(map(str, absent[:5])) + (" …" if len(absent) > 5 else "")
-            sentences.append(f"seed {seed}: not trained or not analysed yet: step {shown}{_preliminary(analysis)}")
+        sentences += [f"seed {seed}, step {step}: {reason}" for step, reason in failures.items()]
+        trained = set(analysis.steps)
+        if untrained := [step for step in planned if step not in trained]:
+            sentences.append(f"seed {seed}: not trained yet: {_list_steps(untrained)}{_preliminary(analysis)}")
+        if new := [step for step in analysis.steps if not analysis.results(step) and step not in failures]:
+            sentences.append(f"seed {seed}: trained but not analyzed yet: {_list_steps(new)}")
     return sentences
 
 
+def _list_steps(steps: Sequence[int]) -> str:
+    listed = ", ".join(map(str, steps[:LISTED_STEPS]))
+    more = f", … ({len(steps)} checkpoints)" if len(steps) > LISTED_STEPS else ""
+    return f"step{'s' if len(steps) > 1 else ''} {listed}{more}"
+
+
 def _preliminary(analysis: SeedAnalysis) -> str:
-    """A warning where the last checkpoint of all is not there yet, and an earlier one stands in for it."""
+    """Return a warning if an earlier checkpoint replaces the last one."""
     if not analysis.steps or analysis.last_step == analysis.experiment.train.steps:
         return ""
-    return f"; preliminary: what is compared with the last checkpoint is compared with step {analysis.last_step}"
+    return f"; until then, comparisons with the last checkpoint use step {analysis.last_step} and are preliminary"
 
 
 def unavailable(analyses: Sequence[SeedAnalysis]) -> list[str]:
-    """Why measures could not be computed, each reason once: they are missing everywhere, and all else is there."""
-    results = [one.results(step) for one in analyses for step in one.steps]
-    return sorted({result["unavailable"] for all in results for result in all.values() if "unavailable" in result})
+    """Return the reasons why measures are unavailable, without duplicates."""
+    stored = [analysis.results(step) for analysis in analyses for step in analysis.steps]
+    results = [result for by_measure in stored for result in by_measure.values()]
+    return sorted({result["unavailable"] for result in results if "unavailable" in result})
 
 
 def training_curves(analyses: Sequence[SeedAnalysis]) -> dict[str, Curve]:
-    """Of what was logged, as many points as a plot has room for."""
-    values: dict[str, dict[int, list[float]]] = {name: {} for name in TRAINING_FIGURE.curves}
+    """Return the curves of TRAINING_FIGURE from the training logs, thinned to the resolution of a plot."""
+    values: dict[str, dict[int, list[float]]] = {key: {} for key in TRAINING_FIGURE.curves}
     for analysis in analyses:
         points = read_points(analysis.run.log)
-        for name, by_step in values.items():
-            for step, value in thinned({int(one["step"]): one[name] for one in points if name in one}).items():
+        for key, by_step in values.items():
+            for step, value in thin({int(point["step"]): point[key] for point in points if key in point}).items():
                 by_step.setdefault(step, []).append(value)
-    return {name: Curve(name, by_step) for name, by_step in values.items() if by_step}
+    return {key: Curve(key, by_step) for key, by_step in values.items() if by_step}
 
 
-def thinned(values: dict[int, float], most: int = TRAINING_POINTS) -> dict[int, float]:
-    """At most so many values by step: means over stretches that grow with the step, each at its last step.
+def thin(values: Mapping[int, float], count: int = TRAINING_POINTS) -> Mapping[int, float]:
+    """Average values by step over logarithmically growing intervals, at most `count` of them.
 
-    What is logged is a mean since the point before, and so are these.
+    An average is placed at the last step of its interval, like a logged value, which is a mean since the previous one.
     """
-    if len(values) <= most:
+    if len(values) <= count:
         return values
-    stretches: dict[int, list[int]] = {}
-    scale = (most - 1) / math.log(max(values))
+    intervals: dict[int, list[int]] = {}
+    scale = (count - 1) / math.log(max(values))
     for step in values:
-        stretches.setdefault(math.floor(scale * math.log(step)), []).append(step)
-    return {steps[-1]: statistics.fmean(values[step] for step in steps) for steps in stretches.values()}
+        intervals.setdefault(math.floor(scale * math.log(step)), []).append(step)
+    return {steps[-1]: statistics.fmean(values[step] for step in steps) for steps in intervals.values()}

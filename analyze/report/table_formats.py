@@ -1,4 +1,4 @@
-"""A table of numbers, and how it is written: CSV, Markdown, LaTeX and plain cells."""
+"""Tables of numbers as CSV, Markdown, LaTeX and plain cells."""
 
 import csv
 import io
@@ -7,13 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from analyze.report.figures.style import SYMBOLS
+
 PAPER = "arXiv 2410.23530v1"
-WIDE = 8  # columns from which on a LaTeX table takes both columns of the page
+MAX_NARROW = 8  # columns of a LaTeX table that fits into one column of the page
 
 
 @dataclass(frozen=True)
 class Value:
-    """A number, and its ± where it has one."""
+    """A number with an optional ±."""
 
     mean: float
     std: float | None = None
@@ -21,24 +23,24 @@ class Value:
 
 @dataclass(frozen=True)
 class Column:
-    """A number that a row has, by its key; `published` says whether the paper has it as well."""
+    """A column by its key in TableRow."""
 
     key: str
     label: str
-    spread: bool = True  # whether it has a ±
-    published: bool = True
+    spread: bool = True  # whether values have a ±
+    published: bool = True  # whether the paper has this column
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """What was measured with a number of DDIM steps, and what the paper has for it, by the column's key."""
+    """Values measured with T DDIM steps, and the published ones, by column key."""
 
     ddim_steps: int
     ours: Mapping[str, Value]
     published: Mapping[str, Value] = field(default_factory=dict)
 
     def difference(self, key: str) -> Value | None:
-        """Ours − published, where there are both."""
+        """Return ours − published, or None if either is missing."""
         if key not in self.ours or key not in self.published:
             return None
         return Value(self.ours[key].mean - self.published[key].mean)
@@ -46,19 +48,19 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers with as many decimals as the paper gives, and a note on how they were made."""
+    """Rows with the decimals of the paper, and a note on how the numbers are computed."""
 
-    name: str  # of its files
+    name: str  # of the files
     title: str
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
     decimals: int
     note: str
-    model: str | None = None  # whose published numbers stand beside ours
+    model: str | None = None  # the published model to compare with
 
 
 def to_csv(table: Table) -> str:
-    """One number a cell: T, then `key`, `key_std`, `key_published`, `key_published_std` and `key_difference`."""
+    """Render one number per cell: T, then `key`, `key_std`, `key_published`, `key_published_std`, `key_difference`."""
     text = io.StringIO()
     lines = [_csv_cells(table, row) for row in table.rows]
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
@@ -85,27 +87,27 @@ def to_markdown(table: Table) -> str:
 
 
 def as_text(table: Table) -> list[list[str]]:
-    """The header and the rows, a text a cell."""
+    """Return the header and the rows as texts."""
     labels = {"": "", "published": "published", "difference": "Δ"}
     header = [labels[part] or column.label for column in table.columns for part in _part_names(table, column)]
     return [["T", *header], *(_cells(table, row, plain) for row in table.rows)]
 
 
 def to_latex(table: Table) -> str:
-    """A table for booktabs: where the paper has numbers, each column's name over ours, published and difference."""
+    """Render a booktabs table; if published values exist, each label spans ours, published and difference."""
     body = "\n".join(_tabular(table))
-    kind = "table"
-    if sum(len(_part_names(table, column)) for column in table.columns) > WIDE:
-        kind, body = "table*", f"\\resizebox{{\\textwidth}}{{!}}{{%\n{body}}}"
+    environment = "table"
+    if sum(len(_part_names(table, column)) for column in table.columns) > MAX_NARROW:
+        environment, body = "table*", f"\\resizebox{{\\textwidth}}{{!}}{{%\n{body}}}"
     return "\n".join(
         [
             r"% needs \usepackage{booktabs,graphicx}",
-            rf"\begin{{{kind}}}",
+            rf"\begin{{{environment}}}",
             r"\centering",
-            rf"\caption{{{escaped(_title(table) + '. ' + table.note)}}}",
+            rf"\caption{{{escape(_title(table) + '. ' + table.note)}}}",
             rf"\label{{tab:{table.name.replace('_', '-')}}}",
             body,
-            rf"\end{{{kind}}}",
+            rf"\end{{{environment}}}",
             "",
         ]
     )
@@ -114,7 +116,8 @@ def to_latex(table: Table) -> str:
 def _tabular(table: Table) -> list[str]:
     widths = [len(_part_names(table, column)) for column in table.columns]
     labels = [
-        rf"\multicolumn{{{n}}}{{c}}{{{escaped(one.label)}}}" for n, one in zip(widths, table.columns, strict=True)
+        rf"\multicolumn{{{width}}}{{c}}{{{escape(column.label)}}}"
+        for width, column in zip(widths, table.columns, strict=True)
     ]
     header = [" & ".join(["$T$", *labels]) + r" \\"]
     if table.model:
@@ -123,7 +126,7 @@ def _tabular(table: Table) -> list[str]:
         short = {"": "ours", "published": "paper", "difference": r"$\Delta$"}
         names = [short[part] for column in table.columns for part in _part_names(table, column)]
         header.append(" & ".join(["", *names]) + r" \\")
-    rows = [" & ".join(_cells(table, row, mathematical)) + r" \\" for row in table.rows]
+    rows = [" & ".join(_cells(table, row, latex_math)) + r" \\" for row in table.rows]
     start = rf"\begin{{tabular}}{{{'r' * (1 + sum(widths))}}}"
     return [start, r"\toprule", *header, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
 
@@ -132,11 +135,11 @@ RENDERERS: dict[str, Callable[[Table], str]] = {"csv": to_csv, "md": to_markdown
 
 
 def _title(table: Table) -> str:
-    return table.title + (f", beside the values published for {table.model} ({PAPER})" if table.model else "")
+    return table.title + (f", compared with the values published for {table.model} ({PAPER})" if table.model else "")
 
 
 def _part_names(table: Table, column: Column) -> list[str]:
-    """Ours as "", and where the table is compared and the paper has this column, what stands beside it."""
+    """Return "" for ours, followed by the published value and the difference if the paper has this column."""
     return ["", "published", "difference"] if table.model and column.published else [""]
 
 
@@ -158,20 +161,20 @@ def _cells(table: Table, row: TableRow, text: Callable[[Value, int, bool], str])
 
 
 def _decimal(number: float | None, decimals: int) -> str:
-    """With so many decimals; nothing for None, and no minus before a zero."""
+    """Format a number with fixed decimals and without negative zero; None is empty."""
     return "" if number is None else f"{round(number, decimals) + 0.0:.{decimals}f}"
 
 
 def plain(value: Value, decimals: int, signed: bool = False) -> str:
-    """32.29 ± 4.68, or a difference: +0.12 or −0.12."""
+    """Format 32.29 ± 4.68, or a difference: +0.12 or −0.12."""
     number = _decimal(value.mean, decimals)
     sign = "+" if signed and float(number) > 0 else ""
     spread = "" if value.std is None else f" ± {_decimal(value.std, decimals)}"
     return sign + number.replace("-", "−") + spread
 
 
-def mathematical(value: Value, decimals: int, signed: bool = False) -> str:
-    r"""The same in LaTeX: $32.29 \pm 4.68$."""
+def latex_math(value: Value, decimals: int, signed: bool = False) -> str:
+    r"""Format $32.29 \pm 4.68$."""
     return "$" + plain(value, decimals, signed).replace("±", r"\pm").replace("−", "-") + "$"
 
 
@@ -187,10 +190,9 @@ LATEX = {
     "–": "--",
     "Δ": r"$\Delta$",
 }
-SYMBOLS = {"x̂_T": r"$\hat{x}_T$", "x_T": "$x_T$", "x_0": "$x_0$"}
 
 
-def escaped(text: str) -> str:
-    """Text for LaTeX: its special characters as such, the symbols x_T, x_0 and x̂_T as mathematics."""
+def escape(text: str) -> str:
+    """Escape text for LaTeX and typeset x_T, x_0 and x̂_T as mathematics."""
     parts = re.split(f"({'|'.join(SYMBOLS)})", text)
-    return "".join(SYMBOLS.get(part) or "".join(LATEX.get(one, one) for one in part) for part in parts)
+    return "".join(SYMBOLS.get(part) or "".join(LATEX.get(char, char) for char in part) for part in parts)

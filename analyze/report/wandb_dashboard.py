@@ -1,7 +1,7 @@
-"""The saved view of a study in W&B: which curves, pictures and tables stand where.
+"""The saved view of a study in W&B: sections of curves, pictures and tables.
 
-A line is the mean over seeds with a band of ± one standard deviation: runs that differ in nothing but the seed are
-one group. What was analysed before and is no longer true is left out by its tag.
+A line is the mean over seeds with a band of ± one standard deviation: runs that differ only in their seed form a group.
+Superseded runs are filtered out by their tag.
 """
 
 import json
@@ -12,48 +12,45 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
+from analyze.report.figures.curves import ANGLES, CORRELATION, DISTANCES, EARLY_INVERTER_FIGURES
+from analyze.report.metrics import METRICS
 from configs.schema import Experiment
 from records.tracking.runs import SUPERSEDED
 
-Range = tuple[float | None, float | None]
-SHARE: Range = (0.0, 1.0)
-ANGLE: Range = (0.0, 180.0)  # degrees
-CORNERS, SIDES = ("image", "noise", "latent"), ("noise_latent", "image_latent", "image_noise")
 COLUMNS = 3
-DRAWN_RUNS = 100  # at most, over all groups
+MAX_RUNS = 100  # drawn, over all groups
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Curves that are drawn together, against the training step."""
+class CurvePanel:
+    """Metrics that are drawn together against the training step."""
 
     title: str
-    y_label: str
     keys: tuple[str, ...]
-    y: Range = (None, None)
-    log_x: bool = True  # most of what is analysed happens early
+    log_x: bool = True  # analyses concentrate on early steps
     log_y: bool = False
 
     def panel(self) -> wr.LinePlot:
+        first = METRICS[self.keys[0]]
         return wr.LinePlot(
             title=self.title,
             x="Step",  # every point is logged at its training step
             y=list(self.keys),
             title_x="training step",
-            title_y=self.y_label,
-            range_y=self.y,
+            title_y=first.quantity.stored_axis,
+            range_y=first.quantity.range,
             log_x=self.log_x,
             log_y=self.log_y,
             groupby="Group",
             groupby_aggfunc="mean",
             groupby_rangefunc="stddev",
-            max_runs_to_show=DRAWN_RUNS,
+            max_runs_to_show=MAX_RUNS,
         )
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures of every step, with a slider through the training."""
+class PicturePanel:
+    """Pictures with a slider through training."""
 
     title: str
     keys: tuple[str, ...]
@@ -63,8 +60,8 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class LastTable:
-    """A table of the last checkpoint: a row for each seed, the published values beside ours."""
+class TablePanel:
+    """A table of the last checkpoint with one row per seed and the published values."""
 
     title: str
     keys: tuple[str]
@@ -73,74 +70,61 @@ class LastTable:
         return wr.WeavePanelSummaryTable(table_name=self.keys[0])
 
 
-def _training(title: str, y_label: str, *keys: str, log_y: bool = False) -> Curves:
-    return Curves(title, y_label, keys, log_x=False, log_y=log_y)
+def _training(title: str, *keys: str, log_y: bool = False) -> CurvePanel:
+    return CurvePanel(title, keys, log_x=False, log_y=log_y)
 
 
-def _early(title: str, y_label: str, *keys: str, y: Range = (None, None)) -> Curves:
-    return Curves(title, y_label, keys, y)
+def _analysis(title: str, *keys: str) -> CurvePanel:
+    return CurvePanel(title, keys)
 
 
-SECTIONS: dict[str, tuple[Curves | Pictures | LastTable, ...]] = {
+SECTIONS: dict[str, tuple[CurvePanel | PicturePanel | TablePanel, ...]] = {
     "Training": (
-        _training("Loss", "loss", "loss", "mse", log_y=True),
-        _training("Loss by quarter of t", "loss", *(f"loss_q{quarter}" for quarter in range(4)), log_y=True),
-        _training("Variational bound", "bits, as weighted in the loss", "vb", log_y=True),
-        _training("Gradient norm", "L2 norm", "grad_norm", log_y=True),
-        _training("Learning rate", "learning rate", "lr"),
-        _training("Speed", "images/s", "images_per_s"),
-        _training("Arithmetic", "TFLOP/s", "tflop_per_s"),
-        _training("Share of the hardware's peak", "share", "mfu"),
-        _training("GPU memory", "GB", "memory_gb"),
+        _training("Loss", "loss", "mse", log_y=True),
+        _training("Loss by quarter of t", *(f"loss_q{quarter}" for quarter in range(4)), log_y=True),
+        _training("Variational bound", "vb", log_y=True),
+        _training("Gradient norm", "grad_norm", log_y=True),
+        _training("Learning rate", "lr"),
+        _training("Speed", "images_per_s"),
+        _training("Arithmetic", "tflop_per_s"),
+        _training("Share of the hardware's peak", "mfu"),
+        _training("GPU memory", "memory_gb"),
     ),
     "Noise mapping": (
-        _early("Image → noise", "correctly assigned", "noise_mapping/image_to_noise", y=SHARE),
-        _early("Noise → image", "correctly assigned", "noise_mapping/noise_to_image", y=SHARE),
-        LastTable("Table 2", ("tables/table2_noise_mapping",)),
+        _analysis("Image → noise", "noise_mapping/image_to_noise"),
+        _analysis("Noise → image", "noise_mapping/noise_to_image"),
+        TablePanel("Table 2", ("tables/table2_noise_mapping",)),
     ),
-    "Neighbourhoods": (
-        _early("Neighbours of images", "shared with the last checkpoint", "knn_coverage/image", y=SHARE),
-        _early("Neighbours of noises", "shared with the last checkpoint", "knn_coverage/noise", y=SHARE),
+    "Neighborhoods": (
+        _analysis("Neighbors of images", "knn_coverage/image"),
+        _analysis("Neighbors of noises", "knn_coverage/noise"),
     ),
     "Alignment": (
-        _early("CKA", "similarity", "cka/biased", "cka/debiased", y=(None, 1.0)),
-        _early("SVCCA", "similarity", "svcca/mean", y=SHARE),
-        _early("SSIM", "similarity", "ssim/mean", y=(None, 1.0)),
-        _early("DINO", "cosine", "dino/mean", y=(None, 1.0)),
-        _early("FID to the training set", "Fréchet distance", "fid/value", y=(0.0, None)),
+        _analysis("CKA", "cka/biased", "cka/debiased"),
+        _analysis("SVCCA", "svcca/mean"),
+        _analysis("SSIM", "ssim/mean"),
+        _analysis("DINO", "dino/mean"),
+        _analysis("FID to the training set", "fid/value"),
     ),
     "Inversion geometry": (
-        _early("Angles", "degrees", *(f"triangle/{corner}_of_mean" for corner in CORNERS), y=ANGLE),
-        _early("Distances", "L2 distance", *(f"distances/{side}" for side in SIDES), y=(0.0, None)),
-        _early("Angles, last images", "degrees", *(f"early_inverter/{corner}_of_mean" for corner in CORNERS), y=ANGLE),
-        _early("Distances, last images", "L2 distance", *(f"early_inverter/{side}" for side in SIDES), y=(0.0, None)),
-        LastTable("Tables 3–5", ("tables/table345_triangle",)),
+        *(_analysis(figure.title, *figure.curves) for figure in (ANGLES, DISTANCES, *EARLY_INVERTER_FIGURES)),
+        TablePanel("Tables 3–5", ("tables/table345_triangle",)),
     ),
     "Correlation": (
-        _early(
-            "Of pixels",
-            "largest |correlations|, mean",
-            *(f"correlation/{name}" for name in ("noise", "latents", "samples", "floor")),
-            y=SHARE,
-        ),
-        _early(
-            "Within patches",
-            "largest |correlations|, mean",
-            *(f"correlation/patch_{name}" for name in ("noise", "latents", "samples", "floor")),
-            y=SHARE,
-        ),
-        LastTable("Table 1", ("tables/table1_correlation",)),
+        _analysis("Of pixels", *CORRELATION.curves),
+        _analysis("Within patches", *(key.replace("/", "/patch_") for key in CORRELATION.curves)),
+        TablePanel("Table 1", ("tables/table1_correlation",)),
     ),
     "Pictures": (
-        Pictures("Images from always the same noises", ("pictures/samples",)),
-        Pictures("The same images, inverted", ("pictures/latents",)),
-        Pictures("While training", ("samples",)),
+        PicturePanel("Images from always the same noises", ("pictures/samples",)),
+        PicturePanel("The same images, inverted", ("pictures/latents",)),
+        PicturePanel("While training", ("samples",)),
     ),
 }
 
 
 def outline() -> str:
-    """Sections and panels, a line each."""
+    """List sections and panels, one per line."""
     lines = []
     for section, panels in SECTIONS.items():
         lines += [section, *(f"  {panel.title}: {', '.join(panel.keys)}" for panel in panels)]
@@ -148,7 +132,7 @@ def outline() -> str:
 
 
 def workspace(experiment: Experiment, entity: str) -> ws.Workspace:
-    """The view of an experiment's runs, not saved yet."""
+    """Return the unsaved view of an experiment's runs."""
     return ws.Workspace(
         entity=entity,
         project=experiment.wandb.project,
@@ -162,9 +146,9 @@ def workspace(experiment: Experiment, entity: str) -> ws.Workspace:
             )
             for name, panels in SECTIONS.items()
         ],
-        settings=ws.WorkspaceSettings(x_axis="Step", max_runs=DRAWN_RUNS),
+        settings=ws.WorkspaceSettings(x_axis="Step", max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
-            query=f"^{re.escape(experiment.name)} seed ",  # a filter by config.name would be one by the run's id
+            query=f"^{re.escape(experiment.name)} seed ",  # a filter on config.name would match the run's id
             regex_query=True,
             filters=ws.And(ws.Tags().notin([SUPERSEDED])),
             groupby=[ws.Metric("Group")],
@@ -173,23 +157,21 @@ def workspace(experiment: Experiment, entity: str) -> ws.Workspace:
 
 
 def definition(view: ws.Workspace) -> dict[str, Any]:
-    """What W&B is sent of a view."""
+    """Return the JSON that W&B receives for a view."""
     return json.loads(view._model.spec.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def save(view: ws.Workspace, address: str | None) -> str:
-    """Saves a view in place of the one at `address`, or as a new one; its address."""
-    if address is not None:
-        view = _in_place_of(view, address)
-    return view.save().url
+    """Save a view, replacing the one at `address` if it exists, and return its address."""
+    return (view if address is None else _replace(view, address)).save().url
 
 
-def _in_place_of(view: ws.Workspace, address: str) -> ws.Workspace:
-    """The view that is there with everything in it replaced; the new one where it is gone."""
+def _replace(view: ws.Workspace, address: str) -> ws.Workspace:
+    """Return the existing view with the content of the new one, or the new view if the existing one was deleted."""
     try:
-        there = ws.Workspace.from_url(address)
+        existing = ws.Workspace.from_url(address)
     except ValueError:
         return view
-    there.name, there.sections = view.name, view.sections
-    there.settings, there.runset_settings = view.settings, view.runset_settings
-    return there
+    existing.name, existing.sections = view.name, view.sections
+    existing.settings, existing.runset_settings = view.settings, view.runset_settings
+    return existing

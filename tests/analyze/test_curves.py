@@ -1,4 +1,4 @@
-"""Curves over steps: mean and standard deviation over the seeds that have got there."""
+"""Curves: mean and standard deviation over the seeds with results at a step."""
 
 import json
 
@@ -17,60 +17,58 @@ RESULTS = {
 
 @pytest.fixture
 def analyses(with_checkpoints):
-    """Three seeds that have got to different steps, with one made-up number each."""
+    """Three seeds with results up to different steps."""
     experiment = with_checkpoints("seeds=[0,10,42]")
-    made = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    for one in made:
-        for step, value in RESULTS[one.seed].items():
-            write_json(
-                one.results_file(step),
-                {"measures": {"some": {"values": {"value": value, "twice": 2 * value, "map": [1.0], "whether": True}}}},
-            )
-    return made
+    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    for analysis in analyses:
+        for step, value in RESULTS[analysis.seed].items():
+            values = {"value": value, "twice": 2 * value, "map": [1.0], "whether": True}
+            write_json(analysis.results_file(step), {"measures": {"some": {"values": values}}})
+    return analyses
 
 
-def test_points_of_a_seed_are_flat_and_ascending(analyses):
+def test_seed_points_are_flat_and_ascending(analyses):
     assert seed_points(analyses[1]) == [
         {"step": 0, "some/value": 4.0, "some/twice": 8.0},
         {"step": 2, "some/value": 8.0, "some/twice": 16.0},
     ]
 
 
-def test_whole_numbers_are_numbers(analyses):
+def test_integers_are_numbers(analyses):
     write_json(analyses[0].results_file(0), {"measures": {"some": {"values": {"count": 3}}}})
     assert seed_points(analyses[0])[0] == {"step": 0, "some/count": 3}
 
 
-def test_mean_and_deviation_are_over_the_seeds_that_are_there(analyses):
-    found = curves(analyses)
-    assert found.keys() == {"some/value", "some/twice"}
-    value = found["some/value"]
+def test_mean_and_deviation_are_over_the_available_seeds(analyses):
+    results = curves(analyses)
+    assert results.keys() == {"some/value", "some/twice"}
+    value = results["some/value"]
     assert (value.steps, value.mean) == ([0, 2, 8], [5.0, 5.0, 5.0])
     assert value.std == pytest.approx([21**0.5, 18**0.5, 0.0])
-    assert found["some/twice"].std == pytest.approx([2 * 21**0.5, 2 * 18**0.5, 0.0])
+    assert results["some/twice"].std == pytest.approx([2 * 21**0.5, 2 * 18**0.5, 0.0])
 
 
-def test_steps_ascend_whichever_seed_comes_first(analyses):
+def test_steps_ascend_for_any_order_of_seeds(analyses):
     assert curves(analyses[::-1])["some/value"].steps == [0, 2, 8]
     assert curves(analyses[::-1])["some/value"].values[0] == [10.0, 4.0, 1.0]
 
 
-def test_nothing_measured_has_no_curves(with_checkpoints):
+def test_no_results_give_no_curves(with_checkpoints):
     assert curves([SeedAnalysis(with_checkpoints("seeds=[0]"), 0)]) == {}
 
 
-def test_one_seed_has_no_deviation():
+def test_single_seed_has_no_deviation():
     assert Curve("x", {0: [1.5], 10: [2.5]}).std == [0.0, 0.0]
 
 
-def test_curves_are_what_analysis_left(with_checkpoints):
-    """Every number of every results file, under the name of its measure."""
+def test_curves_contain_every_stored_number(with_checkpoints):
     experiment = with_checkpoints()
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    for one in analyses:
-        one.analyze(one.missing())
-    found = curves(analyses)
-    stored = [json.loads(one.results_file(5).read_text())["measures"]["triangle"]["values"] for one in analyses]
+    for analysis in analyses:
+        analysis.analyze(analysis.missing())
+    results = curves(analyses)
+    files = [analysis.results_file(5) for analysis in analyses]
+    stored = [json.loads(file.read_text())["measures"]["triangle"]["values"] for file in files]
     for name in stored[0]:
-        assert found[f"triangle/{name}"].values[5] == [one[name] for one in stored]
-    assert all(curve.steps == [0, 2, 5, 8] for name, curve in found.items() if not name.startswith("reconstruction"))
+        assert results[f"triangle/{name}"].values[5] == [values[name] for values in stored]
+    assert all(curve.steps == [0, 2, 5, 8] for name, curve in results.items() if not name.startswith("reconstruction"))

@@ -6,144 +6,139 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analyze.curves import Curve
 from analyze.report.figures.style import (
-    COLOURS,
+    COLORS,
     COLUMN,
-    IMAGE,
-    LATENT,
     LINES,
     MARKERS,
-    NOISE,
     PAGE,
+    mathtext,
     new_figure,
     step_label,
     styled,
 )
+from analyze.report.metrics import find_metric
 
 HEIGHT = 2.6  # inches
-LONG = 34  # letters of a label, the marks of mathematics among them, that no other has room beside
-FEW = 30  # points that have a marker each
-APART = 1.5  # ratio of two steps whose labels do not touch
-PER_CENT, MOST_PER_CENT = 100, 100.5  # a share, and where an axis of shares ends
+LONG_LABEL, LONG_LEGEND = 34, 24  # characters: at most one column of longer labels, two of longer legends
+MAX_MARKERS = 30  # points with one marker each
+MIN_TICK_RATIO = 1.5  # of two steps whose labels do not overlap
+PERCENT, MAX_PERCENT = 100, 100.5  # scale of a fraction, and the upper limit of its axis
 
 
 @dataclass(frozen=True)
 class CurveFigure:
-    """Which curves are drawn together, and what is said below them."""
+    """Curves that are drawn together, and their caption."""
 
     name: str
     title: str
-    y_label: str
-    curves: dict[str, str]  # name of the curve → its label
+    curves: Mapping[str, str]  # curve name → label
     caption: str
-    scale: float = 1.0  # what values are multiplied by, e.g. 100 for per cent
-    logarithmic: bool = False  # the y axis
-    linear_steps: bool = False  # the step axis, which is logarithmic else
+    y_label: str
+    scale: float = 1.0  # factor of the values, for example 100 for percent
+    log_y: bool = False
+    linear_steps: bool = False  # the step axis is logarithmic by default
 
 
-NOISE_MAPPING = CurveFigure(
+def _figure(name: str, title: str, caption: str, *keys: str, **options: bool) -> CurveFigure:
+    """Return a figure of metrics that share a unit."""
+    quantity, labels = find_metric(keys[0]).quantity, {key: find_metric(key).label for key in keys}
+    return CurveFigure(name, title, labels, caption, quantity.axis, quantity.scale, **options)
+
+
+NOISE_MAPPING = _figure(
     "noise_mapping",
     "Noise mapping",
-    "correctly assigned, %",
-    {"noise_mapping/image_to_noise": "image → noise", "noise_mapping/noise_to_image": "noise → image"},
-    "How often the nearest noise of an image (L2 distance) is the one it was generated from, and the reverse.",
-    scale=100,
+    "Percentage of images whose nearest noise (L2 distance) is the noise they were generated from, and vice versa.",
+    "noise_mapping/image_to_noise",
+    "noise_mapping/noise_to_image",
 )
-NEIGHBOURHOODS = CurveFigure(
+NEIGHBORHOODS = _figure(
     "knn_coverage",
-    "Neighbourhoods",
-    "shared neighbours, %",
-    {"knn_coverage/image": "neighbours of images", "knn_coverage/noise": "neighbours of noises"},
-    "Mean share of the k nearest images that are also among the k nearest at the last checkpoint.",
-    scale=100,
+    "Neighborhoods",
+    "Percentage of the k nearest images that are also among the k nearest at the last checkpoint.",
+    "knn_coverage/image",
+    "knn_coverage/noise",
 )
-ALIGNMENT = CurveFigure(
+ALIGNMENT = _figure(
     "alignment",
     "Alignment with the final images",
-    "similarity",
-    {"cka/biased": "CKA", "svcca/mean": "SVCCA", "ssim/mean": "SSIM", "dino/mean": "DINO"},
-    "How alike the images of a checkpoint and those of the last one from the same noises are: linear CKA, SVCCA, "
-    "SSIM (uniform 7×7 window) and the cosine of DINO's features, those of them that were measured.",
+    "Similarity between the images of a checkpoint and those of the last checkpoint from the same noise: linear CKA, "
+    "SVCCA, SSIM (uniform 7×7 window) and, if available, the cosine similarity of DINO features.",
+    "cka/biased",
+    "svcca/mean",
+    "ssim/mean",
+    "dino/mean",
 )
-ANGLES = CurveFigure(
+ANGLES = _figure(
     "angles",
-    "Angles of the triangle",
-    "angle, degrees",
-    {
-        "triangle/image_of_mean": f"at the image {IMAGE}",
-        "triangle/noise_of_mean": f"at the noise {NOISE}",
-        "triangle/latent_of_mean": f"at the latent {LATENT}",
-    },
-    "Arc cosine of the mean cosine at each corner of the triangle of noise, image and inverted latent.",
+    "Angles",
+    "Angles of the triangle of noise x_T, image x_0 and inverted latent x̂_T: arccosine of the mean cosine.",
+    "triangle/image_of_mean",
+    "triangle/noise_of_mean",
+    "triangle/latent_of_mean",
 )
-DISTANCES = CurveFigure(
+DISTANCES = _figure(
     "distances",
     "Distances",
-    "L2 distance",
-    {
-        "distances/noise_latent": f"noise {NOISE} to latent {LATENT}",
-        "distances/image_latent": f"image {IMAGE} to latent {LATENT}",
-        "distances/image_noise": f"image {IMAGE} to noise {NOISE}",
-    },
-    "Mean L2 distances over all pixels between noise, image and inverted latent.",
+    "Mean L2 distances over all pixels between noise x_T, image x_0 and inverted latent x̂_T.",
+    "distances/noise_latent",
+    "distances/image_latent",
+    "distances/image_noise",
 )
-CORRELATION = CurveFigure(
+CORRELATION = _figure(
     "correlation",
     "Correlation of pixels",
-    "|correlation|",
-    {
-        "correlation/noise": f"noise {NOISE}",
-        "correlation/samples": f"image {IMAGE}",
-        "correlation/latents": f"latent {LATENT}",
-        "correlation/floor": "fresh noise",
-    },
-    "Mean of the ten largest absolute correlations of two pixels over the images; in fresh noise, what chance shows.",
+    "Mean of the ten largest absolute correlations of two pixels over the images. The noise floor is the value for "
+    "fresh Gaussian noise, which is due to chance alone.",
+    "correlation/noise",
+    "correlation/latents",
+    "correlation/samples",
+    "correlation/floor",
 )
-ANALYSIS_FIGURES = (NOISE_MAPPING, NEIGHBOURHOODS, ALIGNMENT, ANGLES, DISTANCES, CORRELATION)
+ANALYSIS_FIGURES = (NOISE_MAPPING, NEIGHBORHOODS, ALIGNMENT, ANGLES, DISTANCES, CORRELATION)
 
 
-def _of_early_inverter(spec: CurveFigure) -> CurveFigure:
-    """The same numbers with the last checkpoint's images, inverted by the checkpoint of each step."""
-    curves = {f"early_inverter/{name.split('/')[1]}": label for name, label in spec.curves.items()}
-    caption = f"The last checkpoint's images, inverted by the checkpoint of each step. {spec.caption}"
-    title = f"{spec.title}, last images"
-    return dataclasses.replace(spec, name=f"early_inverter_{spec.name}", title=title, curves=curves, caption=caption)
+def _early_inverter(figure: CurveFigure) -> CurveFigure:
+    """Return the same figure for the last checkpoint's images, inverted by the checkpoint of each step."""
+    keys = (f"early_inverter/{key.partition('/')[2]}" for key in figure.curves)
+    caption = f"The last checkpoint's images, inverted by the checkpoint of each step. {figure.caption}"
+    return _figure(f"early_inverter_{figure.name}", f"{figure.title}, last images", caption, *keys)
 
 
-EARLY_INVERTER_FIGURES = (_of_early_inverter(ANGLES), _of_early_inverter(DISTANCES))
-TRAINING_FIGURE = CurveFigure(
+EARLY_INVERTER_FIGURES = (_early_inverter(ANGLES), _early_inverter(DISTANCES))
+TRAINING_FIGURE = _figure(
     "loss",
     "Training loss",
+    "Mean since the previous point. The loss includes the variational bound if the model learns its variance.",
     "loss",
-    {"loss": "loss", "mse": "L_simple"},
-    "Mean since the point before. The loss holds the variational bound as well, which trains the variance.",
-    logarithmic=True,
+    "mse",
+    log_y=True,
 )
 
 
-def figures_of_others(curves: Mapping[str, Curve]) -> list[CurveFigure]:
-    """A figure for each measure that no figure above shows, of its first numbers, where it has several checkpoints."""
-    shown = {name.partition("/")[0] for spec in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES) for name in spec.curves}
-    others: dict[str, dict[str, str]] = {}
-    for name, curve in curves.items():
-        measure, _, value = name.partition("/")
-        if measure not in shown and len(curve.steps) > 1 and len(others.setdefault(measure, {})) < len(COLOURS):
-            others[measure][name] = value
+def other_figures(curves: Mapping[str, Curve]) -> list[CurveFigure]:
+    """Return a figure for each measure that no other figure shows, with its first values, if it has several steps."""
+    shown = {key.partition("/")[0] for figure in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES) for key in figure.curves}
+    others: dict[str, list[str]] = {}
+    for key, curve in curves.items():
+        measure = key.partition("/")[0]
+        if measure not in shown and len(curve.steps) > 1 and len(others.setdefault(measure, [])) < len(COLORS):
+            others[measure].append(key)
     return [
-        CurveFigure(measure, measure.replace("_", " "), "value", labels, f"What the measure {measure} returns.")
-        for measure, labels in others.items()
+        _figure(measure, measure.replace("_", " "), f"Values of the measure {measure}.", *keys)
+        for measure, keys in others.items()
     ]
 
 
 @styled
 def draw(spec: CurveFigure, curves: Mapping[str, Curve]) -> Figure:
-    """The figure of those of its curves that are there."""
+    """Draw the available curves of a figure."""
     figure = new_figure(COLUMN, HEIGHT)
     _draw_panel(figure, spec, curves)
     return figure
@@ -151,7 +146,7 @@ def draw(spec: CurveFigure, curves: Mapping[str, Curve]) -> Figure:
 
 @styled
 def draw_panels(specs: Sequence[CurveFigure], curves: Mapping[str, Curve]) -> Figure:
-    """Several such figures side by side as one, with letters."""
+    """Draw figures as lettered panels side by side."""
     figure = new_figure(PAGE, HEIGHT)
     panels = figure.subfigures(1, len(specs), squeeze=False)[0]
     for letter, panel, spec in zip("abcdef", panels, specs, strict=False):
@@ -161,60 +156,59 @@ def draw_panels(specs: Sequence[CurveFigure], curves: Mapping[str, Curve]) -> Fi
 
 def _draw_panel(panel: Figure | SubFigure, spec: CurveFigure, curves: Mapping[str, Curve]) -> None:
     axes = panel.add_subplot()
-    for (name, label), look in zip(spec.curves.items(), zip(COLOURS, MARKERS, LINES, strict=True), strict=False):
-        if name in curves:
-            _draw_curve(axes, curves[name], spec.scale, label, look)
-    steps = [step for name in spec.curves if name in curves for step in curves[name].steps]
+    for (key, label), look in zip(spec.curves.items(), zip(COLORS, MARKERS, LINES, strict=True), strict=False):
+        if key in curves:
+            _draw_curve(axes, curves[key], spec.scale, mathtext(label), look)
     if spec.linear_steps:
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=True))
     else:
-        _logarithmic_steps(axes, steps)
+        _set_logarithmic_steps(axes, [step for key in spec.curves if key in curves for step in curves[key].steps])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: step_label(step)))
     axes.set(title=spec.title, ylabel=spec.y_label, xlabel="training step")
-    if spec.logarithmic:
+    if spec.log_y:
         axes.set_yscale("log")
     else:
         axes.ticklabel_format(axis="y", useOffset=False)
-    if spec.scale == PER_CENT:
-        axes.set_ylim(top=min(axes.get_ylim()[1], MOST_PER_CENT))
+    if spec.scale == PERCENT:
+        axes.set_ylim(top=min(axes.get_ylim()[1], MAX_PERCENT))
     axes.grid()
     labels = axes.get_legend_handles_labels()[1]
-    columns = 1 if max(map(len, labels)) > LONG else 2 if sum(map(len, labels)) > 24 else len(labels)
+    columns = 1 if max(map(len, labels)) > LONG_LABEL else 2 if sum(map(len, labels)) > LONG_LEGEND else len(labels)
     panel.legend(loc="outside lower center", ncols=columns)
 
 
 def _draw_curve(axes: Axes, curve: Curve, scale: float, label: str, look: tuple[str, str, Any]) -> None:
-    colour, marker, line = look
+    color, marker, line = look
     mean = [scale * value for value in curve.mean]
-    low = [value - scale * spread for value, spread in zip(mean, curve.std, strict=True)]
-    high = [value + scale * spread for value, spread in zip(mean, curve.std, strict=True)]
-    every = None if len(mean) <= FEW else 0.1  # of the diagonal of the axes
-    axes.plot(curve.steps, mean, color=colour, marker=marker, linestyle=line, markevery=every, label=label)
-    axes.fill_between(curve.steps, low, high, color=colour, alpha=0.2, linewidth=0)
+    low = [value - scale * std for value, std in zip(mean, curve.std, strict=True)]
+    high = [value + scale * std for value, std in zip(mean, curve.std, strict=True)]
+    every = None if len(mean) <= MAX_MARKERS else 0.1  # of the diagonal of the axes
+    axes.plot(curve.steps, mean, color=color, marker=marker, linestyle=line, markevery=every, label=label)
+    axes.fill_between(curve.steps, low, high, color=color, alpha=0.2, linewidth=0)
 
 
-def _logarithmic_steps(axes: Axes, steps: list[int]) -> None:
-    """A logarithmic axis that step 0 has a place on: linear up to the first checkpoint after it."""
+def _set_logarithmic_steps(axes: Axes, steps: list[int]) -> None:
+    """Set a logarithmic axis that includes step 0: linear up to the first checkpoint after it."""
     after_zero = [step for step in steps if step > 0]
     first, last = min(after_zero, default=1), max(after_zero, default=1)
     axes.set_xscale("symlog", linthresh=first, linscale=0.5)
     decades = [10**power for power in range(8) if first <= 10**power <= last / 2]
-    axes.set_xticks([0, *(decades if len(decades) > 1 else _apart([*decades, *after_zero], last)), last])
+    ticks = decades if len(decades) > 1 else _without_overlap([*decades, *after_zero], last)
+    axes.set_xticks([0, *ticks, last])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _apart(steps: list[int], last: int) -> list[int]:
-    """Steps whose labels have room beside each other and the last one's on a short logarithmic axis."""
-    kept: list[int] = []
+def _without_overlap(steps: list[int], last: int) -> list[int]:
+    """Return the steps whose labels overlap neither each other nor that of the last step."""
+    ticks: list[int] = []
     for step in sorted(set(steps)):
-        if step * APART <= last and (not kept or step >= kept[-1] * APART):
-            kept.append(step)
-    return kept
+        if step * MIN_TICK_RATIO <= last and (not ticks or step >= ticks[-1] * MIN_TICK_RATIO):
+            ticks.append(step)
+    return ticks
 
 
 @styled
 def to_svg(figure: Figure) -> str:
     text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "noisemap"}):  # the same ids for the same figure
-        figure.savefig(text, format="svg", metadata={"Date": None})
+    figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()

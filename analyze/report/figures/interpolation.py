@@ -1,4 +1,4 @@
-"""How far the way from noise to image is from the line between noise and latent, as a map."""
+"""Map of the distance of the sampling trajectory from the line between noise and latent."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analyze.report.figures.style import COLUMN, IMAGE, LATENT, NOISE, new_figure, styled
+from analyze.report.figures.style import COLUMN, mathtext, new_figure, styled
 
 
 @styled
 def draw_interpolation(times: Sequence[float], lambdas: Sequence[float], mean: Sequence[Sequence[float]]) -> Figure:
-    """`mean[k][l]`, the mean ‖(1−λ)x_T + λx̂_T − x_t‖ at t = times[k] and λ = lambdas[l], the nearest λ marked.
+    """Draw `mean[k][l]`, the mean ‖(1−λ)x_T + λx̂_T − x_t‖ at t = times[k] and λ = lambdas[l].
 
-    `times` are in DDIM steps and fall from T, the noise, on the left to 0, the image. Of equally near λ the first is
-    marked. Source: the paper, Figure 3.
+    `times` are in DDIM steps and decrease from T (noise, left) to 0 (image, right). A marker shows the nearest λ of
+    each t; the first λ wins a tie. Source: the paper, Figure 3.
     """
     distance = np.array(mean)
     figure = new_figure(COLUMN, 2.6)
@@ -32,8 +32,8 @@ def draw_interpolation(times: Sequence[float], lambdas: Sequence[float], mean: S
     )
     axes.invert_xaxis()
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel(f"$t$, DDIM steps (left: noise {NOISE}, right: image {IMAGE})")
-    axes.set_ylabel(rf"$\lambda$ (0: noise {NOISE}, 1: latent {LATENT})")
+    axes.set_xlabel(mathtext("$t$, DDIM steps (left: noise x_T, right: image x_0)"))
+    axes.set_ylabel(mathtext(r"$\lambda$ (0: noise x_T, 1: latent x̂_T)"))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.2, handletextpad=0.2)
     bar = figure.colorbar(mesh, ax=axes, pad=0.02)
     bar.set_label(r"mean $\Vert(1-\lambda)\,x_T+\lambda\,\hat{x}_T-x_t\Vert_2$")

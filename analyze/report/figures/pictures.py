@@ -1,4 +1,4 @@
-"""Rows of pictures with labels."""
+"""Figures of labeled rows of pictures."""
 
 import dataclasses
 import math
@@ -13,45 +13,43 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analyze.measures.mistakes import Attractors, MappingMistakes, Mistakes
-from analyze.report.figures.style import IMAGE, LATENT, NOISE, PAGE, SOFT, new_figure, styled
+from analyze.report.figures.style import PAGE, SOFT, mathtext, new_figure, styled
 from records.pictures import GAP, LATENT_RANGE, grid
 
 COLUMNS = 8
 STEPS_SHOWN, NOISES_SHOWN = 9, 6
-MARGIN = 1.35  # inches at the left that labels have
-LINE = 0.15  # inches, as BORDER and GUTTER are
-BORDER, GUTTER = 0.03, 0.05  # around the figure, and between rows
+MARGIN = 1.35  # width of the labels at the left, inches
+LINE = 0.15  # height of a line of text, inches
+BORDER, GUTTER = 0.03, 0.05  # around the figure and between rows, inches
 
 
 @dataclass(frozen=True)
 class PictureRow:
-    """Images [n, C, H, W], −largest as black and largest as white, and what is written around them."""
+    """Images [n, C, H, W] with their labels; −largest is black and largest is white."""
 
     label: str
     images: Tensor
     largest: float = 1.0
-    below: Sequence[str] = ()  # an entry an image
+    below: Sequence[str] = ()  # one text per image
     above: Sequence[str] = ()
     note: str = ""  # small, below the label
-    heading: str = ""  # of this row and the next ones
+    heading: str = ""  # of this row and the following ones
 
 
 @styled
 def draw_pictures(noise: Tensor, images: Tensor, latents: Tensor) -> Figure:
-    """Noise x_T, image x_0, latent x̂_T and what the latent has that the noise has not, all [N, C, H, W].
+    """Draw noise x_T, image x_0, latent x̂_T and the difference of latent and noise, all [N, C, H, W].
 
-    Images that were decoded from codes have another size than the noise.
-
-    Source: the paper, Figure 1.
+    Images that are decoded from codes are larger than the noise. Source: the paper, Figure 1.
     """
     noise, images, latents = (tensor[:COLUMNS] for tensor in (noise, images, latents))
     difference = latents - noise
-    widest = _round_up(difference.abs().flatten().double().quantile(0.99).item())
+    largest = _round_up(difference.abs().flatten().double().quantile(0.99).item())
     rows = [
-        _noise_row(f"noise {NOISE}", noise, LATENT_RANGE),
-        PictureRow(f"image {IMAGE}", images),
-        _noise_row(f"latent {LATENT}", latents, LATENT_RANGE),
-        _noise_row(f"difference {LATENT} − {NOISE}", difference, widest),
+        _noise_row("noise x_T", noise, LATENT_RANGE),
+        PictureRow("image x_0", images),
+        _noise_row("latent x̂_T", latents, LATENT_RANGE),
+        _noise_row("difference x̂_T − x_T", difference, largest),
     ]
     return draw_rows(rows)
 
@@ -61,7 +59,7 @@ def _noise_row(label: str, images: Tensor, largest: float) -> PictureRow:
 
 
 def _round_up(value: float) -> float:
-    """The next number with one significant digit, so that it can be written down."""
+    """Round up to one significant digit."""
     if value <= 0:
         return 1.0
     digit = 10.0 ** np.floor(np.log10(value))
@@ -69,49 +67,49 @@ def _round_up(value: float) -> float:
 
 
 @styled
-def draw_mistakes(samples: Tensor, found: MappingMistakes) -> Figure:
-    """Which images and noises are taken for another's, and which ones attract the others, of samples [N, C, H, W].
+def draw_mistakes(samples: Tensor, mistakes: MappingMistakes) -> Figure:
+    """Draw the wrongly assigned images and noises, and those nearest to several others, of samples [N, C, H, W].
 
-    Every noise is shown as the image that becomes of it. Source: the paper, Figure 8.
+    A noise is shown as the image generated from it. Source: the paper, Figure 8.
     """
-    to_image, to_noise = found.noise_to_image, found.image_to_noise
+    to_image, to_noise = mistakes.noise_to_image, mistakes.image_to_noise
     return draw_rows(
         [
             PictureRow(
-                "image of a noise\nassigned wrongly",
+                "image of a wrongly\nassigned noise",
                 samples[to_image.wrong[:COLUMNS]],
-                heading=_counted("noise → image", to_image, samples),
+                heading=_count("noise → image", to_image, samples),
             ),
             PictureRow("image nearest\nto that noise", samples[to_image.nearest[:COLUMNS]]),
-            _attractor_row("images nearest to\nseveral noises", found.attracting_images, samples, "noises"),
+            _attractor_row("images nearest to\nseveral noises", mistakes.attracting_images, samples, "noises"),
             PictureRow(
-                "image assigned\nwrongly",
+                "wrongly assigned\nimage",
                 samples[to_noise.wrong[:COLUMNS]],
-                heading=_counted("image → noise", to_noise, samples),
+                heading=_count("image → noise", to_noise, samples),
             ),
             PictureRow("image of the noise\nnearest to it", samples[to_noise.nearest[:COLUMNS]]),
-            _attractor_row("images of noises\nnearest to several", found.attracting_noises, samples, "images"),
+            _attractor_row("images of noises\nnearest to several", mistakes.attracting_noises, samples, "images"),
         ],
-        at_least=COLUMNS,
+        min_columns=COLUMNS,
     )
 
 
-def _counted(way: str, mistakes: Mistakes, samples: Tensor) -> str:
-    return f"{way}: {len(mistakes.wrong):,} of {len(samples):,} wrong"
+def _count(direction: str, mistakes: Mistakes, samples: Tensor) -> str:
+    return f"{direction}: {len(mistakes.wrong):,} of {len(samples):,} wrong"
 
 
-def _attractor_row(label: str, attractors: Attractors, samples: Tensor, of: str) -> PictureRow:
+def _attractor_row(label: str, attractors: Attractors, samples: Tensor, noun: str) -> PictureRow:
     several = attractors.counts[:COLUMNS] > 1
     indices, counts = attractors.indices[:COLUMNS][several], attractors.counts[:COLUMNS][several]
-    return PictureRow(label, samples[indices], below=[f"{count:,} {of}" for count in counts.tolist()])
+    return PictureRow(label, samples[indices], below=[f"{count:,} {noun}" for count in counts.tolist()])
 
 
 @styled
 def draw_by_variance(samples: Tensor, images: Tensor, by_variance: Tensor, rows: int = 2) -> Figure:
-    """The images [N, C, H, W] of those samples x_0 that vary the least and the most, with the variance.
+    """Draw the images [N, C, H, W] of the samples x_0 with the lowest and the highest pixel variance.
 
-    `by_variance` [N] are their indices, the plainest first. Variance is over all pixels and channels of a sample,
-    in [−1, 1]; samples are the images themselves, or the codes that they are decoded from. Source: the paper, Figure 9.
+    `by_variance` [N] are the indices by ascending variance, over all pixels and channels of a sample in [−1, 1].
+    The samples are the images themselves or the codes they are decoded from. Source: the paper, Figure 9.
     """
     variance = samples.flatten(1).double().var(dim=1, correction=0)
     shown = min(rows * COLUMNS, len(samples))
@@ -129,58 +127,58 @@ def draw_by_variance(samples: Tensor, images: Tensor, by_variance: Tensor, rows:
 
 @styled
 def draw_training(noise: Tensor, samples: dict[int, Tensor]) -> Figure:
-    """What becomes of the same noises [N, C, H, W] at growing training steps: samples [N, C, H, W] by step.
+    """Draw noises [N, C, H, W] and the samples [N, C, H, W] generated from them, by training step.
 
-    Source: the paper, Figures 11 and 12 (one a model).
+    Source: the paper, Figures 11 and 12 (one per model).
     """
     columns = [noise[:NOISES_SHOWN] / LATENT_RANGE, *(images[:NOISES_SHOWN] for images in samples.values())]
-    names = [NOISE, *(f"{step:,}" for step in samples)]
+    names = ["x_T", *(f"{step:,}" for step in samples)]
     stacked = torch.stack(columns, dim=1)  # [rows, columns, C, H, W]
     first, *others = (PictureRow("", images) for images in stacked)
-    first = dataclasses.replace(first, above=names, heading="The same noises at growing training steps")
+    first = dataclasses.replace(first, above=names, heading="Images from the same noise, by training step")
     return draw_rows([first, *others], margin=BORDER)
 
 
-def spread(steps: Sequence[int], shown: int = STEPS_SHOWN) -> list[int]:
-    """At most so many of the ascending steps, the first and the last among them, and 0 where it is one.
+def spread(steps: Sequence[int], count: int = STEPS_SHOWN) -> list[int]:
+    """Return at most `count` of the ascending steps, always with the first, the last and step 0 if present.
 
-    They are spread evenly in the logarithm, because most happens early.
+    The steps are evenly spaced in the logarithm, because most changes happen early.
     """
-    if len(steps) <= shown:
+    if len(steps) <= count:
         return list(steps)
     zero, rest = [step for step in steps if step == 0], [step for step in steps if step > 0]
-    targets = np.geomspace(rest[0], rest[-1], shown - len(zero))
+    targets = np.geomspace(rest[0], rest[-1], count - len(zero))
     return zero + sorted({min(rest, key=lambda step: abs(math.log(step / target))) for target in targets})
 
 
 @styled
-def draw_rows(rows: Sequence[PictureRow], margin: float = MARGIN, at_least: int = 1) -> Figure:
-    """Rows of images below each other, shown in one size: what the longest row, or one of `at_least` images, allows."""
-    columns = max([at_least, *(len(row.images) for row in rows)])
+def draw_rows(rows: Sequence[PictureRow], margin: float = MARGIN, min_columns: int = 1) -> Figure:
+    """Draw rows of images of one size; the longest row, or one of `min_columns` images, fills the page width."""
+    columns = max([min_columns, *(len(row.images) for row in rows)])
     height, width = max(tuple(row.images.shape[-2:]) for row in rows)
-    rows = [dataclasses.replace(row, images=_repeated(row.images, height // row.images.shape[-2])) for row in rows]
-    image = (PAGE - margin - BORDER) / columns * height / (width + GAP)  # inches, as all below
-    total = 2 * BORDER + sum(_above(row) + image + _below(row) for row in rows)
-    figure, at = new_figure(PAGE, total, layout="none"), BORDER
+    rows = [dataclasses.replace(row, images=_repeat_pixels(row.images, height // row.images.shape[-2])) for row in rows]
+    image = (PAGE - margin - BORDER) / columns * height / (width + GAP)  # height in inches, like all below
+    total = 2 * BORDER + sum(_space_above(row) + image + _space_below(row) for row in rows)
+    figure, y = new_figure(PAGE, total, layout="none"), BORDER
     for row in rows:
-        figure.text(margin / PAGE, 1 - at / total, row.heading, verticalalignment="top", fontsize=9)
-        at += _above(row) + image
-        box = (margin / PAGE, 1 - at / total, 1 - (margin + BORDER) / PAGE, image / total)
+        figure.text(margin / PAGE, 1 - y / total, row.heading, verticalalignment="top", fontsize=9)
+        y += _space_above(row) + image
+        box = (margin / PAGE, 1 - y / total, 1 - (margin + BORDER) / PAGE, image / total)
         _draw_row(figure.add_axes(box), row, columns, (height, width))
-        at += _below(row)
+        y += _space_below(row)
     return figure
 
 
-def _repeated(images: Tensor, times: int) -> Tensor:
-    """Images [n, C, H, W] with every pixel so many times in each direction."""
+def _repeat_pixels(images: Tensor, times: int) -> Tensor:
+    """Repeat every pixel of images [n, C, H, W] in both directions."""
     return images.repeat_interleave(times, dim=-1).repeat_interleave(times, dim=-2)
 
 
-def _above(row: PictureRow) -> float:
+def _space_above(row: PictureRow) -> float:
     return LINE * bool(row.above) + 1.4 * LINE * bool(row.heading)
 
 
-def _below(row: PictureRow) -> float:
+def _space_below(row: PictureRow) -> float:
     return LINE * bool(row.below) + GUTTER
 
 
@@ -188,8 +186,8 @@ def _draw_row(axes: Axes, row: PictureRow, columns: int, size: tuple[int, int]) 
     height, width = size
     axes.axis("off")
     if len(row.images):
-        axes.imshow(_enlarged(row), extent=(0, len(row.images) * (width + GAP) - GAP, height, 0), aspect="auto")
-        for end in range(width + GAP, len(row.images) * (width + GAP), width + GAP):  # gaps of the page's colour
+        axes.imshow(_enlarge(row), extent=(0, len(row.images) * (width + GAP) - GAP, height, 0), aspect="auto")
+        for end in range(width + GAP, len(row.images) * (width + GAP), width + GAP):  # gaps in the page color
             axes.axvspan(end - GAP, end, color="white", linewidth=0.3)
     else:
         axes.text(0, height / 2, "none", verticalalignment="center", color=SOFT)
@@ -197,7 +195,7 @@ def _draw_row(axes: Axes, row: PictureRow, columns: int, size: tuple[int, int]) 
     for texts, y, offset, alignment in ((row.below, height, -2, "top"), (row.above, 0, 2, "bottom")):
         for i, text in enumerate(texts):
             axes.annotate(
-                text,
+                mathtext(text),
                 (i * (width + GAP) + width / 2, y),
                 (0, offset),
                 textcoords="offset points",
@@ -209,20 +207,21 @@ def _draw_row(axes: Axes, row: PictureRow, columns: int, size: tuple[int, int]) 
 
 
 def _write_label(axes: Axes, row: PictureRow) -> None:
-    beside: dict[str, Any] = {
+    label = mathtext(row.label)
+    placement: dict[str, Any] = {
         "textcoords": "offset points",
         "xycoords": "axes fraction",
         "horizontalalignment": "right",
     }
     if row.note:
-        axes.annotate(row.label, (0, 0.5), (-5, 1), verticalalignment="bottom", **beside)
-        axes.annotate(row.note, (0, 0.5), (-5, -2), verticalalignment="top", color=SOFT, fontsize=6, **beside)
-    elif row.label:
-        axes.annotate(row.label, (0, 0.5), (-5, 0), verticalalignment="center", **beside)
+        axes.annotate(label, (0, 0.5), (-5, 1), verticalalignment="bottom", **placement)
+        axes.annotate(row.note, (0, 0.5), (-5, -2), verticalalignment="top", color=SOFT, fontsize=6, **placement)
+    elif label:
+        axes.annotate(label, (0, 0.5), (-5, 0), verticalalignment="center", **placement)
 
 
-def _enlarged(row: PictureRow) -> np.ndarray:
-    """The row as one picture; each pixel is repeated, since viewers of PDF files may blur small images."""
+def _enlarge(row: PictureRow) -> np.ndarray:
+    """Return the row as one picture with repeated pixels, because PDF viewers blur small images."""
     picture = np.asarray(grid(row.images, len(row.images), row.largest))
     times = max(1, round(160 / row.images.shape[-1]))
     return picture.repeat(times, axis=0).repeat(times, axis=1)

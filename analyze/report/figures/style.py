@@ -1,23 +1,24 @@
-"""How all figures look: the size of the page, type, lines and colours."""
+"""Style of all figures: page size, fonts, lines and colors."""
 
+import re
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
-COLUMN, PAGE = 3.35, 6.9  # inches: one column of a two-column page, and both
-DPI = 200  # of PNG files
+COLUMN, PAGE = 3.35, 6.9  # width of one column and of a two-column page, inches
+DPI = 200  # PNG files
 
-# The first four are of Okabe & Ito (2008), told apart by the colour-blind too; so are markers and lines without colour.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6400", "#6A4C93")
+# The first four are from Okabe & Ito (2008), distinguishable by color-blind readers; markers and lines differ as well.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6400", "#6A4C93")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 SOFT = "#666666"
 
-NOISE, IMAGE, LATENT = r"$x_T$", r"$x_0$", r"$\hat{x}_T$"
+SYMBOLS = {"x̂_T": r"$\hat{x}_T$", "x_T": "$x_T$", "x_0": "$x_0$"}
 
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib, so that every machine draws the same
+    "font.family": "DejaVu Sans",  # ships with Matplotlib: figures are identical on every machine
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -40,21 +41,26 @@ STYLE: dict[Any, Any] = {
     "ytick.major.width": 0.6,
     "savefig.dpi": DPI,
     "savefig.bbox": None,
-    "image.interpolation": "none",  # pixels stay squares, in PDF files too
+    "image.interpolation": "none",  # square pixels, also in PDF files
     "text.usetex": False,
-    "pdf.fonttype": 42,  # letters stay letters
-    "svg.hashsalt": "noisemap",  # the same figure is the same file
+    "pdf.fonttype": 42,  # text remains text
+    "svg.hashsalt": "noisemap",  # reproducible ids
 }
-styled = matplotlib.rc_context(STYLE)  # around every function that draws or writes
+styled = matplotlib.rc_context(STYLE)  # decorates every function that draws or writes a figure
 
 
 def new_figure(width: float, height: float, layout: str = "constrained") -> Figure:
-    """An empty figure of a size in inches."""
+    """Create an empty figure with a size in inches."""
     return Figure(figsize=(width, height), layout=layout)  # type: ignore[arg-type]
 
 
 def step_label(step: float) -> str:
-    """A training step as short as a tick wants it: 0, 250, 2,500, 39k, 1.5M."""
+    """Return the tick label of a training step: 0, 250, 2,500, 39k, 1.5M."""
     if abs(step) < 10_000:
         return f"{step:,.0f}"
     return f"{step / 1e6:.4g}M" if abs(step) >= 1e6 else f"{step / 1e3:.4g}k"
+
+
+def mathtext(text: str) -> str:
+    """Return text with x_T, x_0 and x̂_T typeset as mathematics."""
+    return re.sub("|".join(SYMBOLS), lambda symbol: SYMBOLS[symbol[0]], text)

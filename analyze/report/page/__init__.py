@@ -1,1 +1,1 @@
-"""A page that needs nothing but itself: sections of blocks, and how they become HTML."""
+"""Self-contained HTML pages: sections of blocks and their templates."""

@@ -1,4 +1,4 @@
-"""What a page is made of: sections, each a heading, a lead and blocks; page.html.j2 says how they look."""
+"""Content of a page: sections with a heading, a lead and blocks, rendered by page.html.j2."""
 
 import base64
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 
 
 class Block:
-    """A part of a section; the macro of page/blocks.html.j2 with the name of its class writes it."""
+    """A part of a section, rendered by the macro of page/blocks.html.j2 that is named after its class."""
 
     @property
     def kind(self) -> str:
@@ -25,7 +25,7 @@ class Text(Block):
 
 @dataclass(frozen=True)
 class Notes(Block):
-    """Sentences that say what is lacking, a line each."""
+    """Warnings, for example about missing results, one per line."""
 
     sentences: Sequence[str]
 
@@ -37,7 +37,7 @@ class Subheading(Block):
 
 @dataclass(frozen=True)
 class Tiles:
-    """Images of one size in rows and columns, in pixels, with gaps of one pixel."""
+    """Rows and columns of images of one size in pixels, with gaps of one pixel."""
 
     columns: int
     rows: int
@@ -48,8 +48,8 @@ class Tiles:
 @dataclass(frozen=True)
 class Picture:
     source: str  # data URI
-    alternative: str  # what is seen, for those who don't see it
-    tiles: Tiles | None = None  # that it is made of
+    alt: str
+    tiles: Tiles | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Gallery(Block):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing as inline SVG, which takes on the page's colours."""
+    """Inline SVG in the page's colors."""
 
     svg: str
-    alternative: str
+    alt: str
     caption: str
     is_wide: bool
 
@@ -77,27 +77,27 @@ class Drawings(Block):
 
 @dataclass(frozen=True)
 class PlotRow:
-    """A step of a plot: where it lies on the drawing, and what each curve has there, if anything."""
+    """Position of a step in the drawing, with the position and text of each curve's value."""
 
     step: int
     x: float
-    y: Sequence[float | None]
+    y: Sequence[float | None]  # None: no value at this step
     texts: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves against the training step, as a drawing and as a table of the values."""
+    """Curves against the training step, as a drawing and as a table of values."""
 
     name: str
     title: str
     caption: str
-    seen: Sequence[str]  # what each curve does, a sentence each
+    summaries: Sequence[str]  # one sentence per curve
     svg: str
-    size: tuple[float, float]  # of the drawing, in its own units
-    box: tuple[float, float]  # its axes' upper and lower end
+    size: tuple[float, float]  # of the drawing, in SVG units
+    box: tuple[float, float]  # upper and lower end of the axes
     labels: Sequence[str]
-    colours: Sequence[str]  # as CSS
+    colors: Sequence[str]  # CSS
     rows: Sequence[PlotRow]
 
 
@@ -108,17 +108,17 @@ class Plots(Block):
 
 @dataclass(frozen=True)
 class Track:
-    """Pictures of which a viewer shows one at a time: at its i-th position the one numbered shown[i]."""
+    """Pictures that a viewer shows one at a time: pictures[order[i]] at slider position i."""
 
     heading: str
     pictures: Sequence[Picture]
-    labels: Sequence[str]  # what is said of each picture
-    shown: Sequence[int]
+    labels: Sequence[str]  # one per picture
+    order: Sequence[int]
 
 
 @dataclass(frozen=True)
 class Viewer(Block):
-    """Tracks of pictures side by side under one slider."""
+    """Tracks side by side under one slider."""
 
     name: str
     heading: str
@@ -128,7 +128,7 @@ class Viewer(Block):
 
 @dataclass(frozen=True)
 class Grid(Block):
-    """A table of texts; the first column names the rows. A long one is `folded` at first."""
+    """A table of texts whose first column names the rows; long tables start `folded`."""
 
     caption: str
     header: Sequence[str]
@@ -139,7 +139,7 @@ class Grid(Block):
 
 @dataclass(frozen=True)
 class Listing(Block):
-    """Text as it is, to be unfolded."""
+    """Preformatted text, folded at first."""
 
     title: str
     text: str
@@ -147,7 +147,7 @@ class Listing(Block):
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page. `name` is its place in links."""
+    """A part of a page; links refer to its `name`."""
 
     name: str
     heading: str
@@ -158,14 +158,14 @@ class Section:
 @dataclass(frozen=True)
 class Page:
     title: str
-    about: str  # in one line, below the title
+    subtitle: str
     findings: Sequence[str]
     sections: Sequence[Section]
-    made_with: str
+    footer: str
 
 
 def render(page: Page) -> str:
-    """The page as one HTML file, without the sections that have no blocks; it loads nothing."""
+    """Render a page as one HTML file that loads nothing; sections without blocks are omitted."""
     environment = Environment(
         loader=PackageLoader("analyze.report.page", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

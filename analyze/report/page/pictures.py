@@ -1,4 +1,4 @@
-"""Pictures of the same noises through training, for a slider, within a sensible size of the file."""
+"""Pictures of the same noise through training for a slider, compressed to limit the size of the page."""
 
 import io
 from collections.abc import Sequence
@@ -11,37 +11,37 @@ from analyze.report.figures.pictures import spread
 from analyze.report.page.blocks import Picture, Tiles, Track, Viewer, data_uri
 from records.pictures import LATENT_RANGE, grid, to_png
 
-POSITIONS = 40  # of a slider, at most
-SMALL = 16_000  # bytes up to which a picture is kept as it is
-QUALITY = 90  # of JPEG, for the larger ones
-COLUMNS = 5  # images side by side, as many as a phone has room for
+MAX_POSITIONS = 40  # of a slider
+MAX_PNG_BYTES = 16_000  # larger pictures become JPEG
+JPEG_QUALITY = 90
+COLUMNS = 5  # images per row, to fit on a phone
 
 
-def picture(images: Tensor, alternative: str, largest: float = 1.0, columns: int = COLUMNS) -> Picture:
-    """Images [n, C, H, W] as one picture, −largest as black and largest as white; compressed where it is large."""
+def picture(images: Tensor, alt: str, largest: float = 1.0, columns: int = COLUMNS) -> Picture:
+    """Return images [n, C, H, W] as one picture, −largest as black and largest as white; JPEG if it is large."""
     columns = min(columns, len(images))
-    drawn = grid(images, columns, largest)
-    kind, data = "png", to_png(drawn)
-    if len(data) > SMALL:
-        kind, data = "jpeg", _to_jpeg(drawn)
+    image = grid(images, columns, largest)
+    kind, data = "png", to_png(image)
+    if len(data) > MAX_PNG_BYTES:
+        kind, data = "jpeg", _to_jpeg(image)
     tiles = Tiles(columns, -(-len(images) // columns), images.shape[-1], images.shape[-2])
-    return Picture(data_uri(f"image/{kind}", data), alternative, tiles)
+    return Picture(data_uri(f"image/{kind}", data), alt, tiles)
 
 
 def _to_jpeg(image: Image.Image) -> bytes:
-    """With all of the colour's resolution: of small images each pixel counts."""
+    """Encode with full color resolution, because every pixel of a small image matters."""
     data = io.BytesIO()
-    image.save(data, format="JPEG", quality=QUALITY, subsampling=0)
+    image.save(data, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     return data.getvalue()
 
 
-def pictured_steps(analysis: SeedAnalysis, positions: int = POSITIONS) -> list[int]:
-    """The steps of which pictures are shown, spread in the logarithm."""
-    return spread([step for step in analysis.steps if analysis.results(step)], positions)
+def pictured_steps(analysis: SeedAnalysis, count: int = MAX_POSITIONS) -> list[int]:
+    """Return the steps whose pictures are shown, evenly spaced in the logarithm."""
+    return spread([step for step in analysis.steps if analysis.results(step)], count)
 
 
 def training_viewer(analysis: SeedAnalysis) -> Viewer | None:
-    """Noise, images and latents of a seed through training; None where nothing is analysed."""
+    """Return noise, images and latents of a seed through training; None if no checkpoint is analyzed."""
     steps = pictured_steps(analysis)
     if not steps:
         return None
@@ -51,8 +51,7 @@ def training_viewer(analysis: SeedAnalysis) -> Viewer | None:
 
 
 def noise_track(analysis: SeedAnalysis, positions: int) -> Track:
-    shown = analysis.options.pictures
-    noise = analysis.generations(analysis.last_step)["noise"][:shown]
+    noise = analysis.generations(analysis.last_step)["noise"][: analysis.options.pictures]
     return Track("noise x_T", [picture(noise, f"the {len(noise)} noises x_T", LATENT_RANGE)], [""], [0] * positions)
 
 
@@ -64,12 +63,12 @@ def latents_track(analysis: SeedAnalysis, steps: Sequence[int], heading: str = "
     return _track(analysis, steps, heading, "latents", "latents inverted", LATENT_RANGE)
 
 
-def _track(analysis: SeedAnalysis, steps: Sequence[int], heading: str, tensor: str, what: str, largest: float) -> Track:
-    """A picture a step, shown at positions of these steps."""
+def _track(analysis: SeedAnalysis, steps: Sequence[int], heading: str, tensor: str, noun: str, largest: float) -> Track:
+    """Return a track with one picture per step."""
     pictures = []
     for step in steps:
         images = analysis.generations(step)[tensor][: analysis.options.pictures].clone()
-        pictures.append(picture(images, f"{len(images)} {what} at step {step}", largest))
+        pictures.append(picture(images, f"{len(images)} {noun} at step {step}", largest))
     return Track(heading, pictures, [step_text(step) for step in steps], range(len(steps)))
 
 

@@ -1,4 +1,4 @@
-"""Curves as inline SVG that takes on the page's colours, with their values and where these lie."""
+"""Curves as inline SVG in the page's colors, with the values and their positions."""
 
 import math
 import re
@@ -8,119 +8,113 @@ from matplotlib.figure import Figure
 
 from analyze.curves import Curve
 from analyze.report.figures.curves import CurveFigure, draw, to_svg
-from analyze.report.figures.style import COLOURS, COLUMN, IMAGE, LATENT, NOISE
+from analyze.report.figures.style import COLORS, COLUMN
 from analyze.report.page.blocks import Drawing, Plot, PlotRow, Plots
 
-SMALLEST = 1e-4  # number that is written without an exponent
-POINT = 72  # an inch has so many units of SVG
-COLOUR_NAMES = {
-    **{colour.lower(): f"curve-{place}" for place, colour in enumerate(COLOURS)},
+MIN_FIXED = 1e-4  # smaller numbers are written with an exponent
+POINTS_PER_INCH = 72  # units of SVG
+CSS_VARIABLES = {
+    **{color.lower(): f"curve-{i}" for i, color in enumerate(COLORS)},
     "#000000": "ink",
     "#ffffff": "paper",
     "#f2f2f2": "wash",
     "#666666": "soft",
     "#b0b0b0": "soft",
 }
-PLAIN = {IMAGE: "x_0", LATENT: "x̂_T", NOISE: "x_T"}
 
 
 def plots(specs: Iterable[CurveFigure], curves: Mapping[str, Curve]) -> Plots:
-    """The plots of which any curve is there."""
+    """Return the plots of the figures that have at least one curve."""
     return Plots([plot(spec, curves) for spec in specs if spec.curves.keys() & curves.keys()])
 
 
 def plot(spec: CurveFigure, curves: Mapping[str, Curve]) -> Plot:
-    """The plot of those of its curves that are there."""
-    there = {plain(label): curves[name] for name, label in spec.curves.items() if name in curves}
+    """Return the plot of the available curves of a figure."""
+    available = {label: curves[key] for key, label in spec.curves.items() if key in curves}
     figure = draw(spec, curves)
-    svg = inline_svg(figure, spec.name)  # places are known only after it is drawn
+    svg = inline_svg(figure, spec.name)  # positions are known only after rendering
     (axes,) = figure.axes
-    width, height = figure.get_size_inches() * POINT
+    width, height = figure.get_size_inches() * POINTS_PER_INCH
     bottom, top = (height * (1 - edge) for edge in axes.get_position().intervaly)
     return Plot(
         name=spec.name,
-        title=plain(spec.title),
-        caption=plain(spec.caption),
-        seen=[seen(label, curve, spec.scale) for label, curve in there.items()],
+        title=spec.title,
+        caption=spec.caption,
+        summaries=[summary(label, curve, spec.scale) for label, curve in available.items()],
         svg=svg,
         size=(width, height),
         box=(top, bottom),
-        labels=list(there),
-        colours=[f"var(--curve-{place})" for place, name in enumerate(spec.curves) if name in curves],
-        rows=_rows(figure, list(there.values()), spec.scale),
+        labels=list(available),
+        colors=[f"var(--curve-{i})" for i, key in enumerate(spec.curves) if key in curves],
+        rows=_rows(figure, list(available.values()), spec.scale),
     )
 
 
 def _rows(figure: Figure, curves: Sequence[Curve], scale: float) -> list[PlotRow]:
-    """A row a step that any curve has a value at."""
-    to_page = figure.axes[0].transData.transform
-    height = figure.get_size_inches()[1] * POINT
+    """Return one row for each step at which any curve has a value."""
+    to_pixels = figure.axes[0].transData.transform
+    height = figure.get_size_inches()[1] * POINTS_PER_INCH
     rows = []
     for step in sorted({step for curve in curves for step in curve.values}):
-        places = [
-            to_page((step, scale * curve.at(step)[0])) * POINT / figure.dpi if step in curve.values else None
+        points = [
+            to_pixels((step, scale * curve.at(step)[0])) * POINTS_PER_INCH / figure.dpi
+            if step in curve.values
+            else None
             for curve in curves
         ]
-        x = next(place[0] for place in places if place is not None)
-        y = [None if place is None or math.isnan(place[1]) else height - place[1] for place in places]
+        x = next(point[0] for point in points if point is not None)
+        y = [None if point is None or math.isnan(point[1]) else height - point[1] for point in points]
         texts = [value_text(*curve.at(step), scale) if step in curve.values else "" for curve in curves]
         rows.append(PlotRow(step, x, y, texts))
     return rows
 
 
 def value_text(mean: float, std: float | None, scale: float = 1.0) -> str:
-    """98.93 ± 0.31: four significant digits, the ± with as many decimals; without ± for a single seed."""
+    """Format 98.93 ± 0.31: four significant digits, ± with the same decimals, omitted for a single seed."""
     mean, std = scale * mean, None if std is None else scale * std
-    places = ".3e" if 0 < abs(mean) < SMALLEST else f",.{_decimals(mean)}f"
-    spread = "" if std is None else f" ± {std:{places}}"
-    return f"{mean:{places}}{spread}".replace("-", "−")
+    precision = ".3e" if 0 < abs(mean) < MIN_FIXED else f",.{_decimals(mean)}f"
+    spread = "" if std is None else f" ± {std:{precision}}"
+    return f"{mean:{precision}}{spread}".replace("-", "−")
 
 
 def _decimals(number: float, digits: int = 4) -> int:
-    """As many as show so many significant digits; 0 for what is no number."""
+    """Return the decimals that show the given number of significant digits; 0 for NaN and infinity."""
     if not math.isfinite(number):
         return 0
     exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])
     return max(0, digits - 1 - exponent)
 
 
-def seen(label: str, curve: Curve, scale: float) -> str:
-    """What a curve does from its first to its last step, in a sentence."""
+def summary(label: str, curve: Curve, scale: float) -> str:
+    """Describe a curve from its first to its last step in one sentence."""
     first, last = (value_text(*curve.at(step), scale) for step in (curve.steps[0], curve.steps[-1]))
     if len(curve.steps) == 1:
         return f"{label}: {last} at step {curve.steps[-1]:,}."
-    return f"{label}: {first} at step {curve.steps[0]:,}, {last} at step {curve.steps[-1]:,}{_half_way(curve)}"
+    return f"{label}: {first} at step {curve.steps[0]:,}, {last} at step {curve.steps[-1]:,}{_half_change(curve)}"
 
 
-def _half_way(curve: Curve) -> str:
-    """The first step at which half of the way from the first to the last value is gone, and the full stop."""
+def _half_change(curve: Curve) -> str:
+    """Return the first step that reaches half of the total change, as the end of a sentence."""
     first, last = curve.mean[0], curve.mean[-1]
     if math.isclose(first, last, rel_tol=1e-3):
         return "."
-    shares = ((mean - first) / (last - first) for mean in curve.mean)
-    step = next((step for step, share in zip(curve.steps, shares, strict=True) if share >= 0.5), None)
-    return "." if step is None else f"; half of the way by step {step:,}."
+    changes = ((mean - first) / (last - first) for mean in curve.mean)
+    step = next((step for step, change in zip(curve.steps, changes, strict=True) if change >= 0.5), None)
+    return "." if step is None else f"; half of the total change is reached by step {step:,}."
 
 
-def drawing(figure: Figure, name: str, seen: str, made: str) -> Drawing:
-    """A figure with what is seen on it and how it was made."""
-    return Drawing(inline_svg(figure, name), seen, f"{seen}. {made}", figure.get_size_inches()[0] > COLUMN)
+def drawing(figure: Figure, name: str, alt: str, note: str) -> Drawing:
+    """Return a figure as a drawing whose caption is its description and a note on how it is computed."""
+    return Drawing(inline_svg(figure, name), alt, f"{alt}. {note}", figure.get_size_inches()[0] > COLUMN)
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """A figure as an <svg> element: its colours are the page's, its ids its own, and it is as wide as there is room."""
+    """Return a figure as a scalable <svg> element with the page's colors and ids that start with `name`."""
     text = to_svg(figure)
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r'\1 aria-hidden="true"', text, count=1)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", text)
-    for colour, variable in COLOUR_NAMES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return text
-
-
-def plain(text: str) -> str:
-    """A label without the marks of mathematics: x_0, x_T, x̂_T."""
-    for mathematical, letters in PLAIN.items():
-        text = text.replace(mathematical, letters)
+    for color, variable in CSS_VARIABLES.items():
+        text = text.replace(color, f"var(--{variable})")
     return text

@@ -1,4 +1,4 @@
-"""All curves of all seeds as one table that other programs read."""
+"""Exported tables of curves: content, formats and errors."""
 
 import csv
 import dataclasses
@@ -14,24 +14,26 @@ from configs.errors import UserError
 from records.layout import report_folder
 
 
-def test_every_number_of_every_seed_is_a_row(study):
+def test_export_contains_every_number_of_every_seed(study):
     file, count = export(study)
     assert file == report_folder(study) / "curves.csv"
     with file.open(newline="", encoding="utf-8") as text:
-        read = [CurveRow(**line) for line in csv.DictReader(text)]
-    assert len(read) == count and {(one.experiment, one.weights, one.ddim_steps) for one in read} == {
+        rows = [CurveRow(**line) for line in csv.DictReader(text)]
+    assert len(rows) == count and {(row.experiment, row.weights, row.ddim_steps) for row in rows} == {
         ("digits", "ema_0.99", "4")
     }
-    found = curves([SeedAnalysis(study, seed) for seed in study.seeds])
-    assert count == sum(len(values) for curve in found.values() for values in curve.values.values())
-    for seed_place, seed in enumerate(study.seeds):
-        mine = {(f"{one.measure}/{one.name}", int(one.step)): float(one.value) for one in read if int(one.seed) == seed}
-        for name, curve in found.items():
+    expected = curves([SeedAnalysis(study, seed) for seed in study.seeds])
+    assert count == sum(len(values) for curve in expected.values() for values in curve.values.values())
+    for i, seed in enumerate(study.seeds):
+        exported = {
+            (f"{row.measure}/{row.name}", int(row.step)): float(row.value) for row in rows if int(row.seed) == seed
+        }
+        for name, curve in expected.items():
             for step, values in curve.values.items():
-                assert mine[name, step] == values[seed_place]
+                assert exported[name, step] == values[i]
 
 
-def test_parquet_holds_the_same(study, tmp_path):
+def test_parquet_equals_csv(study, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     written, count = export(study, tmp_path / "new" / "curves.parquet")
     table = parquet.read_table(written).to_pylist()
@@ -41,32 +43,34 @@ def test_parquet_holds_the_same(study, tmp_path):
     assert {type(table[0][name]) for name in ("seed", "step", "ddim_steps")} == {int}
 
 
-def test_written_twice_it_is_the_same(study, tmp_path):
+def test_export_is_reproducible(study, tmp_path):
     files = [export(study, tmp_path / f"{name}.csv")[0] for name in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_parquet_without_its_library_says_what_to_install(study, tmp_path, monkeypatch):
+def test_parquet_without_pyarrow_names_the_extra(study, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"pip install 'noisemap\[parquet\]', or write a \.csv file"):
         export(study, tmp_path / "curves.parquet")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_written_is_refused(study, tiny, tmp_path):
-    with pytest.raises(UserError, match=r"curves.xlsx: its ending says the format, \.csv or \.parquet"):
+def test_invalid_requests_are_refused(study, tiny, tmp_path):
+    with pytest.raises(
+        UserError, match=r"curves.xlsx: unknown format '.xlsx'; choose a file name with \.csv or \.parquet"
+    ):
         export(study, tmp_path / "curves.xlsx")
-    with pytest.raises(UserError, match=r"runs/digits: nothing is analyzed yet; run python -m analyze first"):
+    with pytest.raises(UserError, match=r"runs/digits: nothing has been analyzed yet; run python -m analyze first"):
         export(tiny())
     other = dataclasses.replace(study, analyze=dataclasses.replace(study.analyze, samples=7))
-    with pytest.raises(UserError, match=r"nothing is analyzed as .*-N7-.*, but as .*-N8-"):
+    with pytest.raises(UserError, match=r"there are no results for .*-N7-.*, only for .*-N8-"):
         export(other)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/curves.csv: cannot be written: "):
         export(study, tmp_path / "file" / "curves.csv")
 
 
-def test_the_command_says_where(study, command_line, tmp_path, capsys):
+def test_command_prints_the_file(study, command_line, tmp_path, capsys):
     arguments = command_line(tmp_path, f"runs={study.runs}")
     command.main([*arguments, "--out", str(tmp_path / "mine.csv"), "seeds=[0]"])
     lines = (tmp_path / "mine.csv").read_text().splitlines()

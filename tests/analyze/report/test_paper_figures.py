@@ -1,4 +1,4 @@
-"""The paper's figures of a study: all that can be drawn, as files that are always the same."""
+"""The paper's figures of a study: reproducible files of everything that can be drawn."""
 
 import os
 import subprocess
@@ -16,33 +16,41 @@ from analyze.report.paper_figures import FIGURES, METADATA, NotMeasured, StudyRe
 from records.atomic import write_json
 from records.layout import report_folder
 
-AGAIN = """
+SCRIPT = """
 import sys
-from analyze.report.paper_figures import write_figures
+from pathlib import Path
+from analyze.analysis import SeedAnalysis
+from analyze.report.paper_figures import StudyResults, write_figures
 from configs.load import load
-write_figures(load(sys.argv[1], sys.argv[2:]))
+folder, config, *options = sys.argv[1:]
+experiment = load(config, options)
+write_figures(StudyResults([SeedAnalysis(experiment, seed) for seed in experiment.seeds]), Path(folder))
 """
 
 
 @pytest.fixture
 def texts_of():
-    """A function: everything that is written in a figure."""
-    return lambda figure: [one.get_text() for one in figure.findobj(Text)]
+    """A function that returns all texts of a figure."""
+    return lambda figure: [text.get_text() for text in figure.findobj(Text)]
+
+
+def results_of(experiment) -> StudyResults:
+    return StudyResults([SeedAnalysis(experiment, seed) for seed in experiment.seeds])
 
 
 def forget(experiment, *measures: str) -> None:
-    """As if these were never measured."""
+    """Remove the results of measures."""
     for seed in experiment.seeds:
         analysis = SeedAnalysis(experiment, seed)
         for step in analysis.steps:
-            kept = {name: result for name, result in analysis.results(step).items() if name not in measures}
-            write_json(analysis.results_file(step), {"step": step, "measures": kept})
+            others = {name: result for name, result in analysis.results(step).items() if name not in measures}
+            write_json(analysis.results_file(step), {"step": step, "measures": others})
 
 
-def test_all_figures_of_a_study_are_files(analyzed):
+def test_all_figures_are_written(analyzed):
     experiment = analyzed()
     folder = report_folder(experiment) / "figures"
-    files = write_figures(experiment)
+    files = write_figures(results_of(experiment), folder)
     assert files == [folder / f"{name}.{kind}" for name in FIGURES for kind in METADATA]
     assert sorted(folder.iterdir()) == sorted(files)
     for png in folder.glob("*.png"):
@@ -54,36 +62,39 @@ def test_all_figures_of_a_study_are_files(analyzed):
         assert b"Date" not in content
 
 
-def test_another_process_writes_the_same_files(analyzed, command_line, tmp_path, repository):
-    """With another hash seed, and at another time."""
+def test_figures_are_reproducible(analyzed, command_line, tmp_path, repository):
+    """Another process with another hash seed writes the same bytes."""
     experiment = analyzed("seeds=[0]")
-    files = write_figures(experiment)
+    folder = report_folder(experiment) / "figures"
+    files = write_figures(results_of(experiment), folder)
     first = [file.read_bytes() for file in files]
     for file in files:
         file.unlink()
     arguments = command_line(tmp_path, "seeds=[0]")
-    command = [sys.executable, "-c", AGAIN, *arguments]
+    command = [sys.executable, "-c", SCRIPT, str(folder), *arguments]
     subprocess.run(command, cwd=repository, check=True, env={**os.environ, "PYTHONHASHSEED": "1"})
     assert [file.read_bytes() for file in files] == first
 
 
-def test_what_is_not_measured_is_skipped_with_a_reason(analyzed, caplog):
+def test_unmeasured_figures_are_omitted_with_a_reason(analyzed, caplog):
     experiment = analyzed()
-    before = write_figures(experiment)
+    folder = report_folder(experiment) / "figures"
+    before = write_figures(results_of(experiment), folder)
     forget(experiment, "interpolation_map", "early_inverter", "triangle")
     caplog.clear()
-    after = write_figures(experiment)
-    lacking = {"fig02_triangle", "fig03_interpolation", "fig04_early_inverter"}
-    assert {file.stem for file in before} - {file.stem for file in after} == lacking
-    assert not any(file.exists() for file in before if file.stem in lacking)
-    said = "\n".join(record.getMessage() for record in caplog.records)
-    assert "fig02_triangle is not drawn: triangle/noise_most_probable is not measured at step 8" in said
-    assert "fig03_interpolation is not drawn: interpolation_map is not measured at step 8" in said
-    assert "fig04_early_inverter is not drawn: none of early_inverter/image_of_mean, " in said
+    after = write_figures(results_of(experiment), folder)
+    omitted = {"fig02_triangle", "fig03_interpolation", "fig04_early_inverter"}
+    assert {file.stem for file in before} - {file.stem for file in after} == omitted
+    assert not any(file.exists() for file in before if file.stem in omitted)
+    log = "\n".join(record.getMessage() for record in caplog.records)
+    assert "fig02_triangle is omitted: triangle/image_most_probable is not measured at step 8" in log
+    assert "fig03_interpolation is omitted: interpolation_map is not measured at step 8" in log
+    assert "fig04_early_inverter is omitted: none of early_inverter/image_of_mean, " in log
 
 
-def test_of_nothing_nothing_is_drawn(tiny, caplog):
-    assert write_figures(tiny()) == []
+def test_no_results_give_no_figures(tiny, caplog):
+    experiment = tiny()
+    assert write_figures(results_of(experiment), report_folder(experiment)) == []
     assert len(caplog.records) == len(FIGURES)
 
 
@@ -92,14 +103,14 @@ def test_numbers_are_means_over_seeds_at_the_last_step(analyzed):
     values = [
         SeedAnalysis(experiment, seed).results(8)["distances"]["values"]["noise_latent"] for seed in experiment.seeds
     ]
-    assert StudyResults.of(experiment).mean("distances/noise_latent") == pytest.approx(np.mean(values))
-    with pytest.raises(NotMeasured, match="nowhere/found is not measured"):
-        StudyResults.of(experiment).mean("nowhere/found")
+    assert results_of(experiment).mean("distances/noise_latent") == pytest.approx(np.mean(values))
+    with pytest.raises(NotMeasured, match="no/metric is not measured"):
+        results_of(experiment).mean("no/metric")
 
 
-def test_the_map_runs_over_the_trajectory_and_is_a_mean_over_seeds(analyzed):
+def test_interpolation_map_is_a_mean_over_seeds(analyzed):
     experiment = analyzed()
-    mesh = FIGURES["fig03_interpolation"](StudyResults.of(experiment)).axes[0].collections[0]
+    mesh = FIGURES["fig03_interpolation"](results_of(experiment)).axes[0].collections[0]
     maps = [
         SeedAnalysis(experiment, seed).results(8)["interpolation_map"]["values"]["mean"] for seed in experiment.seeds
     ]
@@ -107,8 +118,6 @@ def test_the_map_runs_over_the_trajectory_and_is_a_mean_over_seeds(analyzed):
     assert len(maps[0]) == len(trajectory_steps(experiment.analyze.ddim_steps))
 
 
-def test_mistakes_are_counted_among_as_many_as_noise_mapping_has(analyzed, texts_of):
+def test_mistakes_are_counted_among_one_chunk_of_the_noise_mapping(analyzed, texts_of):
     experiment = analyzed("analyze.measures.mapping_images=5")
-    assert any(
-        " of 5 wrong" in text for text in texts_of(FIGURES["fig08_mapping_mistakes"](StudyResults.of(experiment)))
-    )
+    assert any(" of 5 wrong" in text for text in texts_of(FIGURES["fig08_mapping_mistakes"](results_of(experiment))))

@@ -1,4 +1,4 @@
-"""The paper's tables: our numbers, what is published, and the difference, in three formats."""
+"""The paper's tables: our numbers, published numbers and differences, in three formats."""
 
 import csv
 import dataclasses
@@ -11,13 +11,15 @@ import statistics
 import pytest
 
 from analyze.analysis import SeedAnalysis
+from analyze.curves import curves
 from analyze.report.paper_tables import (
     LAYOUTS,
     PUBLISHED,
+    final_numbers,
     pooled_std,
     published_values,
     tables,
-    tables_of,
+    tables_from,
     write_tables,
 )
 from analyze.report.table_formats import (
@@ -26,8 +28,8 @@ from analyze.report.table_formats import (
     TableRow,
     Value,
     as_text,
-    escaped,
-    mathematical,
+    escape,
+    latex_math,
     plain,
     to_csv,
     to_latex,
@@ -40,7 +42,7 @@ COMPARED = Table(
     "some_table",
     "Some 100 % of x̂_T & x_0",
     (
-        Column("angle", "angle, °", spread=False),
+        Column("angle", "angle (°)", spread=False),
         Column("share_of", "share_of → x_T"),
         Column("floor", "floor", published=False),
     ),
@@ -53,16 +55,16 @@ COMPARED = Table(
         ),
     ),
     2,
-    "Made up.",
+    "Some note.",
     "ddpm_cifar10",
 )
 ALONE = dataclasses.replace(COMPARED, model=None)
 
 
 def stored(experiment, step: int, measure: str, key: str) -> list[float]:
-    """A number of every seed, as the analysis left it."""
-    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    return [json.loads(one.results_file(step).read_text())["measures"][measure]["values"][key] for one in analyses]
+    """Return the stored number of every seed."""
+    files = [SeedAnalysis(experiment, seed).results_file(step) for seed in experiment.seeds]
+    return [json.loads(file.read_text())["measures"][measure]["values"][key] for file in files]
 
 
 def by_name(experiment) -> dict[str, Table]:
@@ -91,15 +93,15 @@ def test_angles_and_distances_are_means_over_seeds(analyzed):
     }
 
 
-def test_correlations_are_beside_the_noise_floor(analyzed):
+def test_correlations_include_the_noise_floor(analyzed):
     experiment = analyzed()
     (row,) = by_name(experiment)["table1_correlation"].rows
     assert list(row.ours) == ["noise", "latents", "samples", "floor"]
     assert row.ours["floor"].mean == pytest.approx(stored(experiment, 8, "correlation", "floor")[0])
 
 
-def test_noise_mapping_is_in_per_cent_with_the_deviation_of_all_chunks(analyzed):
-    """TINY has 8 images in chunks of 4, so 2 chunks a seed; two values with mean m and deviation s are m ± s/√2."""
+def test_noise_mapping_is_in_percent_with_the_deviation_of_all_chunks(analyzed):
+    """TINY has 8 images in chunks of 4: 2 chunks per seed. Two values with mean m and deviation s are m ± s/√2."""
     experiment = analyzed()
     (row,) = by_name(experiment)["table2_noise_mapping"].rows
     means = stored(experiment, 8, "noise_mapping", "image_to_noise")
@@ -118,7 +120,7 @@ def test_pooled_deviation_is_that_of_all_values(groups):
     assert pooled_std(means, stds, len(groups[0])) == pytest.approx(expected)
 
 
-def test_only_seeds_that_have_got_to_the_last_step_count(analyzed):
+def test_only_seeds_with_the_last_step_count(analyzed):
     experiment = analyzed()
     SeedAnalysis(experiment, experiment.seeds[1]).results_file(8).unlink()
     table = by_name(experiment)["table345_triangle"]
@@ -129,35 +131,36 @@ def test_only_seeds_that_have_got_to_the_last_step_count(analyzed):
     assert "one seed" in table.note
 
 
-def test_of_nothing_there_are_no_tables(tiny):
-    assert tables(tiny()) == [] and write_tables(tiny()) == []
+def test_no_results_give_no_tables(tiny):
+    assert tables(tiny()) == []
 
 
-def test_a_measure_that_is_not_there_has_no_table(analyzed):
+def test_unmeasured_tables_are_omitted(analyzed):
     experiment = analyzed()
     for seed in experiment.seeds:
-        one = SeedAnalysis(experiment, seed)
-        for step in one.steps:
-            kept = {name: result for name, result in one.results(step).items() if name != "correlation"}
-            write_json(one.results_file(step), {"measures": kept})
+        analysis = SeedAnalysis(experiment, seed)
+        for step in analysis.steps:
+            others = {name: result for name, result in analysis.results(step).items() if name != "correlation"}
+            write_json(analysis.results_file(step), {"measures": others})
     assert list(by_name(experiment)) == ["table2_noise_mapping", "table345_triangle"]
 
 
-def test_a_sweep_has_a_row_for_each_number_of_steps(analyzed, tiny):
-    """Experiments that differ in ddim_steps; what is not measured yet has no row."""
+def test_sweep_has_one_row_per_number_of_steps(analyzed, tiny):
+    """Unmeasured experiments have no row."""
     experiment = analyzed("seeds=[0]")
     other, third = (tiny("seeds=[0]", f"analyze.ddim_steps={steps}") for steps in (2, 8))
     write_json(
         SeedAnalysis(other, 0).results_file(8), json.loads(SeedAnalysis(experiment, 0).results_file(8).read_text())
     )
-    made = tables_of([experiment, other, third])
-    assert [[row.ddim_steps for row in table.rows] for table in made] == [[2, 4]] * 3
+    finals = [final_numbers(one.analyze, curves([SeedAnalysis(one, 0)])) for one in (experiment, other, third)]
+    sweep = tables_from([final for final in finals if final is not None])
+    assert [[row.ddim_steps for row in table.rows] for table in sweep] == [[2, 4]] * 3
 
 
-# --- what is published
+# --- published numbers
 
 
-def test_published_numbers_are_the_papers():
+def test_published_numbers_match_the_paper():
     assert published_values("ddpm_cifar10", "correlation", 100)["latents"] == Value(0.462, 0.009)
     assert published_values("ddpm_cifar10", "noise_mapping", 100)["noise_to_image"] == Value(50.4, 1.9)
     assert published_values("ddpm_cifar10", "triangle", 100)["angle_image"] == Value(30.02)
@@ -165,7 +168,7 @@ def test_published_numbers_are_the_papers():
     assert published_values("ldm_celeba", "triangle", 10)["image_noise"] == Value(87.59, 8.05)
 
 
-def test_what_the_paper_has_not_is_empty():
+def test_unpublished_rows_are_empty():
     assert published_values("ldm_celeba", "noise_mapping", 4000) == {}
     assert published_values("ddpm_cifar10", "triangle", 20) == {}
     assert published_values(None, "triangle", 100) == {}
@@ -182,7 +185,7 @@ def test_every_published_row_has_the_columns_of_its_table():
 
 
 def test_published_triangles_are_triangles():
-    """A check of the copy: angles add up to about 180°, and a side is to the next as the sines are."""
+    """Check the copied numbers: angles add up to about 180°, and sides are proportional to the sines."""
     for model in json.loads(PUBLISHED.read_text())["models"].values():
         for row in model["triangle"].values():
             assert sum(row[f"angle_{corner}"][0] for corner in ("image", "noise", "latent")) == pytest.approx(
@@ -195,7 +198,7 @@ def test_published_triangles_are_triangles():
     assert max(ratios) / min(ratios) == pytest.approx(1, abs=0.02)
 
 
-def test_the_difference_is_ours_less_published(analyzed, tiny):
+def test_difference_is_ours_minus_published(analyzed, tiny):
     experiment = analyzed("seeds=[0]")
     compared = tiny("seeds=[0]", "analyze.ddim_steps=100", "analyze.published=ddpm_cifar10")
     write_json(
@@ -207,21 +210,21 @@ def test_the_difference_is_ours_less_published(analyzed, tiny):
     assert by_name(experiment)["table345_triangle"].model is None
 
 
-# --- how it is written
+# --- formats
 
 
-def test_numbers_have_the_published_decimals():
+def test_numbers_are_rounded_to_the_published_decimals():
     assert plain(Value(32.294, 4.676), 2) == "32.29 ± 4.68"
     assert plain(Value(100.0, 0.0), 1) == "100.0 ± 0.0"
     assert plain(Value(-0.126), 2, signed=True) == "−0.13"
     assert plain(Value(0.126), 2, signed=True) == "+0.13"
     assert plain(Value(-0.001), 2, signed=True) == "0.00"
-    assert mathematical(Value(32.294, 4.676), 2) == r"$32.29 \pm 4.68$"
-    assert mathematical(Value(-0.126), 2, signed=True) == "$-0.13$"
+    assert latex_math(Value(32.294, 4.676), 2) == r"$32.29 \pm 4.68$"
+    assert latex_math(Value(-0.126), 2, signed=True) == "$-0.13$"
     assert [layout.decimals for layout in LAYOUTS] == [3, 1, 2]
 
 
-def test_csv_parses_back():
+def test_csv_can_be_parsed():
     first, second = csv.DictReader(io.StringIO(to_csv(COMPARED)))
     assert list(first) == [
         "T",
@@ -234,39 +237,42 @@ def test_csv_parses_back():
     assert (second["angle_difference"], second["share_of_published_std"]) == ("-0.12", "2.00")
 
 
-def test_csv_of_ours_alone_has_no_other_columns():
+def test_csv_without_published_values_has_only_our_columns():
     assert to_csv(ALONE).splitlines()[0] == "T,angle,share_of,share_of_std,floor,floor_std"
 
 
-def test_markdown_has_the_published_value_and_the_difference_beside_ours():
+def test_markdown_has_ours_published_and_difference():
     lines = to_markdown(COMPARED).splitlines()
-    assert "| T | angle, ° | published | Δ | share_of → x_T | published | Δ | floor |" in lines
+    assert "| T | angle (°) | published | Δ | share_of → x_T | published | Δ | floor |" in lines
     assert "| 10 | 43.47 |  |  | 0.50 ± 0.25 |  |  | 1.00 ± 0.00 |" in lines
     assert "| 100 | 29.90 | 30.02 | −0.12 | 32.00 ± 1.00 | 31.00 ± 2.00 | +1.00 |  |" in lines
-    assert lines[0] == "**Some 100 % of x̂_T & x_0, beside the values published for ddpm_cifar10 (arXiv 2410.23530v1)**"
+    assert (
+        lines[0]
+        == "**Some 100 % of x̂_T & x_0, compared with the values published for ddpm_cifar10 (arXiv 2410.23530v1)**"
+    )
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
 
 
-def test_text_has_a_cell_a_column():
+def test_text_has_one_cell_per_column():
     assert as_text(ALONE) == [
-        ["T", "angle, °", "share_of → x_T", "floor"],
+        ["T", "angle (°)", "share_of → x_T", "floor"],
         ["10", "43.47", "0.50 ± 0.25", "1.00 ± 0.00"],
         ["100", "29.90", "32.00 ± 1.00", ""],
     ]
 
 
-def test_latex_escapes_what_is_special_to_it():
-    assert escaped(r"50 % & $1 #2 a_b {c} ~ ^ \d") == (
+def test_latex_escapes_special_characters():
+    assert escape(r"50 % & $1 #2 a_b {c} ~ ^ \d") == (
         r"50 \% \& \$1 \#2 a\_b \{c\} \textasciitilde{} \textasciicircum{} \textbackslash{}d"
     )
-    assert escaped("(x_T, x̂_T, x_0) → 3° ± 1, Tables 3–5") == (
+    assert escape("(x_T, x̂_T, x_0) → 3° ± 1, Tables 3–5") == (
         r"($x_T$, $\hat{x}_T$, $x_0$) $\to$ 3$^\circ$ $\pm$ 1, Tables 3--5"
     )
 
 
 @pytest.mark.parametrize("table", [COMPARED, ALONE])
-def test_latex_is_whole(table):
-    """Braces and environments close, every row has as many cells as the table has columns, and all of it is ASCII."""
+def test_latex_is_well_formed(table):
+    """Braces and environments are closed, rows match the columns, and the text is ASCII."""
     text = to_latex(table)
     assert text.isascii()
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
@@ -279,17 +285,19 @@ def test_latex_is_whole(table):
     assert r"\toprule" in text and r"\midrule" in text and r"\bottomrule" in text
 
 
-def test_latex_of_a_wide_table_takes_the_page(analyzed):
+def test_wide_latex_table_spans_the_page(analyzed):
     experiment = analyzed("analyze.published=ddpm_cifar10")
     wide, narrow = (to_latex(by_name(experiment)[name]) for name in ("table345_triangle", "table2_noise_mapping"))
     assert r"\begin{table*}" in wide and r"\resizebox{\textwidth}" in wide
     assert r"\begin{table}" in narrow and r"\resizebox" not in narrow
 
 
-def test_all_tables_are_files(analyzed):
+def test_all_tables_are_written(analyzed):
     experiment = analyzed()
     folder = report_folder(experiment) / "tables"
-    written = write_tables(experiment)
+    written = write_tables(tables(experiment), folder)
     assert written == [folder / f"{layout.name}.{kind}" for layout in LAYOUTS for kind in ("csv", "md", "tex")]
     assert sorted(folder.iterdir()) == sorted(written)
-    assert [file.read_text() for file in written] == [file.read_text() for file in write_tables(experiment)]
+    assert [file.read_text() for file in written] == [
+        file.read_text() for file in write_tables(tables(experiment), folder)
+    ]

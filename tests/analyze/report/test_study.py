@@ -1,4 +1,4 @@
-"""The report is one file that shows everything that is there, says what is not, and loads nothing."""
+"""The report: one self-contained file with all available results and a list of the missing ones."""
 
 import html
 import os
@@ -12,46 +12,46 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import curves
 from analyze.report.findings import findings
 from analyze.report.page.plots import value_text
-from analyze.report.study import missing, thinned, write_report
+from analyze.report.study import missing, thin, write_report
 from configs.schema import Experiment
 
 PLOTS = [
     "Noise mapping",
-    "Neighbourhoods",
+    "Neighborhoods",
     "Alignment with the final images",
-    "Angles of the triangle",
+    "Angles",
     "Distances",
     "Correlation of pixels",
-    "Angles of the triangle, last images",
+    "Angles, last images",
     "Distances, last images",
     "Training loss",
 ]
 
 
 class Page(HTMLParser):
-    """The images of a page, by alternative text, everything that a browser would fetch for it, ids and links."""
+    """Images of a page by their alt text, labels of drawings, fetched URLs, ids and links."""
 
     def __init__(self, text: str):
         super().__init__()
         self.images: dict[str, str] = {}
-        self.described: list[str] = []
+        self.labels: list[str] = []
         self.fetched: list[str] = []
         self.ids: list[str] = []
         self.links: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        told = dict(attrs)
-        self.fetched += [told[name] for name in ("src", "srcset", "data", "poster") if name in told]
-        self.links += [told[name] for name in ("href", "xlink:href") if name in told and tag != "link"]
+        values = dict(attrs)
+        self.fetched += [values[name] for name in ("src", "srcset", "data", "poster") if name in values]
+        self.links += [values[name] for name in ("href", "xlink:href") if name in values and tag != "link"]
         if tag == "link":
-            self.fetched.append(told["href"])
+            self.fetched.append(values["href"])
         if tag == "img":
-            self.images[told["alt"]] = told["src"]
-        if told.get("role") == "img":
-            self.described.append(told["aria-label"])
-        if "id" in told:
-            self.ids.append(told["id"])
+            self.images[values["alt"]] = values["src"]
+        if values.get("role") == "img":
+            self.labels.append(values["aria-label"])
+        if "id" in values:
+            self.ids.append(values["id"])
 
 
 def sentences(experiment: Experiment) -> list[str]:
@@ -70,7 +70,7 @@ def text(report) -> str:
 
 @pytest.fixture
 def damaged(with_checkpoints) -> Experiment:
-    """An experiment of which one checkpoint of one seed is damaged, and all others are analyzed."""
+    """An analyzed experiment with one damaged checkpoint."""
     experiment = with_checkpoints("seeds=[10]")
     analysis = SeedAnalysis(experiment, 10)
     os.truncate(analysis.run.checkpoint(2) / "ema_0.99.safetensors", 100)
@@ -81,40 +81,41 @@ def damaged(with_checkpoints) -> Experiment:
 # --- the file
 
 
-def test_findings_plots_and_pictures_are_on_the_page(study, text):
+def test_page_contains_findings_plots_and_pictures(study, text):
     page = Page(text)
-    assert len(sentences(study)) == 3 and all(html.escape(one) in text for one in sentences(study))
-    assert [one for one in page.described if "against" in one] == [f"{one} against the training step" for one in PLOTS]
+    assert len(sentences(study)) == 3 and all(html.escape(sentence) in text for sentence in sentences(study))
+    plots = [label for label in page.labels if "against" in label]
+    assert plots == [f"{title} against the training step" for title in PLOTS]
     for step in (0, 2, 5, 8):
         assert {f"3 images generated at step {step}", f"3 latents inverted at step {step}"} <= page.images.keys()
-    assert "The triangle of noise, image and latent, to scale" in page.described
-    assert "What is missing" not in text and missing(study) == []
+    assert "The triangle of noise, image and latent, drawn to scale" in page.labels
+    assert "Missing results" not in text and missing(study) == []
 
 
-def test_nothing_is_loaded_from_anywhere(text):
+def test_page_loads_nothing(text):
     page = Page(text)
     assert len(page.fetched) > 10 and all(source.startswith("data:") for source in page.fetched)
     assert all(link.startswith(("#", "data:")) for link in page.links)
     assert not re.search(r"@import|<script\s|url\((?!#)", text)
 
 
-def test_ids_are_unique_and_links_lead_to_them(text):
+def test_ids_are_unique_and_links_resolve(text):
     page = Page(text)
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
 
 
 def test_every_picture_has_a_description(text):
-    assert all(Page(text).images) and all(Page(text).described)
+    assert all(Page(text).images) and all(Page(text).labels)
 
 
-def test_every_number_of_the_last_checkpoint_is_in_the_table(study, text):
+def test_table_contains_every_number_of_the_last_checkpoint(study, text):
     for name, curve in curves([SeedAnalysis(study, seed) for seed in study.seeds]).items():
         row = f'<th scope="row">{name}</th><td>8</td><td>{curve.mean[-1]:.4g}</td><td>{curve.std[-1]:.4g}</td>'
         assert row in text
 
 
-def test_every_value_of_a_curve_is_in_the_table_below_it(study, text):
+def test_table_of_a_plot_contains_every_value(study, text):
     curve = curves([SeedAnalysis(study, seed) for seed in study.seeds])["noise_mapping/image_to_noise"]
     (table,) = re.findall(r'<figure class="plot" id="noise_mapping">.*?</figure>', text, re.DOTALL)
     for step, mean, std in zip(curve.steps, curve.mean, curve.std, strict=True):
@@ -122,82 +123,95 @@ def test_every_value_of_a_curve_is_in_the_table_below_it(study, text):
         assert row is not None and row[1] == value_text(mean, std, 100)
 
 
-def test_what_is_missing_is_said(damaged):
+def test_failed_checkpoint_is_reported(damaged):
     (sentence,) = missing(damaged)
     assert sentence.startswith("seed 10, step 2: ") and "000000002/ema_0.99.safetensors" in sentence
     text = write_report(damaged).read_text()
-    assert "What is missing" in text and html.escape(sentence) in text
+    assert "Missing results" in text and html.escape(sentence) in text
     assert "3 images generated at step 5" in text and "3 images generated at step 2" not in text
 
 
-def test_what_is_not_done_yet_is_said(tiny, analyzed):
-    """Nothing of seed 7 is there, and nothing of the steps that a longer training will get to."""
+def test_checkpoints_that_are_not_trained_are_listed(tiny, analyzed):
     analyzed()
     experiment = tiny("seeds=[0,7]", "train.checkpoints.at=[0,2,5,8]", "train.steps=9")
     assert missing(experiment) == [
-        "seed 0: not trained or not analysed yet: step 9; preliminary: what is compared with the last checkpoint "
-        "is compared with step 8",
-        "seed 7: not trained or not analysed yet: step 0, 2, 5, 8, 9",
+        "seed 0: not trained yet: step 9; until then, comparisons with the last checkpoint use step 8 and are "
+        "preliminary",
+        "seed 7: not trained yet: steps 0, 2, 5, 8, 9",
     ]
 
 
-def test_a_report_of_nothing_is_a_page_too(tiny):
+def test_checkpoints_that_are_not_analyzed_are_listed(with_checkpoints):
+    experiment = with_checkpoints("seeds=[0]", "train.checkpoints.at=[0,1,2,3,4,5]")
+    SeedAnalysis(experiment, 0).analyze([8])
+    assert missing(experiment) == ["seed 0: trained but not analyzed yet: steps 0, 1, 2, 3, 4, … (6 checkpoints)"]
+
+
+def test_findings_omit_measures_that_failed(study):
+    results = curves([SeedAnalysis(study, seed) for seed in study.seeds])
+    of_mapping, of_settling, of_geometry = findings(study, results)
+    del results["noise_mapping/image_to_noise"], results["ssim/mean"]
+    assert findings(study, results) == [of_geometry]
+    assert "nearest to an image" in of_mapping and "nearest neighbors" in of_settling
+
+
+def test_report_without_results_is_a_page(tiny):
     text = write_report(tiny()).read_text()
-    assert "Nothing was measured." in text and Page(text).images == {}
+    assert "Nothing has been measured." in text and Page(text).images == {}
 
 
-def test_names_are_written_as_text(tiny):
+def test_names_are_escaped(tiny):
     text = write_report(tiny('wandb.project="<b>bold</b>"')).read_text()
     assert "&lt;b&gt;bold" in text and "<b>" not in text
 
 
-def test_written_twice_it_is_the_same(report, study):
+def test_report_is_reproducible(report, study):
     first = report.read_bytes()
     assert write_report(study).read_bytes() == first
 
 
-def test_a_long_log_is_thinned_to_means_and_a_short_one_is_kept():
+def test_only_long_logs_are_thinned():
     short = {1: 3.0, 2: 5.0}
-    assert thinned(short) == short
+    assert thin(short) == short
     long = {step: float(step) for step in range(10, 10_001, 10)}
-    few = thinned(long, most=50)
+    few = thin(long, count=50)
     assert 20 < len(few) <= 50 and list(few) == sorted(few) and list(few)[-1] == 10_000
-    before = 0
+    previous = 0
     for step, mean in few.items():
-        assert mean == pytest.approx((before + 10 + step) / 2)
-        before = step
+        assert mean == pytest.approx((previous + 10 + step) / 2)
+        previous = step
 
 
 # --- in a browser
 
 
 def shown(viewer) -> list[str]:
-    """The descriptions of the pictures that a viewer shows."""
-    return [one.get_attribute("alt") for one in viewer.locator("img:visible").all()]
+    """Return the alt texts of the visible pictures of a viewer."""
+    return [image.get_attribute("alt") for image in viewer.locator("img:visible").all()]
 
 
-def test_a_browser_shows_it_without_complaint_or_network(visit, damaged):
+def test_browser_reports_no_messages_and_no_requests(visit, damaged):
     file = write_report(damaged)
     visited = visit(file)
-    said = visited.page.inner_text("body")
+    body = visited.page.inner_text("body")
     for sentence in (*sentences(damaged), *missing(damaged)):
-        assert sentence in said
-    assert visited.complaints == []
-    assert [url for url in visited.asked if not url.startswith("data:")] == [file.resolve().as_uri()]
+        assert sentence in body
+    assert visited.messages == []
+    assert [url for url in visited.requests if not url.startswith("data:")] == [file.resolve().as_uri()]
 
 
-def test_complaints_and_requests_are_heard(visit, tmp_path):
-    """That the test before would fail on a page which loads what is not there."""
+def test_visit_records_messages_and_requests(visit, tmp_path):
+    """The previous test would fail on a page with errors or missing files."""
     file = tmp_path / "page.html"
     file.write_text("<p>shown</p><img src=absent.png><script>console.error('wrong'); nothing()</script>")
     visited = visit(file)
     visited.page.wait_for_function("document.images[0].complete")
-    assert any("wrong" in one for one in visited.complaints) and any("nothing" in one for one in visited.complaints)
-    assert (tmp_path / "absent.png").as_uri() in visited.asked
+    assert all(any(text in message for message in visited.messages) for text in ("wrong", "nothing"))
+    assert (tmp_path / "absent.png").as_uri() in visited.requests
 
 
-def test_the_slider_moves_the_pictures(visit, report):
-    """By keys, and by the mouse; those of the other seed stay."""
+def test_slider_moves_the_pictures(visit, report):
+    """With keys and mouse; the other seed's pictures do not change."""
     page = visit(report).page
     viewer, slider = page.locator("#seed-0"), page.locator("#seed-0 input")
     assert shown(viewer) == ["the 3 noises x_T", "3 images generated at step 8", "3 latents inverted at step 8"]
@@ -212,7 +226,7 @@ def test_the_slider_moves_the_pictures(visit, report):
     assert shown(page.locator("#seed-10"))[1] == "3 images generated at step 8"
 
 
-def test_a_plot_shows_its_values_under_the_mouse(visit, report):
+def test_tooltip_shows_the_values_under_the_mouse(visit, report):
     page = visit(report).page
     canvas, tip = page.locator("#knn_coverage .canvas"), page.locator("#knn_coverage .tip")
     assert not tip.is_visible()
@@ -225,25 +239,24 @@ def test_a_plot_shows_its_values_under_the_mouse(visit, report):
         step, *values = row.locator("th, td").all_text_contents()
         assert tip.inner_text().splitlines() == [
             f"step {step}",
-            f"neighbours of images {values[0]}",
-            f"neighbours of noises {values[1]}",
+            f"neighbors of images {values[0]}",
+            f"neighbors of noises {values[1]}",
         ]
     page.mouse.move(0, 0)
     assert not tip.is_visible()
 
 
-def test_the_spots_lie_on_the_curve(visit, report):
-    """Their places are those of the drawing: the markers of Matplotlib are below them."""
+def test_tooltip_spots_match_the_markers_of_matplotlib(visit, report):
     page = visit(report).page
     page.locator("#knn_coverage .canvas").press("End")
     spot = page.locator("#knn_coverage .spot").first.bounding_box()
-    places = [one.bounding_box() for one in page.locator('#knn_coverage svg use[style*="curve-0"]').all()]
-    centres = [(one["x"] + one["width"] / 2, one["y"] + one["height"] / 2) for one in places]
+    boxes = [marker.bounding_box() for marker in page.locator('#knn_coverage svg use[style*="curve-0"]').all()]
+    centers = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
     x, y = spot["x"] + spot["width"] / 2, spot["y"] + spot["height"] / 2
-    assert min(abs(x - a) + abs(y - b) for a, b in centres) < 1.5
+    assert min(abs(x - a) + abs(y - b) for a, b in centers) < 1.5
 
 
-def test_a_plot_is_read_with_the_keys(visit, report):
+def test_arrow_keys_select_a_step(visit, report):
     page = visit(report).page
     canvas, tip = page.locator("#noise_mapping .canvas"), page.locator("#noise_mapping .tip")
     canvas.focus()
@@ -256,7 +269,7 @@ def test_a_plot_is_read_with_the_keys(visit, report):
     assert not tip.is_visible()
 
 
-def test_everything_is_reached_with_tab(visit, report):
+def test_tab_reaches_every_control(visit, report):
     page = visit(report).page
     kinds = set()
     for _ in range(40):
@@ -270,7 +283,7 @@ def background(page) -> list[int]:
 
 
 @pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
-def test_it_is_dark_or_light_as_the_system_is_until_asked(visit, report, scheme, other):
+def test_color_scheme_follows_the_system_until_changed(visit, report, scheme, other):
     page = visit(report, color_scheme=scheme).page
     is_dark = {"dark": lambda: max(background(page)) < 64, "light": lambda: min(background(page)) > 192}
     assert is_dark[scheme]()
@@ -280,31 +293,30 @@ def test_it_is_dark_or_light_as_the_system_is_until_asked(visit, report, scheme,
     assert is_dark[scheme]()
 
 
-def luminance(colour: list[int]) -> float:
-    """Of an sRGB colour. Source: WCAG 2.2, relative luminance."""
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (part / 255 for part in colour)]
+def luminance(color: list[int]) -> float:
+    """Return the relative luminance of an sRGB color. Source: WCAG 2.2."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (part / 255 for part in color)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_curves_stand_out(visit, report, scheme):
-    """Contrast of 4.5 for text and 3 for lines. Source: WCAG 2.2, criteria 1.4.3 and 1.4.11."""
+def test_text_and_curves_have_enough_contrast(visit, report, scheme):
+    """4.5 for text and 3 for lines. Source: WCAG 2.2, criteria 1.4.3 and 1.4.11."""
     page = visit(report, color_scheme=scheme).page
 
     def contrast(variable: str, ground: str) -> float:
-        colours = "(v) => { document.body.style.color = `var(--${v})`; return getComputedStyle(document.body).color }"
-        both = [
-            luminance(list(map(int, re.findall(r"\d+", page.evaluate(colours, one))))) for one in (variable, ground)
-        ]
-        return (max(both) + 0.05) / (min(both) + 0.05)
+        script = "(v) => { document.body.style.color = `var(--${v})`; return getComputedStyle(document.body).color }"
+        colors = [re.findall(r"\d+", page.evaluate(script, name)) for name in (variable, ground)]
+        luminances = [luminance(list(map(int, color))) for color in colors]
+        return (max(luminances) + 0.05) / (min(luminances) + 0.05)
 
     for variable in ("ink", "soft", "accent"):
         assert contrast(variable, "paper") > 4.5 and contrast(variable, "wash") > 4.5
-    for place in range(6):
-        assert contrast(f"curve-{place}", "paper") > 3
+    for i in range(6):
+        assert contrast(f"curve-{i}", "paper") > 3
 
 
-def test_a_phone_scrolls_in_one_direction(visit, report):
+def test_phone_scrolls_only_vertically(visit, report):
     page = visit(report, viewport={"width": 390, "height": 844}, has_touch=True).page
     for details in page.locator("summary").all():
         details.click()
@@ -314,7 +326,7 @@ def test_a_phone_scrolls_in_one_direction(visit, report):
     assert tip["x"] >= 0 and tip["x"] + tip["width"] <= 390
 
 
-def test_without_scripts_the_last_pictures_and_all_tables_are_there(visit, report):
+def test_page_without_scripts_shows_the_last_pictures_and_all_tables(visit, report):
     page = visit(report, java_script_enabled=False).page
     assert shown(page.locator("#seed-0"))[1:] == ["3 images generated at step 8", "3 latents inverted at step 8"]
     assert not page.locator("input").first.is_visible() and not page.locator("#theme").is_visible()

@@ -1,4 +1,4 @@
-"""What tests of figures share."""
+"""Fixtures of the figure tests."""
 
 import pytest
 from matplotlib.text import Text
@@ -6,10 +6,10 @@ from matplotlib.text import Text
 
 @pytest.fixture
 def texts():
-    """A function: everything that is written in a figure."""
+    """A function that returns all visible texts of a figure."""
 
-    def written(figure) -> list[str]:
+    def visible_texts(figure) -> list[str]:
         figure.draw_without_rendering()
-        return [one.get_text() for one in figure.findobj(Text) if one.get_visible() and one.get_text()]
+        return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
 
-    return written
+    return visible_texts

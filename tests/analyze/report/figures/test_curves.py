@@ -1,4 +1,4 @@
-"""Curves show mean and deviation, say what they are, and can be told apart without colour."""
+"""Figures of curves: mean and deviation, labels, and axes."""
 
 import dataclasses
 
@@ -13,10 +13,10 @@ from analyze.report.figures.curves import (
     NOISE_MAPPING,
     draw,
     draw_panels,
-    figures_of_others,
+    other_figures,
     to_svg,
 )
-from analyze.report.figures.style import COLOURS
+from analyze.report.figures.style import COLORS
 
 VALUES = {0: [0.25, 0.75], 10: [0.5, 0.5], 1000: [0.75, 1.0]}
 
@@ -27,80 +27,81 @@ def curves():
     return {name: Curve(name, VALUES) for spec in specs for name in spec.curves}
 
 
-def test_mean_is_the_line_and_the_deviation_the_band(curves):
+def test_line_is_the_mean_and_band_the_deviation(curves):
     axes = draw(NOISE_MAPPING, curves).axes[0]
     line, band = axes.lines[0], axes.collections[0].get_paths()[0].vertices
     np.testing.assert_allclose(line.get_xydata(), [[0, 50], [10, 50], [1000, 87.5]])
-    spread = 100 * np.std(VALUES[0], ddof=1)
-    assert sorted({round(y, 6) for x, y in band if x == 0}) == pytest.approx([50 - spread, 50 + spread])
+    std = 100 * np.std(VALUES[0], ddof=1)
+    assert sorted({round(y, 6) for x, y in band if x == 0}) == pytest.approx([50 - std, 50 + std])
 
 
-def test_curves_differ_by_colour_marker_and_line(curves):
+def test_curves_differ_in_color_marker_and_line(curves):
     lines = draw(ALIGNMENT, curves).axes[0].lines
     assert len(lines) == 4
     for look in ("get_color", "get_marker", "get_linestyle"):
         assert len({getattr(line, look)() for line in lines}) == 4
 
 
-def test_only_what_is_there_is_drawn(curves, texts):
+def test_missing_curves_are_omitted(curves, texts):
     del curves["dino/mean"]
-    written = texts(draw(ALIGNMENT, curves))
-    assert {"CKA", "SVCCA", "SSIM"} < set(written) and "DINO" not in written
+    labels = texts(draw(ALIGNMENT, curves))
+    assert {"CKA", "SVCCA", "SSIM"} < set(labels) and "DINO" not in labels
 
 
 @pytest.mark.parametrize(("linear", "scale"), [(False, "symlog"), (True, "linear")])
-def test_the_step_axis_is_logarithmic_or_linear(curves, texts, linear, scale):
+def test_step_axis_is_logarithmic_or_linear(curves, texts, linear, scale):
     figure = draw(dataclasses.replace(ALIGNMENT, linear_steps=linear), curves)
     assert figure.axes[0].get_xscale() == scale
-    written = texts(figure)
-    assert {"training step", "similarity", "0", "1,000"} <= set(written)
+    assert {"training step", "similarity", "0", "1,000"} <= set(texts(figure))
 
 
-def test_step_zero_and_the_last_step_have_places_on_a_logarithmic_axis(curves):
+def test_logarithmic_axis_has_ticks_at_step_zero_and_the_last_step(curves):
     axes = draw(ALIGNMENT, curves).axes[0]
     assert list(axes.get_xticks()) == [0, 10, 100, 1000]
     low, high = axes.get_xlim()
     assert low < 0 and high > 1000
 
 
-def test_a_short_axis_has_places_for_its_checkpoints(texts):
+def test_short_axis_has_ticks_at_checkpoints():
     curve = Curve("cka/biased", {step: [0.5] for step in (0, 10, 25, 30, 50, 55, 60)})
     (axes,) = draw(ALIGNMENT, {curve.name: curve}).axes
     assert list(axes.get_xticks()) == [0, 10, 25, 60]
 
 
-def test_shares_end_at_a_hundred_per_cent_and_close_values_are_written_out(texts):
+def test_percentages_end_at_100_and_ticks_have_no_offset(texts):
     curves = {name: Curve(name, {0: [1.0], 10: [1.0]}) for name in NOISE_MAPPING.curves}
     assert draw(NOISE_MAPPING, curves).axes[0].get_ylim()[1] <= 101
     close = Curve("cka/biased", {0: [0.99999], 10: [0.999991]})
     assert not [text for text in texts(draw(ALIGNMENT, {close.name: close})) if "e−" in text or "+" in text]
 
 
-def test_a_measure_that_no_figure_shows_has_one_of_its_own(curves):
-    """With numbers of more than one checkpoint; as many as there are colours."""
+def test_unknown_measure_gets_a_figure(curves):
+    """With at most as many curves as colors; a measure of a single step gets none."""
     others = {f"brightness/{i}": Curve(f"brightness/{i}", VALUES) for i in range(9)}
     once = {"last/value": Curve("last/value", {1000: [0.5]})}
-    (made,) = figures_of_others(curves | others | once)
-    assert made.name == "brightness" and list(made.curves) == list(others)[: len(COLOURS)]
-    assert len(draw(made, others).axes[0].lines) == len(COLOURS)
+    (figure,) = other_figures(curves | others | once)
+    assert figure.name == "brightness" and list(figure.curves) == list(others)[: len(COLORS)]
+    assert list(figure.curves.values()) == ["0", "1", "2", "3", "4", "5"] and figure.y_label == "value"
+    assert len(draw(figure, others).axes[0].lines) == len(COLORS)
+
+
+def test_catalogued_measure_without_a_figure_has_the_catalogue_labels(curves):
+    (figure,) = other_figures(curves | {"fid/value": Curve("fid/value", VALUES)})
+    assert figure.curves == {"fid/value": "FID"} and figure.y_label == "Fréchet distance"
 
 
 @pytest.mark.parametrize("values", [{0: [0.5]}, {7: [0.5]}, {step: [0.5] for step in range(0, 700_000, 5_000)}])
-def test_one_point_and_many_are_drawn_too(values):
+def test_one_point_and_many_points_can_be_drawn(values):
     curve = Curve("cka/biased", values)
     assert to_svg(draw(ALIGNMENT, {curve.name: curve})).startswith("<?xml")
 
 
-def test_early_inverter_has_two_panels_with_their_units(curves, texts):
-    written = texts(draw_panels(EARLY_INVERTER_FIGURES, curves))
-    assert {
-        "(a) Angles of the triangle, last images",
-        "angle, degrees",
-        "(b) Distances, last images",
-        "L2 distance",
-    } <= set(written)
+def test_early_inverter_has_two_panels_with_units(curves, texts):
+    labels = texts(draw_panels(EARLY_INVERTER_FIGURES, curves))
+    assert {"(a) Angles, last images", "angle (°)", "(b) Distances, last images", "L2 distance"} <= set(labels)
+    assert {"angle at image $x_0$", r"noise–latent distance"} <= set(labels)
     assert all(name.startswith("early_inverter/") for spec in EARLY_INVERTER_FIGURES for name in spec.curves)
 
 
-def test_the_same_curves_are_the_same_svg(curves):
+def test_svg_is_reproducible(curves):
     assert to_svg(draw(ALIGNMENT, curves)) == to_svg(draw(ALIGNMENT, curves))

@@ -1,4 +1,4 @@
-"""Rows of pictures hold the pixels that they say."""
+"""Rows of pictures: pixels, order and labels."""
 
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ SIDE = 6
 
 @pytest.fixture
 def random():
-    """A function: tensors [n, C, 6, 6] in (−1, 1)."""
+    """A function that returns random tensors [n, C, 6, 6] in (−1, 1)."""
 
     def tensor(seed: int, n: int = 12, channels: int = 3) -> Tensor:
         return torch.rand(n, channels, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
@@ -37,7 +37,7 @@ def random():
 
 
 def shown(figure) -> list[list[np.ndarray]]:
-    """The pixels of every image of every row, [H, W, 3]."""
+    """Return the pixels [H, W, 3] of every image of every row."""
     return [_images(picture) for picture in figure.findobj(AxesImage)]
 
 
@@ -62,13 +62,13 @@ def test_noise_image_latent_and_difference_are_rows(random, texts, channels):
     np.testing.assert_array_equal(rows[0][1], as_shown(3 * noise[1], LATENT_RANGE))
     np.testing.assert_array_equal(rows[1][7], as_shown(samples[7]))
     np.testing.assert_array_equal(rows[2][0], as_shown(3 * latents[0], LATENT_RANGE))
-    written = texts(figure)
-    assert {"noise $x_T$", "image $x_0$", r"latent $\hat{x}_T$", r"difference $\hat{x}_T$ − $x_T$"} <= set(written)
-    (largest,) = {float(text.rpartition(" ")[2]) for text in written if text.startswith("black")} - {3.0}
+    labels = texts(figure)
+    assert {"noise $x_T$", "image $x_0$", r"latent $\hat{x}_T$", r"difference $\hat{x}_T$ − $x_T$"} <= set(labels)
+    (largest,) = {float(text.rpartition(" ")[2]) for text in labels if text.startswith("black")} - {3.0}
     np.testing.assert_array_equal(rows[3][2], as_shown(3 * latents[2] - 3 * noise[2], largest))
 
 
-def test_a_difference_of_nothing_is_grey(random):
+def test_zero_difference_is_gray(random):
     noise = random(0)
     assert np.ptp(shown(draw_pictures(noise, noise, noise))[3]) == 0
 
@@ -77,29 +77,29 @@ def test_few_images_make_few_columns(random):
     assert [len(row) for row in shown(draw_pictures(random(0, 3), random(1, 3), random(2, 3)))] == [3] * 4
 
 
-def test_mistakes_are_beside_what_is_nearest(random, texts):
+def test_mistakes_are_shown_with_the_nearest_images(random, texts):
     noise, samples = random(0), random(1)
-    found = mapping_mistakes(noise, samples)
-    figure = draw_mistakes(samples, found)
-    rows, wrong, nearest = shown(figure), found.noise_to_image.wrong, found.noise_to_image.nearest
+    mistakes = mapping_mistakes(noise, samples)
+    figure = draw_mistakes(samples, mistakes)
+    rows, wrong, nearest = shown(figure), mistakes.noise_to_image.wrong, mistakes.noise_to_image.nearest
     for i in range(COLUMNS):
         np.testing.assert_array_equal(rows[0][i], as_shown(samples[wrong[i]]))
         np.testing.assert_array_equal(rows[1][i], as_shown(samples[nearest[i]]))
-    np.testing.assert_array_equal(rows[2][0], as_shown(samples[found.attracting_images.indices[0]]))
-    written = texts(figure)
-    assert f"noise → image: {len(wrong)} of 12 wrong" in written
-    assert f"image → noise: {len(found.image_to_noise.wrong)} of 12 wrong" in written
-    assert f"{found.attracting_images.counts[0]} noises" in written
-    assert f"{found.attracting_noises.counts[0]} images" in written
+    np.testing.assert_array_equal(rows[2][0], as_shown(samples[mistakes.attracting_images.indices[0]]))
+    labels = texts(figure)
+    assert f"noise → image: {len(wrong)} of 12 wrong" in labels
+    assert f"image → noise: {len(mistakes.image_to_noise.wrong)} of 12 wrong" in labels
+    assert f"{mistakes.attracting_images.counts[0]} noises" in labels
+    assert f"{mistakes.attracting_noises.counts[0]} images" in labels
 
 
-def test_where_nothing_is_wrong_it_says_none(random, texts):
+def test_no_mistakes_are_shown_as_none(random, texts):
     samples = random(0)
     figure = draw_mistakes(samples, mapping_mistakes(samples, samples))
     assert texts(figure).count("none") == 6 and shown(figure) == []
 
 
-def test_the_plainest_images_come_first_and_the_others_last(random, texts):
+def test_images_are_ordered_by_variance(random, texts):
     samples = random(0, 40) * torch.linspace(1, 0.1, 40)[:, None, None, None]
     variance = samples.flatten(1).double().var(dim=1, correction=0)
     order = mapping_mistakes(samples, samples).images_by_variance
@@ -108,12 +108,12 @@ def test_the_plainest_images_come_first_and_the_others_last(random, texts):
     assert [len(row) for row in rows] == [COLUMNS] * 4
     np.testing.assert_array_equal(rows[0][0], as_shown(samples[variance.argmin()]))
     np.testing.assert_array_equal(rows[2][0], as_shown(samples[variance.argmax()]))
-    written = texts(figure)
-    assert f"{variance.min():#.3g}" in written and f"{variance.max():#.3g}" in written
-    assert {"lowest pixel\nvariance", "highest pixel\nvariance"} <= set(written)
+    labels = texts(figure)
+    assert f"{variance.min():#.3g}" in labels and f"{variance.max():#.3g}" in labels
+    assert {"lowest pixel\nvariance", "highest pixel\nvariance"} <= set(labels)
 
 
-def test_training_has_a_row_a_noise_and_a_column_a_step(random, texts):
+def test_training_has_one_row_per_noise_and_one_column_per_step(random, texts):
     noise, samples = random(0), {0: random(1), 2500: random(2), 700_000: random(3)}
     figure = draw_training(noise, samples)
     rows = shown(figure)
@@ -123,7 +123,7 @@ def test_training_has_a_row_a_noise_and_a_column_a_step(random, texts):
     assert {"$x_T$", "0", "2,500", "700,000"} <= set(texts(figure))
 
 
-def test_pixels_are_square_and_nothing_leaves_the_figure(random):
+def test_pixels_are_square_and_everything_is_inside_the_figure(random):
     figure = draw_rows([PictureRow("a label\nof two lines", random(0, 5), above=list("abcde"), below=["0.123"] * 5)])
     figure.draw_without_rendering()
     (axes,) = figure.axes
@@ -133,7 +133,7 @@ def test_pixels_are_square_and_nothing_leaves_the_figure(random):
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= PAGE + 1e-6 and box.y1 <= figure.get_figheight() + 1e-6
 
 
-def test_steps_are_spread_evenly_in_the_logarithm():
+def test_steps_are_evenly_spaced_in_the_logarithm():
     steps = [0, *range(5, 1000, 5), *range(1000, 700_001, 500)]
     chosen = spread(steps, 7)
     assert chosen[0] == 0 and chosen[1] == 5 and chosen[-1] == 700_000 and len(chosen) == 7
@@ -143,13 +143,12 @@ def test_steps_are_spread_evenly_in_the_logarithm():
     assert spread(list(range(100)), 4) == [0, 1, 10, 99]
 
 
-def test_few_mistakes_are_no_larger_than_many():
-    """One wrong pair does not fill the page."""
+def test_images_of_few_mistakes_are_not_enlarged():
     generator = torch.Generator().manual_seed(0)
     samples = torch.randn(12, 3, 8, 8, generator=generator).clamp(-1, 1)
-    one = samples.clone()
-    one[1] = samples[0]
-    few, many = (draw_mistakes(samples, mapping_mistakes(noise, samples)) for noise in (one, samples.roll(1, 0)))
+    noise = samples.clone()
+    noise[1] = samples[0]  # one wrong pair
+    few, many = (draw_mistakes(samples, mapping_mistakes(x_T, samples)) for x_T in (noise, samples.roll(1, 0)))
     heights = [
         max(axes.get_position().height * figure.get_figheight() for axes in figure.axes) for figure in (few, many)
     ]

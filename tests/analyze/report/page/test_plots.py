@@ -1,12 +1,12 @@
-"""What a curve on the page says in words and numbers."""
+"""Texts of curves on the page."""
 
 import math
 
 import pytest
 
 from analyze.curves import Curve
-from analyze.report.figures.curves import NEIGHBOURHOODS
-from analyze.report.page.plots import plot, seen, value_text
+from analyze.report.figures.curves import NEIGHBORHOODS
+from analyze.report.page.plots import plot, summary, value_text
 
 
 @pytest.mark.parametrize(
@@ -21,22 +21,24 @@ from analyze.report.page.plots import plot, seen, value_text
         (math.nan, math.nan, "nan ± nan"),
     ],
 )
-def test_values_have_four_digits(mean, std, text):
+def test_values_have_four_significant_digits(mean, std, text):
     assert value_text(mean, std) == text
 
 
-def test_what_a_curve_does_is_said():
+def test_summary_has_ends_and_half_of_the_change():
     risen = Curve("x", {0: [0.1], 5: [0.2], 10: [0.65], 20: [0.9]})
-    assert seen("rise", risen, 100) == "rise: 10.00 at step 0, 90.00 at step 20; half of the way by step 10."
+    assert summary("rise", risen, 100) == (
+        "rise: 10.00 at step 0, 90.00 at step 20; half of the total change is reached by step 10."
+    )
     flat = Curve("x", {0: [0.5], 10: [0.2], 20: [0.5]})
-    assert seen("same", flat, 1) == "same: 0.5000 at step 0, 0.5000 at step 20."
-    assert seen("once", Curve("x", {7: [0.5]}), 1) == "once: 0.5000 at step 7."
+    assert summary("same", flat, 1) == "same: 0.5000 at step 0, 0.5000 at step 20."
+    assert summary("once", Curve("x", {7: [0.5]}), 1) == "once: 0.5000 at step 7."
 
 
-def test_what_is_no_number_is_said_and_has_no_place():
-    name, label = next(iter(NEIGHBOURHOODS.curves.items()))
+def test_nan_has_a_text_and_no_position():
+    name, label = next(iter(NEIGHBORHOODS.curves.items()))
     curve = Curve(name, {0: [0.1], 5: [math.nan], 10: [0.3]})
-    made = plot(NEIGHBOURHOODS, {name: curve})
-    assert [row.texts for row in made.rows] == [["10.00"], ["nan"], ["30.00"]]
-    assert [row.y[0] is None for row in made.rows] == [False, True, False]
-    assert seen(label, Curve(name, {0: [math.nan], 10: [0.3]}), 1) == f"{label}: nan at step 0, 0.3000 at step 10."
+    drawn = plot(NEIGHBORHOODS, {name: curve})
+    assert [row.texts for row in drawn.rows] == [["10.00"], ["nan"], ["30.00"]]
+    assert [row.y[0] is None for row in drawn.rows] == [False, True, False]
+    assert summary(label, Curve(name, {0: [math.nan], 10: [0.3]}), 1) == f"{label}: nan at step 0, 0.3000 at step 10."

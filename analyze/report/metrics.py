@@ -1,0 +1,178 @@
+"""Catalogue of metrics: label, quantity, unit, range, formula and direction of every number that is logged.
+
+Tables, curves, dashboard, findings, comparison and documentation read labels and units here.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """The axis of metrics that can be drawn together."""
+
+    name: str
+    unit: str = ""  # of stored values; fractions are displayed in percent
+    range: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def scale(self) -> float:
+        """Factor from stored to displayed values."""
+        return 100.0 if self.unit == "fraction" else 1.0
+
+    @property
+    def suffix(self) -> str:
+        """Unit after a displayed value."""
+        return {"fraction": " %", "°": "°"}.get(self.unit, "")
+
+    @property
+    def axis(self) -> str:
+        """Axis label of displayed values."""
+        return _with_unit(self.name, self.suffix)
+
+    @property
+    def stored_axis(self) -> str:
+        """Axis label of stored values."""
+        return _with_unit(self.name, self.unit)
+
+    @property
+    def limits(self) -> str:
+        """The range as text."""
+        low, high = self.range
+        if low is not None and high is not None:
+            return f"{low:g} to {high:g}"
+        return f"≥ {low:g}" if low is not None else f"≤ {high:g}" if high is not None else ""
+
+
+def _with_unit(text: str, unit: str) -> str:
+    return f"{text} ({unit.strip()})" if unit else text
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number per step. Formulas use the symbols of the paper; x̄_0 is the last checkpoint's image."""
+
+    key: str  # "measure/value", as in W&B
+    label: str  # in the legend of a plot and the header of a table
+    quantity: Quantity
+    formula: str = ""
+    paper: str = ""  # table or figure
+    better: str = ""  # "higher", "lower" or neither
+
+    @property
+    def header(self) -> str:
+        """Column header of displayed values."""
+        return _with_unit(self.label, self.quantity.suffix)
+
+
+LOSS = Quantity("loss")
+TRAINING = (
+    Metric("images", "images seen", Quantity("images")),
+    Metric("loss", "loss", LOSS, "L_simple or L_hybrid, as minimized"),
+    Metric("mse", "L_simple", LOSS, "mean (ε − ε_θ(x_t, t))²"),
+    Metric("vb", "variational bound", Quantity("variational bound", "bits"), "as weighted in the loss"),
+    *(
+        Metric(f"{part}_q{i}", f"{part}, quarter {i + 1} of t", LOSS)
+        for part, i in itertools.product(("loss", "mse", "vb"), range(4))
+    ),
+    Metric("grad_norm", "gradient norm", Quantity("L2 norm"), "before clipping"),
+    Metric("lr", "learning rate", Quantity("learning rate")),
+    Metric("images_per_s", "images per second", Quantity("throughput", "images/s"), "over all processes"),
+    Metric("tflop_per_s", "TFLOP per second", Quantity("throughput", "TFLOP/s"), "over all processes"),
+    Metric("mfu", "model FLOP utilization", Quantity("utilization", "fraction"), "FLOP/s over the hardware's peak"),
+    Metric("memory_gb", "GPU memory", Quantity("memory", "GB"), "peak of one GPU"),
+)
+
+MAPPED = Quantity("correctly assigned", "fraction", (0.0, 1.0))
+SHARED = Quantity("shared neighbors", "fraction", (0.0, 1.0))
+SIMILARITY = Quantity("similarity", range=(None, 1.0))
+OVERLAP = Quantity("similarity", range=(0.0, 1.0))
+ANGLE = Quantity("angle", "°", (0.0, 180.0))
+DISTANCE = Quantity("L2 distance", range=(0.0, None))
+FRECHET = Quantity("Fréchet distance", range=(0.0, None))
+CORRELATION = Quantity("|correlation|", range=(0.0, 1.0))
+ERROR = Quantity("error", range=(0.0, None))
+CORNERS = {"image": "image x_0", "noise": "noise x_T", "latent": "latent x̂_T"}
+SIDES = {"noise_latent": "‖x_T − x̂_T‖", "image_latent": "‖x_0 − x̂_T‖", "image_noise": "‖x_0 − x_T‖"}
+ANGLES = {
+    "of_mean": "arccos of the mean cosine",
+    "mean": "mean angle",
+    "std": "standard deviation of the angle",
+    "most_probable": "argmax of h_0(a) h_T(b) h_x̂(c) over whole degrees a + b + c = 180; h: histograms of the angles",
+}
+TENSORS = {"noise": "noise x_T", "latents": "latent x̂_T", "samples": "image x_0", "floor": "noise floor"}
+NEIGHBORS = "mean |K(i) ∩ K̄(i)| / k; K(i): the k nearest images, K̄(i): those at the last checkpoint"
+
+
+def _with_std(metrics: Iterable[Metric], over: str) -> Iterator[Metric]:
+    """Yield each metric, followed by its standard deviation within a checkpoint."""
+    for one in metrics:
+        yield one
+        yield replace(one, key=f"{one.key}_std", label=f"{one.label} (std)", formula=f"std over {over}", better="")
+
+
+def _angles(measure: str, paper: str, condition: str = "") -> Iterator[Metric]:
+    for (statistic, formula), (corner, name) in itertools.product(ANGLES.items(), CORNERS.items()):
+        label = f"angle at {name}" + ("" if statistic == "of_mean" else f" ({statistic.replace('_', ' ')})")
+        yield Metric(f"{measure}/{corner}_{statistic}", label, ANGLE, formula + condition, paper)
+
+
+def _distances(measure: str, paper: str, condition: str = "") -> Iterator[Metric]:
+    for side, formula in SIDES.items():
+        label, better = f"{side.replace('_', '–')} distance", "lower" if side == "noise_latent" else ""
+        yield Metric(f"{measure}/{side}", label, DISTANCE, f"mean {formula}{condition}", paper, better)
+
+
+def _correlations(prefix: str, condition: str, formula: str, paper: str) -> Iterator[Metric]:
+    for tensor, name in TENSORS.items():
+        key, better = f"correlation/{prefix}{tensor}", "lower" if tensor == "latents" else ""
+        yield Metric(key, name + condition, CORRELATION, formula, paper, better)
+
+
+ASSIGNED, FIGURE_7 = ("Table 2, Figure 5", "higher"), "Figures 7, 10"
+EARLY = ("early_inverter", "Figure 4", ", for x̄_0 inverted by this checkpoint")
+ANALYSIS = (
+    *_with_std(
+        [
+            Metric("noise_mapping/image_to_noise", "image → noise", MAPPED, "argminⱼ ‖x_0ⁱ − x_Tʲ‖ = i", *ASSIGNED),
+            Metric("noise_mapping/noise_to_image", "noise → image", MAPPED, "argminⱼ ‖x_Tⁱ − x_0ʲ‖ = i", *ASSIGNED),
+        ],
+        "chunks",
+    ),
+    Metric("knn_coverage/image", "neighbors of images", SHARED, NEIGHBORS, "Figure 6"),
+    Metric("knn_coverage/noise", "neighbors of noises", SHARED, NEIGHBORS, "Figure 6"),
+    Metric("cka/biased", "CKA", SIMILARITY, "HSIC(K, K̄) / √(HSIC(K, K) HSIC(K̄, K̄)); K = x_0 x_0ᵀ, centered", FIGURE_7),
+    Metric("cka/debiased", "CKA, debiased", SIMILARITY, "CKA with the unbiased estimator of HSIC"),
+    Metric("svcca/mean", "SVCCA", OVERLAP, "mean singular value of Uᵀ Ū; U: ten left singular vectors", FIGURE_7),
+    Metric("ssim/mean", "SSIM", SIMILARITY, "structural similarity of x_0 and x̄_0, uniform 7×7 windows", FIGURE_7),
+    Metric("dino/mean", "DINO", SIMILARITY, "mean cos(f(x_0), f(x̄_0)); f: CLS feature of DINO", FIGURE_7),
+    Metric("fid/value", "FID", FRECHET, "‖μ − μ̄‖² + tr(Σ + Σ̄ − 2(Σ Σ̄)^½); μ̄, Σ̄: training set", better="lower"),
+    *_angles("triangle", "Tables 3–5, Figure 2"),
+    *_with_std(_distances("distances", "Tables 3–5"), "images"),
+    *_angles(*EARLY),
+    *_with_std(_distances(*EARLY), "images"),
+    *_with_std(_correlations("", "", "mean of the 10 largest |r| of pixel pairs", "Table 1"), "these pairs"),
+    *_with_std(_correlations("patch_", " in 8×8 patches", "mean of the 20 largest |r| per patch", ""), "these pairs"),
+    Metric("reconstruction/mse", "reconstruction MSE", ERROR, "mean (x̃_0 − x_0)²; x̃_0: sampled from x̂_T", "", "lower"),
+    Metric("reconstruction/mean_absolute_error", "reconstruction MAE", ERROR, "mean |x̃_0 − x_0|", "", "lower"),
+)
+METRICS = {metric.key: metric for metric in (*TRAINING, *ANALYSIS)}
+
+
+def find_metric(key: str) -> Metric:
+    """Return the metric of a key; a measure without an entry has the name of its value as label."""
+    return METRICS.get(key) or Metric(key, key.rpartition("/")[2], Quantity("value"))
+
+
+def metrics_table(metrics: Iterable[Metric] = ANALYSIS) -> str:
+    """Return a Markdown table with one row for all metrics that differ only in key and label."""
+    rows: dict[tuple[str, str, str, str, str], list[Metric]] = {}
+    for one in metrics:
+        properties = (one.quantity.stored_axis, one.quantity.limits, one.better, one.formula, one.paper)
+        rows.setdefault(properties, []).append(one)
+    lines = ["| key | label | quantity | range | better | formula | paper |", "|---|---|---|---|---|---|---|"]
+    for cells, group in rows.items():
+        keys, labels = ", ".join(f"`{one.key}`" for one in group), ", ".join(one.label for one in group)
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in (keys, labels, *cells)) + " |")
+    return "\n".join(lines) + "\n"
