@@ -46,12 +46,12 @@ class Denoiser:
         cycle = torch.tensor(chosen or range(self.num_classes), device=self.device)
         return cycle[torch.arange(start, start + count, device=self.device) % len(cycle)]
 
-    def output(self, x_t: Tensor, timestep: int, y: Tensor | None = None) -> Tensor:
+    def output(self, x_t: Tensor, timestep: float, y: Tensor | None = None) -> Tensor:
         """Return the network's prediction [N, C, H, W] for x_t [N, C, H, W] and labels y [N] at one timestep."""
         t = torch.full((1,), timestep * self.timestep_scale, device=x_t.device)  # length 1: embedded only once
         return self.network(x_t, t, y)[:, : self.shape[0]]
 
-    def predict(self, x_t: Tensor, timestep: int, level: Level, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def predict(self, x_t: Tensor, timestep: float, level: Level, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x_0 and ε, [N, C, H, W] each, for x_t [N, C, H, W] at noise level `level`."""
         output, alpha, sigma = self.output(x_t, timestep, y), level.alpha, level.sigma
         if self.prediction_type == "eps":
@@ -59,5 +59,5 @@ class Denoiser:
         if self.prediction_type == "v":
             return alpha * x_t - sigma * output, alpha * output + sigma * x_t
         if sigma == 0:  # ε is undefined for a clean image; place it at the timestep of the network's evaluation
-            level = self.levels[timestep]
+            level = self.levels[round(timestep)]
         return output, (x_t - level.alpha * output) / level.sigma

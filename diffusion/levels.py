@@ -22,7 +22,7 @@ class Level:
 CLEAN, PURE_NOISE = Level(1.0, 0.0), Level(0.0, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NoiseLevels:
     """α and σ at every training timestep, float64 [training steps] each, from little noise to much."""
 

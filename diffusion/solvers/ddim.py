@@ -5,7 +5,7 @@ x_0 is clipped to [−1, 1] and ε is recomputed from the clipped value.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,8 +16,11 @@ from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
 
 
 @dataclass(frozen=True)
-class Ddim(Solver):
-    """DDIM with `steps` steps; `clip` None clips x_0 to [−1, 1] if the model's own sampler does."""
+class DdimSampler(Solver):
+    """Base class of DDIM with `steps` steps and any inverse.
+
+    `clip` None clips x_0 to [−1, 1] if the model's own sampler does.
+    """
 
     steps: int
     spacing: TimestepSpacing = StridedSpacing()
@@ -27,18 +30,27 @@ class Ddim(Solver):
     def sampling_evaluations(self) -> int:
         return self.steps
 
+    def sample(self, denoiser: Denoiser, x_T: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
+        return self._follow(denoiser, x_T, self.spacing.sampling(denoiser.levels, self.steps), y)
+
+    def _follow(self, denoiser: Denoiser, x: Tensor, steps: Sequence[Step], y: Tensor | None) -> Iterator[Tensor]:
+        return integrate(denoiser, x, steps, functools.partial(ddim_step, clip=self.clips(denoiser)), y)
+
+    def clips(self, denoiser: Denoiser) -> bool:
+        """Whether x_0 is clipped to [−1, 1] for this model."""
+        return denoiser.clip if self.clip is None else self.clip
+
+
+@dataclass(frozen=True)
+class Ddim(DdimSampler):
+    """DDIM with the naive inverse of its timestep spacing."""
+
     @property
     def inversion_evaluations(self) -> int:
         return self.steps
 
-    def sample(self, denoiser: Denoiser, x_T: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
-        return integrate(denoiser, x_T, self.spacing.sampling(denoiser.levels, self.steps), self._update(denoiser), y)
-
     def invert(self, denoiser: Denoiser, x_0: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
-        return integrate(denoiser, x_0, self.spacing.inversion(denoiser.levels, self.steps), self._update(denoiser), y)
-
-    def _update(self, denoiser: Denoiser) -> functools.partial[Tensor]:
-        return functools.partial(ddim_step, clip=denoiser.clip if self.clip is None else self.clip)
+        return self._follow(denoiser, x_0, self.spacing.inversion(denoiser.levels, self.steps), y)
 
 
 def ddim_step(x_t: Tensor, x_0: Tensor, eps: Tensor, step: Step, clip: bool) -> Tensor:

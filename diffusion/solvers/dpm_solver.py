@@ -1,0 +1,86 @@
+"""DPM-Solver++ of order 1, 2 and 3 (multistep), and diffusers' approximate inverse.
+
+Source: Lu et al. (2022), arXiv 2211.01095, algorithm 2 and appendix B, in λ = log(α/σ) with x_0 prediction:
+x_t = (σ_t/σ_s)·x_s − α_t·(e^{−h} − 1)·D with h = λ_t − λ_s, where D extrapolates x_0 through the evaluations before.
+The inverse applies the same update upwards in noise. It is explicit, so it is not the inverse of the sampling steps.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffusion.denoiser import Denoiser
+from diffusion.levels import Level
+from diffusion.solvers.implicit import inverse_steps
+from diffusion.solvers.solver import Solver, Step
+from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
+
+
+@dataclass(frozen=True)
+class DpmSolver(Solver):
+    """DPM-Solver++(`order`M); the last sampling step, to a clean image, is of order 1.
+
+    The inversion places the image at the first timestep, since λ is infinite for a clean image.
+    """
+
+    steps: int
+    spacing: TimestepSpacing = StridedSpacing()
+    clip: bool | None = None
+    order: int = 2
+
+    @property
+    def sampling_evaluations(self) -> int:
+        return self.steps
+
+    @property
+    def inversion_evaluations(self) -> int:
+        return self.steps - 1
+
+    def sample(self, denoiser: Denoiser, x_T: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
+        return self._integrate(denoiser, x_T, self.spacing.sampling(denoiser.levels, self.steps), y)
+
+    def invert(self, denoiser: Denoiser, x_0: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
+        first, *steps = inverse_steps(self.spacing.sampling(denoiser.levels, self.steps))
+        timesteps = [first.timestep, *(step.timestep for step in steps)]
+        moves = [Step(t, step.start, step.end) for t, step in zip(timesteps, steps, strict=False)]
+        return self._integrate(denoiser, x_0, moves, y)
+
+    @torch.no_grad()
+    def _integrate(self, denoiser: Denoiser, x: Tensor, steps: Sequence[Step], y: Tensor | None) -> Iterator[Tensor]:
+        clip = denoiser.clip if self.clip is None else self.clip
+        lambdas: list[float] = []
+        predictions: list[Tensor] = []
+        for step in steps:
+            x_0, _ = denoiser.predict(x, step.timestep, step.start, y)
+            predictions = [*predictions, x_0.clamp(-1, 1) if clip else x_0][-self.order :]
+            lambdas = [*lambdas, log_snr(step.start)][-self.order :]
+            x = _update(x, step, lambdas, predictions)
+            yield x
+
+
+def log_snr(level: Level) -> float:
+    """Return λ = log(α/σ)."""
+    return math.log(level.alpha / level.sigma)
+
+
+def _update(x: Tensor, step: Step, lambdas: Sequence[float], predictions: Sequence[Tensor]) -> Tensor:
+    """Return x at the end of a step from the latest x_0 predictions, at ascending or descending λ."""
+    if step.end.sigma == 0:
+        return predictions[-1]
+    h = log_snr(step.end) - lambdas[-1]
+    phi_1 = math.expm1(-h)
+    moved = step.end.sigma / step.start.sigma * x - step.end.alpha * phi_1 * predictions[-1]
+    if len(predictions) == 1:
+        return moved
+    r_0 = (lambdas[-1] - lambdas[-2]) / h
+    d1_0 = (predictions[-1] - predictions[-2]) / r_0
+    if len(predictions) == 2:
+        return moved - step.end.alpha * phi_1 / 2 * d1_0
+    r_1 = (lambdas[-2] - lambdas[-3]) / h
+    d1_1 = (predictions[-2] - predictions[-3]) / r_1
+    d1, d2 = d1_0 + r_0 / (r_0 + r_1) * (d1_0 - d1_1), (d1_0 - d1_1) / (r_0 + r_1)
+    phi_2 = phi_1 / h + 1
+    return moved + step.end.alpha * phi_2 * d1 - step.end.alpha * (phi_2 / h - 0.5) * d2

@@ -1,0 +1,101 @@
+"""The implicit equation of DDIM's inverse step, and the base class of the inverters that solve it.
+
+Sampling moves x_t to x_s = D(x_t, ε(x_t, t); t→s), where D(x, e; s→t) = (α_t/α_s)·x + (σ_t − σ_s·α_t/α_s)·e is DDIM's
+step in either direction (Song et al., 2021, equation 12). Its exact inverse x_t is therefore the solution of
+x_t = f(x_t) with f(y) = D(x_s, ε(y, t); s→t).
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from diffusion.denoiser import Denoiser
+from diffusion.levels import Level
+from diffusion.solvers.ddim import DdimSampler
+from diffusion.solvers.solver import Step
+
+
+def transfer(x: Tensor, eps: Tensor, start: Level, end: Level) -> Tensor:
+    """Return D(x, ε; start→end), DDIM's step between two levels along a given ε, all tensors [N, C, H, W]."""
+    ratio = end.alpha / start.alpha
+    return ratio * x + (end.sigma - ratio * start.sigma) * eps
+
+
+def inverse_steps(sampling: Sequence[Step]) -> list[Step]:
+    """Return sampling steps reversed in order and direction, with the network evaluated where sampling does."""
+    return [Step(step.timestep, step.end, step.start) for step in reversed(sampling)]
+
+
+def predict_eps(
+    denoiser: Denoiser, x: Tensor, timestep: float, level: Level, y: Tensor | None = None, clip: bool = False
+) -> Tensor:
+    """Return ε [N, C, H, W] predicted from x at a level, recomputed from the clipped x_0 if `clip` is set."""
+    x_0, eps = denoiser.predict(x, timestep, level, y)
+    return (x - level.alpha * x_0.clamp(-1, 1)) / level.sigma if clip and level.sigma > 0 else eps
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A step that was solved, and the ε [N, C, H, W] that moves its start to its solution."""
+
+    step: Step
+    eps: Tensor
+
+
+@dataclass(frozen=True)
+class StepEquation:
+    """The equation x_t = f(x_t) of one inverse step from x_s [N, C, H, W], for images x_0 with labels y [N]."""
+
+    denoiser: Denoiser
+    x_0: Tensor
+    x_s: Tensor
+    step: Step
+    y: Tensor | None
+    clip: bool
+
+    def eps(self, x: Tensor) -> Tensor:
+        """Return ε(x, t): one network evaluation per image."""
+        return predict_eps(self.denoiser, x, self.step.timestep, self.step.end, self.y, self.clip)
+
+    def along(self, eps: Tensor) -> Tensor:
+        """Return D(x_s, ε; s→t)."""
+        return transfer(self.x_s, eps, self.step.start, self.step.end)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return f(x): one network evaluation per image."""
+        return self.along(self.eps(x))
+
+    def step_back(self, x: Tensor) -> Tensor:
+        """Return D(x, ε(x, t); t→s), the sampler's step from x: one network evaluation per image."""
+        return transfer(x, self.eps(x), self.step.end, self.step.start)
+
+    def eps_of(self, x_t: Tensor) -> Tensor:
+        """Return the ε that moves x_s to x_t."""
+        ratio = self.step.end.alpha / self.step.start.alpha
+        return (x_t - ratio * self.x_s) / (self.step.end.sigma - ratio * self.step.start.sigma)
+
+    def select(self, images: Tensor) -> "StepEquation":
+        """Return the equation of some of the images, by index [n] or mask [N]."""
+        labels = None if self.y is None else self.y[images]
+        return replace(self, x_0=self.x_0[images], x_s=self.x_s[images], y=labels)
+
+
+@dataclass(frozen=True)
+class ImplicitInverter(DdimSampler):
+    """DDIM sampling with an inverse that solves the implicit equation of every step; subclasses define `solve`."""
+
+    @torch.no_grad()
+    def invert(self, denoiser: Denoiser, x_0: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
+        x, history = x_0, list[Solved]()
+        for step in inverse_steps(self.spacing.sampling(denoiser.levels, self.steps)):
+            equation = StepEquation(denoiser, x_0, x, step, y, self.clips(denoiser))
+            x = self.solve(equation, history)
+            history.append(Solved(step, equation.eps_of(x)))
+            yield x
+
+    @abstractmethod
+    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+        """Return an approximate solution x_t [N, C, H, W]; `history` holds the steps solved before, in order."""

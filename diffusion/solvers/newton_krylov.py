@@ -1,0 +1,60 @@
+"""Newton–Krylov iteration on the implicit equation of DDIM's inverse step.
+
+A Newton step solves (I − ∂f/∂x)·δ = f(x) − x by GMRES (Saad & Schultz, 1986) with Jacobian–vector products in forward
+mode. A product counts as one network evaluation.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+
+
+@dataclass(frozen=True)
+class NewtonKrylov(ImplicitInverter):
+    """`newton_steps` Newton steps with `krylov_steps` Jacobian–vector products each, from x = x_s."""
+
+    newton_steps: int = 1
+    krylov_steps: int = 4
+
+    @property
+    def inversion_evaluations(self) -> int:
+        return self.steps * self.newton_steps * (1 + self.krylov_steps)
+
+    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+        x = equation.x_s
+        for _ in range(self.newton_steps):
+
+            def product(vector: Tensor, x: Tensor = x) -> Tensor:
+                with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward-mode derivative
+                    return vector - torch.func.jvp(equation, (x,), (vector,))[1]
+
+            x = x + gmres(product, equation(x) - x, self.krylov_steps)
+        return x
+
+
+def gmres(product: Callable[[Tensor], Tensor], residual: Tensor, steps: int) -> Tensor:
+    """Return δ [N, …] that minimizes ‖residual − A·δ‖ per image over the Krylov space of `steps` products with A."""
+
+    def normalize(vector: Tensor, norm: Tensor) -> Tensor:
+        return vector / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+
+    shape, n = (-1, *[1] * (residual.ndim - 1)), len(residual)
+    beta = residual.flatten(1).norm(dim=1)
+    basis = [normalize(residual, beta.view(shape))]
+    hessenberg = residual.new_zeros(n, steps + 1, steps)
+    for k in range(steps):
+        vector = product(basis[k])
+        for i, other in enumerate(basis):
+            hessenberg[:, i, k] = (vector * other).flatten(1).sum(dim=1)
+            vector = vector - hessenberg[:, i, k].view(shape) * other
+        hessenberg[:, k + 1, k] = vector.flatten(1).norm(dim=1)
+        basis.append(normalize(vector, hessenberg[:, k + 1, k].view(shape)))
+    target = residual.new_zeros(n, steps + 1, 1)
+    target[:, 0, 0] = beta
+    weights = torch.linalg.lstsq(hessenberg, target, driver="gels").solution
+    return sum(weights[:, k].view(shape) * basis[k] for k in range(steps))
