@@ -9,16 +9,14 @@ import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from analyze.background import BackgroundWorker
 from analyze.generations import ONLY_LAST, Generations, devices
 from analyze.measures import MEASURES, Measure, MeasureFailed
 from analyze.measures.unavailable import Unavailable
@@ -33,8 +31,6 @@ from records.atomic import write_json, write_text
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.progress import progress
 from records.provenance import versions
-
-T = TypeVar("T")
 
 
 def analyze_experiment(experiment: Experiment) -> None:
@@ -127,68 +123,59 @@ class Analysis(ABC):
     def analyze(self, steps: Iterable[int], after_each: Callable[[], object] = lambda: None) -> None:
         """Generate and measure the missing results of the given steps; record failures and continue.
 
-        On a GPU, a background thread measures a checkpoint while the next one is loaded and generated. Raises UserError
-        if networks must be compiled and no compiler works.
+        Raises UserError if networks must be compiled and no compiler works.
         """
         if self.options.compile:
             check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))
-        overlap = devices()[0].type == "cuda" and self.options.precision != "tf32"
-        with BackgroundWorker(overlap) as worker:
-            for step in steps:
-                tensors = self._record_failure(self._generate, step)
-                if tensors is None:
-                    after_each()
-                else:
-                    worker.submit(self._measure_and_report, step, tensors, after_each)
+        for step in steps:
+            if reason := self._failure(step):
+                write_json(self.failure_file(step), {"step": step, "why": reason})
+            else:
+                self.failure_file(step).unlink(missing_ok=True)
+            after_each()
 
-    def _record_failure(self, function: Callable[..., T], step: int, *arguments: Any) -> T | None:
-        """Return function(step, *arguments); if it fails, store the reason and return None."""
+    def _failure(self, step: int) -> str:
+        """Generate and measure a step; return the reason if that fails, or ""."""
         try:
-            return function(step, *arguments)
+            self._measure(step, self._generate(step))
         except UserError as error:
-            reason = str(error)
+            return str(error)
         except Exception as error:
             traceback.print_exc()
-            reason = f"{type(error).__name__}: {first_line(error)}"
-        write_json(self.failure_file(step), {"step": step, "why": reason})
-        return None
-
-    def _measure_and_report(self, step: int, tensors: dict[str, Tensor], after_each: Callable[[], object]) -> None:
-        self._record_failure(self._measure, step, tensors)
-        after_each()
+            return f"{type(error).__name__}: {first_line(error)}"
+        return ""
 
     def _generate(self, step: int) -> dict[str, Tensor]:
-        """Return the inputs of a step's stale measures by name."""
+        """Return the inputs of a step's stale measures by name, on the measuring device.
+
+        Training images stay on the CPU; the measures that use them move them batch by batch.
+        """
+        allow_tf32(self.options.precision == "tf32")
         names = {name for measure in self._stale_measures(step) for name in measure.inputs}
-        generations = self.generations(step)
+        generations, device = self.generations(step), devices()[0]
         if "last_samples" in names:
             self._check_last(generations)
-        return {name: generations[name] for name in sorted(names)}
+        tensors = {name: generations[name] for name in sorted(names)}
+        return {name: tensor if name == "training_images" else tensor.to(device) for name, tensor in tensors.items()}
 
     def _measure(self, step: int, tensors: dict[str, Tensor]) -> None:
         """Compute and store a step's stale measures. Raises UserError, after storing the others, if any fails."""
-        allow_tf32(False)  # process-wide; in TF32, generation never overlaps with measuring
+        allow_tf32(False)  # a process-wide switch
         results, failures = {}, []
-        with _measuring_stream():
-            tensors = {name: self._move(name, tensor) for name, tensor in tensors.items()}
-            for measure in self._stale_measures(step):
-                try:
-                    results[measure.name] = self._result(measure, tensors)
-                except (UserError, MeasureFailed) as error:
-                    if isinstance(error, MeasureFailed):
-                        traceback.print_exc()
-                    failures.append(str(error))
+        for measure in self._stale_measures(step):
+            try:
+                results[measure.name] = self._result(measure, tensors)
+            except MeasureFailed as error:
+                traceback.print_exc()
+                failures.append(str(error))
+            except UserError as error:
+                failures.append(str(error))
         if results:
             content = {"setting": asdict(self.generations(step).setting), "measures": self.results(step) | results}
             write_json(self.results_file(step), {"step": step, **content, "versions": versions()})
         if failures:
             raise UserError("; ".join(failures))
-        self.failure_file(step).unlink(missing_ok=True)
-
-    def _move(self, name: str, tensor: Tensor) -> Tensor:
-        """Move a tensor to the measuring device; training images stay on the CPU and are moved batch by batch."""
-        return tensor if name == "training_images" else tensor.to(devices()[0])
 
     def _check_last(self, generations: Generations) -> None:
         """Generate the last checkpoint's images first, to fail before any other work if they are unavailable."""
@@ -230,12 +217,6 @@ class Analysis(ABC):
         files = [self.failure_file(step) for step in self.steps]
         failures = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
         return {failure["step"]: failure["why"] for failure in failures}
-
-
-def _measuring_stream() -> AbstractContextManager:
-    """Return a separate CUDA stream, so that reading a measure's value does not wait for the running generation."""
-    device = devices()[0]
-    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
 @dataclass(frozen=True)

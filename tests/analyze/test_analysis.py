@@ -3,14 +3,12 @@
 import dataclasses
 import json
 import os
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from analyze.analysis import SeedAnalysis, analyze_experiment
-from analyze.background import BackgroundWorker
 from analyze.measures import MEASURES, Measure
 from analyze.measures.distances import distances
 from analyze.measures.triangle import triangle
@@ -160,24 +158,6 @@ def test_a_new_last_checkpoint_makes_comparisons_with_the_last_checkpoint_stale(
     changed = {name for name in after if after[name] != before[name]}
     # SVCCA of this few images is always 1.
     assert changed | {"svcca"} == {"knn_coverage", "cka", "svcca", "ssim", "early_inverter"}
-
-
-def test_overlapping_measuring_and_generating_does_not_change_the_results(complete, monkeypatch):
-    """Like on a GPU, the next checkpoint is generated while a background thread measures."""
-    folder, previous, threads, finished = complete.run.root / "analysis", complete.run.root / "before", set(), []
-    folder.rename(previous)
-    measure = SeedAnalysis._measure
-
-    def record_thread(*arguments):
-        threads.add(threading.current_thread())
-        return measure(*arguments)
-
-    monkeypatch.setattr("analyze.analysis.BackgroundWorker", lambda overlap: BackgroundWorker(True))
-    monkeypatch.setattr(SeedAnalysis, "_measure", record_thread)
-    complete.analyze(STEPS, lambda: finished.append(len(list(folder.glob("*/0*.json")))))
-    assert complete.missing() == [] and finished == [1, 2, 3, 4] and threading.main_thread() not in threads
-    for file in previous.glob("*/0*.json"):
-        assert (folder / file.relative_to(previous)).read_text() == file.read_text()
 
 
 def test_a_damaged_checkpoint_is_recorded_and_the_others_are_analyzed(trained):
