@@ -231,7 +231,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_report_is_written(study, launc
     os.truncate(weights, 1000)
     status, stdout, stderr = launch(damaged.arguments)
     (sentence,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    assert status == 2 and re.match(r"error: the study is not complete: seed 10, step 2: ", sentence)
+    assert status == 2 and re.match(r"error: the study is incomplete: seed 10, step 2: ", sentence)
     assert str(weights) in sentence and "Traceback" not in stderr
     page = (report_folder(damaged.experiment) / "index.html").read_text()
     assert (

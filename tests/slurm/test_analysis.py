@@ -48,7 +48,7 @@ def test_interrupted_jobs_are_resumed(trained_study, launch, wait_until, wait_fo
     assert "; requeued" in JobPaths(logs, ids["analyze seed 0 steps 4–7"]).stdout.read_text()
     output = launch("status", *arguments[2:])
     assert re.search(r"2 jobs: .*1 cancelled", output) and "  analyze seed 0 steps 0–3" in output
-    assert "failed: the study is not complete: " in output
+    assert "failed: the study is incomplete: " in output
     assert f"{len(steps) + 1 - len(missing)}/{len(steps) + 1}" in output
 
     before = {file: file.stat().st_mtime_ns for file in analysis.folder.glob("*.json")}
