@@ -95,9 +95,9 @@ def write_comparison(experiments: Sequence[Experiment], folder: Path | None = No
     compared = [
         Compared(label, experiment) for label, experiment in zip(labels_of(experiments), experiments, strict=True)
     ]
-    for one in compared:
-        if not one.measured:
-            raise UserError(f"{one.label}: {nothing_analyzed(one.experiment)}")
+    for entry in compared:
+        if not entry.measured:
+            raise UserError(f"{entry.label}: {nothing_analyzed(entry.experiment)}")
     path = (folder or comparison_folder(experiments[0], folder_name(title_of(compared)))) / "index.html"
     text = render(page_of(compared))
     try:
@@ -108,15 +108,17 @@ def write_comparison(experiments: Sequence[Experiment], folder: Path | None = No
 
 
 def page_of(compared: Sequence[Compared]) -> Page:
-    experiments = [one.experiment for one in compared]
+    experiments = [entry.experiment for entry in compared]
     sections = [
-        missing_section([f"{one.label}: {sentence}" for one in compared for sentence in missing(one.experiment)]),
+        missing_section([f"{entry.label}: {sentence}" for entry in compared for sentence in missing(entry.experiment)]),
         settings_section(compared, differences(experiments)),
         pictures_section(compared),
         curves_section(compared),
         tables_section(compared),
         numbers_section(compared),
-        Section("configurations", "Configurations", [Listing(one.label, to_yaml(one.experiment)) for one in compared]),
+        Section(
+            "configurations", "Configurations", [Listing(entry.label, to_yaml(entry.experiment)) for entry in compared]
+        ),
     ]
     return Page(
         title_of(compared), f"Comparison of {len(compared)} experiments", findings(compared), sections, footer()
@@ -127,9 +129,9 @@ def page_of(compared: Sequence[Compared]) -> Page:
 
 
 def title_of(compared: Sequence[Compared]) -> str:
-    names = {one.experiment.name for one in compared}
+    names = {entry.experiment.name for entry in compared}
     common = f"{names.pop()}: " if len(names) == 1 else ""
-    return common + " and ".join(one.label for one in compared)
+    return common + " and ".join(entry.label for entry in compared)
 
 
 def labels_of(experiments: Sequence[Experiment]) -> list[str]:
@@ -186,7 +188,7 @@ def findings(compared: Sequence[Compared]) -> list[str]:
     for key, subject in FINDINGS.items():
         quantity, available = (
             METRICS[key].quantity,
-            [(one.label, one.curves[key]) for one in compared if key in one.curves],
+            [(entry.label, entry.curves[key]) for entry in compared if key in entry.curves],
         )
         values = [
             f"{value_text(*curve.at(curve.steps[-1]), quantity.scale)}{quantity.suffix} in {label} "
@@ -199,17 +201,17 @@ def findings(compared: Sequence[Compared]) -> list[str]:
 
 
 def settings_section(compared: Sequence[Compared], differing: Mapping[str, Sequence[str]]) -> Section:
-    lines = [Text(f"{one.label}: {subtitle(one.experiment)}") for one in compared]
+    lines = [Text(f"{entry.label}: {subtitle(entry.experiment)}") for entry in compared]
     rows = [[key, *values] for key, values in differing.items()]
-    table = Grid("Options that differ", ["option", *(one.label for one in compared)], rows)
+    table = Grid("Options that differ", ["option", *(entry.label for entry in compared)], rows)
     return Section("settings", "Compared experiments", [*lines, table])
 
 
 def pictures_section(compared: Sequence[Compared]) -> Section:
     """Return viewers in which experiments that start from the same noise share one slider."""
     groups: dict[tuple[int, int, int], list[Compared]] = {}
-    for one in compared:
-        groups.setdefault(one.noise, []).append(one)
+    for entry in compared:
+        groups.setdefault(entry.noise, []).append(entry)
     viewers = [viewer for group in groups.values() for viewer in _viewers(group)]
     return Section(
         "training",
@@ -222,18 +224,18 @@ def pictures_section(compared: Sequence[Compared]) -> Section:
 
 
 def _viewers(group: Sequence[Compared]) -> list[Viewer]:
-    steps = spread(sorted({step for one in group for step in pictured_steps(one.pictured)}), MAX_POSITIONS)
-    names, positions = ", ".join(one.label for one in group), [step_text(step) for step in steps]
+    steps = spread(sorted({step for entry in group for step in pictured_steps(entry.pictured)}), MAX_POSITIONS)
+    names, positions = ", ".join(entry.label for entry in group), [step_text(step) for step in steps]
     noise = noise_track(group[0].pictured, len(steps))
     viewers = []
     for kind, heading, track in (("images", "Images x_0", samples_track), ("latents", "Latents x̂_T", latents_track)):
         tracks = []
-        for one in group:
-            shown = [_step_at(step, pictured_steps(one.pictured)) for step in steps]
+        for entry in group:
+            shown = [_step_at(step, pictured_steps(entry.pictured)) for step in steps]
             distinct = sorted(set(shown))
-            title = f"{one.label}, seed {one.pictured.seed}"
+            title = f"{entry.label}, seed {entry.pictured.seed}"
             order = [distinct.index(step) for step in shown]
-            tracks.append(dataclasses.replace(track(one.pictured, distinct, title), order=order))
+            tracks.append(dataclasses.replace(track(entry.pictured, distinct, title), order=order))
         name = f"{kind}-{folder_name(group[0].label)}"
         viewers.append(Viewer(name, f"{heading}: {names}", positions, [noise, *tracks]))
     return viewers
@@ -246,7 +248,7 @@ def _step_at(position: int, steps: Sequence[int]) -> int:
 
 def curves_section(compared: Sequence[Compared]) -> Section:
     blocks: list[Block] = []
-    folders = {experiment_folder(one.experiment) for one in compared}
+    folders = {experiment_folder(entry.experiment) for entry in compared}
     training = [TRAINING_FIGURE] if len(folders) == len(compared) else []  # analyses of one training share its loss
     for spec in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *training):
         drawn = [plot for key in spec.curves for plot in _plots(spec, key, compared)]
@@ -263,8 +265,8 @@ def curves_section(compared: Sequence[Compared]) -> Section:
 
 def _plots(spec: CurveFigure, key: str, compared: Sequence[Compared]) -> Sequence[Plot]:
     """Return the plot of one metric of a figure with one curve per experiment; empty if no experiment has it."""
-    labels = {str(i): one.label for i, one in enumerate(compared)}
-    available = {str(i): one.curves[key] for i, one in enumerate(compared) if key in one.curves}
+    labels = {str(i): entry.label for i, entry in enumerate(compared)}
+    available = {str(i): entry.curves[key] for i, entry in enumerate(compared) if key in entry.curves}
     name = f"{spec.name}-{key.replace('/', '-')}"
     own = dataclasses.replace(spec, name=name, title=spec.curves[key], curves=labels, caption="")
     return plots([own], available).plots
@@ -272,9 +274,9 @@ def _plots(spec: CurveFigure, key: str, compared: Sequence[Compared]) -> Sequenc
 
 def tables_section(compared: Sequence[Compared]) -> Section:
     by_name: dict[str, list[tuple[str, Table]]] = {}
-    for one in compared:
-        for table in tables(one.experiment):
-            by_name.setdefault(table.name, []).append((one.label, table))
+    for entry in compared:
+        for table in tables(entry.experiment):
+            by_name.setdefault(table.name, []).append((entry.label, table))
     merged = [merge_tables(labeled) for labeled in by_name.values()]
     return Section("tables", "Tables", merged, "Values at each experiment's last checkpoint.")
 
@@ -292,9 +294,9 @@ def merge_tables(labeled: Sequence[tuple[str, Table]]) -> Grid:
 
 def numbers_section(compared: Sequence[Compared]) -> Section:
     """Return a table of all metrics at each experiment's last step."""
-    names = dict.fromkeys(name for one in compared for name in one.measured)
-    rows = [[name, *(_last(one.measured.get(name)) for one in compared)] for name in names]
-    header = ["metric", *(one.label for one in compared)]
+    names = dict.fromkeys(name for entry in compared for name in entry.measured)
+    rows = [[name, *(_last(entry.measured.get(name)) for entry in compared)] for name in names]
+    header = ["metric", *(entry.label for entry in compared)]
     table = Grid("Every metric at each experiment's last step", header, rows, folded=True)
     return Section("numbers", "All numbers", [table])
 

@@ -37,9 +37,9 @@ def _mapping(experiment: Experiment, curves: Mapping[str, Curve], steps: list[in
 
 
 def _settling(experiment: Experiment, curves: Mapping[str, Curve], steps: list[int]) -> str:
-    if len(steps) == 1:
-        return ""
     early = next(step for step in steps if step >= steps[-1] / 4)
+    if early == steps[-1]:  # no earlier checkpoint to compare
+        return ""
     return (
         f"At step {early:,}, images share {_at(curves, 'knn_coverage/image', early)} of their "
         f"{experiment.analyze.measures.knn_k} nearest neighbors with those of step {steps[-1]:,}; CKA is "

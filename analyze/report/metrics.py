@@ -1,4 +1,4 @@
-"""Catalogue of metrics: label, quantity, unit, range, formula and direction of every number that is logged.
+"""Catalog of metrics: label, quantity, unit, range, formula and direction of every number that is logged.
 
 Tables, curves, dashboard, findings, comparison and documentation read labels and units here.
 """
@@ -107,9 +107,11 @@ NEIGHBORS = "mean |K(i) ∩ K̄(i)| / k; K(i): the k nearest images, K̄(i): tho
 
 def _with_std(metrics: Iterable[Metric], over: str) -> Iterator[Metric]:
     """Yield each metric, followed by its standard deviation within a checkpoint."""
-    for one in metrics:
-        yield one
-        yield replace(one, key=f"{one.key}_std", label=f"{one.label} (std)", formula=f"std over {over}", better="")
+    for metric in metrics:
+        yield metric
+        yield replace(
+            metric, key=f"{metric.key}_std", label=f"{metric.label} (std)", formula=f"std over {over}", better=""
+        )
 
 
 def _angles(measure: str, paper: str, condition: str = "") -> Iterator[Metric]:
@@ -168,11 +170,11 @@ def find_metric(key: str) -> Metric:
 def metrics_table(metrics: Iterable[Metric] = ANALYSIS) -> str:
     """Return a Markdown table with one row for all metrics that differ only in key and label."""
     rows: dict[tuple[str, str, str, str, str], list[Metric]] = {}
-    for one in metrics:
-        properties = (one.quantity.stored_axis, one.quantity.limits, one.better, one.formula, one.paper)
-        rows.setdefault(properties, []).append(one)
+    for metric in metrics:
+        properties = (metric.quantity.stored_axis, metric.quantity.limits, metric.better, metric.formula, metric.paper)
+        rows.setdefault(properties, []).append(metric)
     lines = ["| key | label | quantity | range | better | formula | paper |", "|---|---|---|---|---|---|---|"]
     for cells, group in rows.items():
-        keys, labels = ", ".join(f"`{one.key}`" for one in group), ", ".join(one.label for one in group)
+        keys, labels = ", ".join(f"`{metric.key}`" for metric in group), ", ".join(metric.label for metric in group)
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in (keys, labels, *cells)) + " |")
     return "\n".join(lines) + "\n"

@@ -43,7 +43,7 @@ def collect(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]
 
     Raises UserError, after writing everything, if the analysis failed for any T.
     """
-    failures = [f"T = {step:,}: {reason}" for one in analyses for step, reason in one.failures().items()]
+    failures = [f"T = {T:,}: {reason}" for analysis in analyses for T, reason in analysis.failures().items()]
     analyzed = [analysis for analysis in analyses if analysis.results(analysis.last_step)]
     if analyzed:
         report = write_report(study, source.about, analyzed)
@@ -67,7 +67,8 @@ def write_report(study: ModelStudy, about: Sequence[str], analyses: Sequence[Mod
 
 def pictured(study: ModelStudy, analyses: Sequence[ModelAnalysis]) -> ModelAnalysis:
     """Return the analysis shown in pictures: that of analyze.ddim_steps, or of the largest T if it failed."""
-    return next((one for one in analyses if one.options.ddim_steps == study.analyze.ddim_steps), analyses[-1])
+    requested = [analysis for analysis in analyses if analysis.options.ddim_steps == study.analyze.ddim_steps]
+    return requested[0] if requested else analyses[-1]
 
 
 def tables(study: ModelStudy, analyses: Sequence[ModelAnalysis]) -> list[Table]:

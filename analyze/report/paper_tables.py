@@ -38,6 +38,11 @@ class FinalNumbers:
         """Number of images per chunk of the noise mapping."""
         return min(self.options.measures.mapping_images, self.options.samples)
 
+    @property
+    def correlation_images(self) -> int:
+        """Number of images of the correlation."""
+        return min(self.options.measures.correlation_images, self.options.samples)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -73,8 +78,8 @@ LAYOUTS = (
         ("correlation/noise", "correlation/latents", "correlation/samples", "correlation/floor"),
         3,
         lambda final: (
-            f"Mean ± std over the ten pairs, {min(final.options.measures.correlation_images, final.options.samples):,} "
-            "images; the noise floor is the value for equally many images of fresh Gaussian noise."
+            f"Mean ± std over the ten pixel pairs, for {final.correlation_images:,} images; the noise floor is the "
+            "value for as many images of fresh Gaussian noise."
         ),
     ),
     Layout(

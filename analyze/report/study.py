@@ -276,7 +276,7 @@ def _preliminary(analysis: SeedAnalysis) -> str:
     """Return a warning if an earlier checkpoint replaces the last one."""
     if not analysis.steps or analysis.last_step == analysis.experiment.train.steps:
         return ""
-    return f"; until then, comparisons with the last checkpoint use step {analysis.last_step} and are preliminary"
+    return f" (preliminary: comparisons with the last checkpoint use step {analysis.last_step})"
 
 
 def unavailable(analyses: Sequence[SeedAnalysis]) -> list[str]:

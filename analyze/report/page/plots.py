@@ -100,7 +100,7 @@ def _half_change(curve: Curve) -> str:
         return "."
     changes = ((mean - first) / (last - first) for mean in curve.mean)
     step = next((step for step, change in zip(curve.steps, changes, strict=True) if change >= 0.5), None)
-    return "." if step is None else f"; half of the total change is reached by step {step:,}."
+    return "." if step in (None, curve.steps[-1]) else f"; reaches half of its total change by step {step:,}."
 
 
 def drawing(figure: Figure, name: str, alt: str, note: str) -> Drawing:

@@ -1,4 +1,4 @@
-"""Catalogue of metrics: complete, and consistent with the measures, figures, tables and documentation."""
+"""Catalog of metrics: complete, and consistent with the measures, figures, tables and documentation."""
 
 import re
 from dataclasses import fields

@@ -152,7 +152,7 @@ def test_sweep_has_one_row_per_number_of_steps(analyzed, tiny):
     write_json(
         SeedAnalysis(other, 0).results_file(8), json.loads(SeedAnalysis(experiment, 0).results_file(8).read_text())
     )
-    finals = [final_numbers(one.analyze, curves([SeedAnalysis(one, 0)])) for one in (experiment, other, third)]
+    finals = [final_numbers(run.analyze, curves([SeedAnalysis(run, 0)])) for run in (experiment, other, third)]
     sweep = tables_from([final for final in finals if final is not None])
     assert [[row.ddim_steps for row in table.rows] for table in sweep] == [[2, 4]] * 3
 

@@ -85,7 +85,7 @@ def test_unknown_measure_gets_a_figure(curves):
     assert len(draw(figure, others).axes[0].lines) == len(COLORS)
 
 
-def test_catalogued_measure_without_a_figure_has_the_catalogue_labels(curves):
+def test_cataloged_measure_without_a_figure_has_its_label(curves):
     (figure,) = other_figures(curves | {"fid/value": Curve("fid/value", VALUES)})
     assert figure.curves == {"fid/value": "FID"} and figure.y_label == "Fréchet distance"
 

@@ -28,7 +28,7 @@ def test_values_have_four_significant_digits(mean, std, text):
 def test_summary_has_ends_and_half_of_the_change():
     risen = Curve("x", {0: [0.1], 5: [0.2], 10: [0.65], 20: [0.9]})
     assert summary("rise", risen, 100) == (
-        "rise: 10.00 at step 0, 90.00 at step 20; half of the total change is reached by step 10."
+        "rise: 10.00 at step 0, 90.00 at step 20; reaches half of its total change by step 10."
     )
     flat = Curve("x", {0: [0.5], 10: [0.2], 20: [0.5]})
     assert summary("same", flat, 1) == "same: 0.5000 at step 0, 0.5000 at step 20."
