@@ -29,13 +29,7 @@ from records.atomic import write_text
 from records.layout import report_folder
 from records.pictures import LATENT_RANGE
 
-FIGURES = (
-    "fig01_pictures",
-    "fig02_triangle",
-    "fig03_interpolation",
-    "fig08_mapping_mistakes",
-    "fig09_pixel_variance",
-)
+FIGURES = ("fig01_pictures", "fig02_triangle", "fig03_interpolation", "fig08_mapping_mistakes", "fig09_pixel_variance")
 
 
 def collect(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
+from analyze.report.figures.curves import ANGLES, CORRELATION, DISTANCES, NOISE_MAPPING
 from analyze.report.metrics import ANGLE, METRICS
 from analyze.report.table_formats import RENDERERS, Column, Table, TableRow, Value
 from configs.schema import Analyze, Experiment
@@ -75,7 +76,7 @@ LAYOUTS = (
     Layout(
         "table1_correlation",
         "The ten largest correlations of pixels, by absolute value (Table 1)",
-        ("correlation/noise", "correlation/latents", "correlation/samples", "correlation/floor"),
+        tuple(CORRELATION.curves),
         3,
         lambda final: (
             f"Mean ± std over the ten pixel pairs, for {final.correlation_images:,} images; the noise floor is the "
@@ -85,21 +86,14 @@ LAYOUTS = (
     Layout(
         "table2_noise_mapping",
         "Noise mapping: correctly assigned by the smallest L2 distance (Table 2)",
-        ("noise_mapping/image_to_noise", "noise_mapping/noise_to_image"),
+        tuple(NOISE_MAPPING.curves),
         1,
         lambda final: f"Mean ± std over all chunks of {final.mapping_images:,} images.",
     ),
     Layout(
         "table345_triangle",
         "The triangle of noise x_T, image x_0 and latent x̂_T (Tables 3–5)",
-        (
-            "triangle/image_of_mean",
-            "triangle/noise_of_mean",
-            "triangle/latent_of_mean",
-            "distances/noise_latent",
-            "distances/image_latent",
-            "distances/image_noise",
-        ),
+        (*ANGLES.curves, *DISTANCES.curves),
         2,
         lambda final: (
             f"Angles: arccosine of the mean cosine. L2 distances: mean ± std over {final.options.samples:,} images."

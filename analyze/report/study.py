@@ -13,18 +13,7 @@ from analyze.curves import Curve
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, other_figures
 from analyze.report.findings import findings
 from analyze.report.metrics import find_metric
-from analyze.report.page.blocks import (
-    Drawings,
-    Gallery,
-    Grid,
-    Listing,
-    Notes,
-    Page,
-    Plots,
-    Section,
-    Text,
-    render,
-)
+from analyze.report.page.blocks import Drawings, Gallery, Grid, Listing, Notes, Page, Plots, Section, Text, render
 from analyze.report.page.pictures import picture, step_text, training_viewer
 from analyze.report.page.plots import drawing, plots
 from analyze.report.paper_figures import FIGURES, NotMeasured, StudyResults, write_figures

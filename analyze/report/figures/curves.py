@@ -11,18 +11,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analyze.curves import Curve
-from analyze.report.figures.style import (
-    COLORS,
-    COLUMN,
-    LINES,
-    MARKERS,
-    PAGE,
-    mathtext,
-    new_figure,
-    step_label,
-    styled,
-)
-from analyze.report.metrics import find_metric
+from analyze.report.figures.style import COLORS, COLUMN, LINES, MARKERS, PAGE, mathtext, new_figure, step_label, styled
+from analyze.report.metrics import CORNERS, SIDES, TENSORS, find_metric
 
 HEIGHT = 2.6  # inches
 LONG_LABEL, LONG_LEGEND = 34, 24  # characters: at most one column of longer labels, two of longer legends
@@ -79,27 +69,20 @@ ANGLES = _figure(
     "angles",
     "Angles",
     "Angles of the triangle of noise x_T, image x_0 and inverted latent x̂_T: arccosine of the mean cosine.",
-    "triangle/image_of_mean",
-    "triangle/noise_of_mean",
-    "triangle/latent_of_mean",
+    *(f"triangle/{corner}_of_mean" for corner in CORNERS),
 )
 DISTANCES = _figure(
     "distances",
     "Distances",
     "Mean L2 distances over all pixels between noise x_T, image x_0 and inverted latent x̂_T.",
-    "distances/noise_latent",
-    "distances/image_latent",
-    "distances/image_noise",
+    *(f"distances/{side}" for side in SIDES),
 )
 CORRELATION = _figure(
     "correlation",
     "Correlation of pixels",
     "Mean of the ten largest absolute correlations of two pixels over the images. The noise floor is the value for "
     "fresh Gaussian noise, which is due to chance alone.",
-    "correlation/noise",
-    "correlation/latents",
-    "correlation/samples",
-    "correlation/floor",
+    *(f"correlation/{tensor}" for tensor in TENSORS),
 )
 ANALYSIS_FIGURES = (NOISE_MAPPING, NEIGHBORHOODS, ALIGNMENT, ANGLES, DISTANCES, CORRELATION)
 

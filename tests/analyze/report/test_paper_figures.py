@@ -30,7 +30,7 @@ write_figures(StudyResults([SeedAnalysis(experiment, seed) for seed in experimen
 
 @pytest.fixture
 def texts_of():
-    """A function that returns all texts of a figure."""
+    """Return a function that returns all texts of a figure."""
     return lambda figure: [text.get_text() for text in figure.findobj(Text)]
 
 

@@ -70,7 +70,7 @@ def text(report) -> str:
 
 @pytest.fixture
 def damaged(with_checkpoints) -> Experiment:
-    """An analyzed experiment with one damaged checkpoint."""
+    """Return an analyzed experiment with one damaged checkpoint."""
     experiment = with_checkpoints("seeds=[10]")
     analysis = SeedAnalysis(experiment, 10)
     os.truncate(analysis.run.checkpoint(2) / "ema_0.99.safetensors", 100)

@@ -6,7 +6,7 @@ from matplotlib.text import Text
 
 @pytest.fixture
 def texts():
-    """A function that returns all visible texts of a figure."""
+    """Return a function that returns all visible texts of a figure."""
 
     def visible_texts(figure) -> list[str]:
         figure.draw_without_rendering()

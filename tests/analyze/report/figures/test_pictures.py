@@ -28,7 +28,7 @@ SIDE = 6
 
 @pytest.fixture
 def random():
-    """A function that returns random tensors [n, C, 6, 6] in (−1, 1)."""
+    """Return a function that returns random tensors [n, C, 6, 6] in (−1, 1)."""
 
     def tensor(seed: int, n: int = 12, channels: int = 3) -> Tensor:
         return torch.rand(n, channels, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
