@@ -92,7 +92,7 @@ def findings(analyses: Sequence[ModelAnalysis]) -> list[str]:
         )
     with contextlib.suppress(KeyError):
         sentences.append(
-            f"The L2 distance between inverted images and their noise is {ends('distances/noise_latent')}; the angle "
+            f"The L2 distance between noise and latent is {ends('distances/noise_latent')}; the angle "
             f"of the triangle at the latent is {ends('triangle/latent_of_mean')}."
         )
     return sentences or ["Nothing has been measured."]
