@@ -1,4 +1,4 @@
-"""python -m analyze [COMMAND] …: the commands are the modules of analyze/commands; without one it is "study"."""
+"""`python -m analyze [COMMAND] …` runs a module of analyze/commands, by default "study"."""
 
 import analyze.commands
 from configs.command import dispatch

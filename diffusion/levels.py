@@ -19,6 +19,11 @@ class Level:
         return cls(math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 
 
+def log_snr(level: Level) -> float:
+    """Return λ = log(α/σ), half the log signal-to-noise ratio; σ must be above 0."""
+    return math.log(level.alpha / level.sigma)
+
+
 CLEAN, PURE_NOISE = Level(1.0, 0.0), Level(0.0, 1.0)
 
 

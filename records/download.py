@@ -30,7 +30,7 @@ def download(url: str, digest: str | None, folder: Path, option: str) -> Path:
 
 
 def _fetch(url: str, path: str, _: Any) -> None:
-    """Download to a temporary file of pooch, which alone would be readable by its owner only and not synced."""
+    """Download atomically; a temporary file of pooch is readable by its owner only and is not synced."""
     import pooch
 
     with progress(f"downloading {url}", 0, "B") as bar, atomic_file(Path(path)) as partial:

@@ -4,13 +4,16 @@ Anderson (1965), in the type-II form of Walker & Ni (2011), equation 4.1: of the
 r_i = f(y_i) − y_i, the next iterate is Σ w_i f(y_i) with the weights that minimize ‖Σ w_i r_i‖, Σ w_i = 1, per image.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from diffusion.levels import log_snr
 from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.solver import Step
 
 RIDGE = 1e-14  # of the Gram matrix's trace: keeps nearly dependent residuals from making its inverse overflow
 
@@ -33,56 +36,57 @@ def combine(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Anderson(ImplicitInverter):
-    """`rounds` evaluations per step, accelerated over the last `window` + 1 of them, from an extrapolated first guess.
+    """At most `rounds` evaluations per step, accelerated over the last `window` + 1 of them.
 
-    The guess moves x_s along ε extrapolated by a polynomial of degree `order` through the steps before. `variable` is
-    the abscissa: the step index, or the timestep's log-SNR λ = log(α/σ), or ᾱ-angle θ = arctan(σ/α).
+    The first guess moves x_s along ε extrapolated through the solutions of the last `order` + 1 steps, by a polynomial
+    in λ = log(α/σ). The residual is preconditioned by the Jacobian that the denoiser of Gaussian data with standard
+    deviation `data_std` would have (see `relaxation`). An image whose residual is at most `tolerance` per value (root
+    mean square) takes no further evaluation.
     """
 
     rounds: int = 2
     window: int = 3
     order: int = 1
-    variable: str = "index"
+    data_std: float = 0.5
+    tolerance: float = 0.0
 
     @property
     def inversion_evaluations(self) -> int:
         return self.steps * self.rounds
 
     def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
-        iterate = self.first_guess(equation, history)
+        x = equation.along(extrapolate(history[-self.order - 1 :], equation.step)) if history else equation.x_s
+        factor = relaxation(equation.step, self.data_std) if history else 1.0
+        active = torch.arange(len(x), device=x.device)
         values: list[Tensor] = []
         residuals: list[Tensor] = []
         for _ in range(self.rounds):
-            value = equation(iterate)
-            values = [*values, value][-self.window - 1 :]
-            residuals = [*residuals, value - iterate][-self.window - 1 :]
-            iterate = combine(affine_weights(residuals), values)
-        return iterate
+            residual = equation.select(active)(x[active]) - x[active]
+            values = [*values, x[active] + factor * residual][-self.window - 1 :]
+            residuals = [*residuals, residual][-self.window - 1 :]
+            x[active] = combine(affine_weights(residuals), values)
+            unsolved = residual.flatten(1).square().mean(dim=1).sqrt() > self.tolerance
+            active = active[unsolved]
+            values, residuals = ([tensor[unsolved] for tensor in tensors] for tensors in (values, residuals))
+            if len(active) == 0:
+                break
+        return x
 
-    def first_guess(self, equation, history):
-        import math
 
-        if not history:
-            return equation.x_s
-        past = history[-self.order - 1 :]
+def extrapolate(history: Sequence[Solved], step: Step) -> Tensor:
+    """Return ε [N, C, H, W] at a step's end, extrapolated from solved steps by their Lagrange polynomial in λ."""
+    nodes, target = [log_snr(solved.step.end) for solved in history], log_snr(step.end)
+    weights = [math.prod((target - other) / (node - other) for other in nodes if other != node) for node in nodes]
+    return combine(torch.tensor([weights], device=history[0].eps.device), [solved.eps for solved in history])
 
-        def at(step, i):
-            level = step.end
-            return {
-                "index": float(i),
-                "log_snr": math.log(level.alpha / level.sigma),
-                "angle": math.atan2(level.sigma, level.alpha),
-                "t": float(step.timestep),
-                "sigma": level.sigma / level.alpha,
-            }[self.variable]
 
-        nodes = [at(h.step, i) for i, h in enumerate(past)]
-        target = at(equation.step, len(past))
-        eps = 0
-        for i, h in enumerate(past):
-            w = 1.0
-            for j, node in enumerate(nodes):
-                if j != i:
-                    w *= (target - node) / (nodes[i] - node)
-            eps = eps + w * h.eps
-        return equation.along(eps)
+def relaxation(step: Step, data_std: float) -> float:
+    """Return 1/(1 − B·κ), the inverse of I − ∂f/∂x for the denoiser of Gaussian data N(0, s²·I).
+
+    ∂f/∂x = B·(I − α_t·∂x̂_0/∂x) with B = 1 − α_t·σ_s/(α_s·σ_t), and I − α_t·∂x̂_0/∂x = κ·I with
+    κ = σ_t²/(α_t²·s² + σ_t²).
+    """
+    start, end = step.start, step.end
+    prefactor = 1 - end.alpha * start.sigma / (start.alpha * end.sigma)
+    kappa = end.sigma**2 / (end.alpha**2 * data_std**2 + end.sigma**2)
+    return 1 / (1 - prefactor * kappa)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffusion.denoiser import Denoiser
-from diffusion.levels import Level
+from diffusion.levels import log_snr
 from diffusion.solvers.implicit import inverse_steps
 from diffusion.solvers.solver import Solver, Step
 from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
@@ -59,11 +59,6 @@ class DpmSolver(Solver):
             lambdas = [*lambdas, log_snr(step.start)][-self.order :]
             x = _update(x, step, lambdas, predictions)
             yield x
-
-
-def log_snr(level: Level) -> float:
-    """Return λ = log(α/σ)."""
-    return math.log(level.alpha / level.sigma)
 
 
 def _update(x: Tensor, step: Step, lambdas: Sequence[float], predictions: Sequence[Tensor]) -> Tensor:
