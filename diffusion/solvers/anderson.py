@@ -55,7 +55,7 @@ class Anderson(ImplicitInverter):
         return self.steps * self.rounds
 
     def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
-        x = equation.along(extrapolate(history[-self.order - 1 :], equation.step)) if history else equation.x_s
+        x = equation.along(extrapolate(history[-self.order - 1 :], equation.step)) if history else equation.x_s.clone()
         factor = relaxation(equation.step, self.data_std) if history else 1.0
         active = torch.arange(len(x), device=x.device)
         values: list[Tensor] = []
