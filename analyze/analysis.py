@@ -26,7 +26,7 @@ from configs.errors import UserError, first_line
 from configs.schema import Analyze, Experiment
 from diffusion.denoiser import Denoiser
 from models.compiled import allow_tf32, check_compiler, optimize_inference
-from models.open import open_checkpoint_folder
+from models.open import open_checkpoint
 from records.atomic import write_json, write_text
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.progress import progress
@@ -255,5 +255,5 @@ class SeedAnalysis(Analysis):
         )
 
     def _load_denoiser(self, step: int, device: torch.device) -> Denoiser:
-        denoiser = open_checkpoint_folder(self.run.checkpoint(step), self.options.weights, device)
+        denoiser = open_checkpoint(self.run.checkpoint(step), self.options.weights, device)
         return optimize_inference(denoiser, self.options.precision, self.options.compile)

@@ -91,7 +91,7 @@ class ModelAnalysis(Analysis):
 
 
 def analyze_model(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
-    """Analyze a model for every T without results; return the model and the analyses of all T, ascending.
+    """Analyze a model for every T that has no results yet; return the model and the analyses of all T, ascending.
 
     The failure of one T is recorded, and the others continue. Raises UserError if the model cannot be opened, does not
     support a requested T, or differs from the model analyzed before under the same name.
@@ -171,7 +171,9 @@ def check_model(study: ModelStudy, source: Source) -> None:
     config = recorded.get("config", {})  # not recorded by version 0.1
     if recorded["sha256"] != source.digest or config != {key: source.config.get(key) for key in config}:
         description = "; ".join(recorded["about"])
-        raise UserError(f"{file.parent} contains the analysis of another model ({description}); set another name=")
+        raise UserError(
+            f"{file.parent} contains the analysis of another model ({description}); choose a different name="
+        )
 
 
 @contextmanager

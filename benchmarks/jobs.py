@@ -19,7 +19,7 @@ from diffusion.denoiser import Denoiser
 from diffusion.randomness import fixed_noise
 from diffusion.solvers.ddim import Ddim
 from models.compiled import optimize_inference
-from models.open import open_checkpoint_folder
+from models.open import open_checkpoint
 from records import checkpoint
 
 CHECKPOINTS = 3
@@ -44,7 +44,7 @@ def overhead(experiment: Experiment, device: torch.device) -> dict[str, float]:
 
 def _load(path: Path, device: torch.device) -> None:
     """Open a checkpoint and copy its weights to the network that runs."""
-    denoiser = optimize_inference(open_checkpoint_folder(path, "model", device), "bf16", False)
+    denoiser = optimize_inference(open_checkpoint(path, "model", device), "bf16", False)
     denoiser.network.compiled.swap_weights(denoiser.network)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -78,7 +78,7 @@ def growth(experiment: Experiment, device: torch.device, images: int = 32) -> di
         checkpoint.write(path, 0, 0, small.model, small.diffusion, weights)
 
         def denoiser() -> Denoiser:
-            return optimize_inference(open_checkpoint_folder(path, "model", device), "bf16", False)
+            return optimize_inference(open_checkpoint(path, "model", device), "bf16", False)
 
         run(images, 10, denoiser())  # warm up
         return {

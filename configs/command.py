@@ -34,7 +34,9 @@ def experiment_parser(command: str, purpose: str) -> argparse.ArgumentParser:
     source_help = "the experiment, e.g. configs/digits.yaml"
     parser = _parser(command, purpose, Experiment, metavar="CONFIG.yaml", help=source_help)
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the resolved configuration and its costs, and exit"
+        "--dry-run",
+        action="store_true",
+        help="print the resolved configuration, with its costs or job plan if it has any, and exit",
     )
     parser.set_defaults(cluster=None)
     return parser

@@ -145,7 +145,7 @@ class Checkpoints:
     at: list[int] = option([0, 5, 10, 25], "individual steps", unit="steps", at_least=0)
     strides: list[Stride] = option(
         [Stride(50, 400), Stride(390, 39_000), Stride(2_500)],
-        "consecutive intervals: each covers the multiples of `every` up to `until`",
+        "consecutive intervals: each covers the multiples of `every` up to `until`, or to the end if it is null",
     )
 
 
@@ -154,7 +154,7 @@ class Train:
     """Training; the defaults are those of improved-diffusion's CIFAR-10 run."""
 
     steps: int = option(700_000, "length of training", unit="optimizer steps", at_least=1, may_change=True)
-    batch_size: int = option(128, "images per step, summed over all processes", at_least=1)
+    batch_size: int = option(128, "images per step, in total over all processes", at_least=1)
     gradient_accumulation_steps: int = option(1, "microbatches per step in each process, to save memory", at_least=1)
     loss: Literal["hybrid", "simple", "vlb"] = option("hybrid", "loss: L_hybrid, L_simple or L_vlb")
     timestep_sampler: Literal["uniform", "loss_second_moment"] = option(
@@ -168,7 +168,7 @@ class Train:
         [0.9999], "decay rates of the exponential moving averages of the weights", at_least=0, at_most=0.999999
     )
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = option(
-        "fp32", "arithmetic of the network; the weights are float32"
+        "fp32", "precision of the network's computation; the weights are float32"
     )
     compile: bool = option(
         False, "compile the network with torch.compile: minutes per start; needs a C++ compiler", may_change=True
@@ -224,7 +224,7 @@ class Analyze:
         None, "images per batch; null: as many as fit; affects results only by rounding", at_least=1
     )
     precision: Literal["fp32", "tf32", "bf16"] = option(
-        "bf16", "arithmetic of the network; bf16 changes distances and angles by less than 0.5 %"
+        "bf16", "precision of the network's computation; bf16 changes distances and angles by less than 0.5%"
     )
     compile: bool = option(
         False, "compile the network once per job: takes minutes, speeds up large analyses; needs a C++ compiler"
@@ -242,7 +242,7 @@ class Wandb:
 
     mode: Literal["auto", "online", "offline", "disabled"] = option("auto", "auto: online if logged in, else offline")
     project: str = option("noisemap", "project name")
-    entity: Optional[str] = option(None, "user or team; null: the default of the login")
+    entity: Optional[str] = option(None, "user or team; null: your default entity")
 
 
 @dataclass
@@ -256,7 +256,7 @@ class Cluster:
     slice_minutes: float = option(60.0, "target duration of an analysis job", unit="minutes", at_least=0.01)
     checkpoint_minutes: Optional[float] = option(
         None,
-        "analysis time per checkpoint; null: measured by the last job, or estimated",
+        "analysis time per checkpoint; null: measured by the most recent analysis job; estimated until then",
         unit="minutes",
         at_least=0.001,
     )
@@ -330,7 +330,7 @@ class ModelStudy:
         [],
         "numbers T of DDIM steps in each direction; empty: those of the paper's 10, 50, 100, 500, 1000 and 4000 that "
         "the model supports; figures and pictures show analyze.ddim_steps, which is always part of the sweep and "
-        "defaults to its largest T",
+        "defaults to the largest T of a given sweep",
         at_least=2,
     )
     vae_scaling_factor: Optional[float] = option(

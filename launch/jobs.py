@@ -88,7 +88,7 @@ class Train(Work):
 
 @dataclass(frozen=True)
 class Analyze(Work):
-    """Analyze the missing ones of some checkpoints; a failing checkpoint does not affect the others."""
+    """Analyze those of the given checkpoints without results; a failing checkpoint does not affect the others."""
 
     kind = "analyse"  # the spelling of earlier versions, whose jobs may still be in the queue
 

@@ -13,21 +13,15 @@ from diffusion.schedule import Schedule
 from models.state_dict import load_weights
 from models.unet import UNet
 from records import checkpoint
-from records.checkpoint import Checkpoint
 
 
-def open_checkpoint(checkpoint: Checkpoint, weights: str, device: torch.device) -> Denoiser:
-    """Open a checkpoint's weights, "model" or "ema_<rate>", as a denoiser on a device.
+def open_checkpoint(path: Path, weights: str, device: torch.device) -> Denoiser:
+    """Open weights ("model" or "ema_<rate>") of the checkpoint in a folder as a denoiser on a device.
 
-    Raises DamagedCheckpoint if the weights cannot be read, and UserError if they do not fit the network.
+    Raises DamagedCheckpoint if they cannot be read, and UserError if they do not exist or do not fit the network.
     """
-    source = checkpoint.path / weights
-    return open_weights(checkpoint.weights(weights), source, checkpoint.model, checkpoint.diffusion, device)
-
-
-def open_checkpoint_folder(path: Path, weights: str, device: torch.device) -> Denoiser:
-    """Open the checkpoint in a folder; see `open_checkpoint`."""
-    return open_checkpoint(checkpoint.read(path), weights, device)
+    opened = checkpoint.read(path)
+    return open_weights(opened.weights(weights), path / weights, opened.model, opened.diffusion, device)
 
 
 def open_weights(

@@ -14,7 +14,7 @@ from configs.errors import UserError
 from configs.schema import ModelStudy
 from diffusion.denoiser import Denoiser
 from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
-from models.open import open_checkpoint_folder
+from models.open import open_checkpoint
 from models.openai import open_openai
 from models.openai_presets import PRESETS
 from models.pipelines import download_pipeline, is_pipeline, open_pipeline, timestep_spacing
@@ -74,7 +74,7 @@ def _checkpoint(path: Path, weights: str) -> Source:
     about = [f"checkpoint of step {saved.step:,} and seed {saved.seed}, weights {weights}"]
 
     def load_denoiser(device: torch.device) -> Denoiser:
-        return open_checkpoint_folder(path, weights, device)
+        return open_checkpoint(path, weights, device)
 
     denoiser = load_denoiser(torch.device("cpu"))
     config = dataclasses.asdict(saved.model) | dataclasses.asdict(saved.diffusion)

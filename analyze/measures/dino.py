@@ -14,7 +14,7 @@ from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
 
 SIDE, CROP = 256, 224  # pixels
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's red, green and blue
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's RGB statistics
 IMAGES_AT_ONCE = 64
 HUB_TIMEOUT_S = 10
 
@@ -55,7 +55,7 @@ _cached_features = cache_last(_features)
 def preprocess(images: Tensor) -> Tensor:
     """Convert images [n, 1 or 3, H, W] in [−1, 1] to DINO's input [n, 3, 224, 224]: resized, cropped and normalized.
 
-    As in Pillow, rows are resized before columns, and each result is clamped to the range of a picture.
+    As in Pillow, the width is resized before the height, and each result is clamped to [0, 1].
     """
     colors = ((images.float() + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)
     wide = F.interpolate(colors, (images.shape[2], SIDE), mode="bicubic", antialias=True).clamp(0, 1)

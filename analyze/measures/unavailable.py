@@ -1,4 +1,4 @@
-"""The error of a measure that cannot be computed on this machine."""
+"""The error of a measure that cannot be computed here, for example because weights are missing."""
 
 from configs.errors import UserError
 

@@ -23,7 +23,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Column:
-    """A column by its key in TableRow."""
+    """A column, identified by its key in TableRow."""
 
     key: str
     label: str

@@ -26,7 +26,7 @@ from records.tracking.runs import RunSpec
 
 
 def publish_analysis(analysis: SeedAnalysis) -> None:
-    """Log the points of a seed's analysis in the order of steps, unless exactly these points were published."""
+    """Log the points of a seed's analysis in the order of steps, unless they have already been published."""
     publish(
         _run_spec(analysis),
         lambda: seed_points(analysis),

@@ -11,10 +11,10 @@ from diffusion.solvers.two_step import TwoStepSolver
 
 @dataclass(frozen=True)
 class Bdia(TwoStepSolver):
-    """x_p = γ·x_t − γ·D(x_s, ε; s→t) + D(x_s, ε; s→p).
+    """x_p = γ·x_t − γ·D(x_s, ε; s→t) + D(x_s, ε; s→p), for levels t noisier than s noisier than p.
 
-    γ = 1 is stable. With γ < 1 an error of the inversion grows by 1/γ per step. A clean image is evaluated one stride
-    before the first timestep, as published.
+    D is DDIM's step (`transfer`). γ = 1 is stable; with γ < 1, inversion errors grow by a factor of 1/γ per step. The
+    network is evaluated on a clean image at one stride below the first timestep, as published.
     """
 
     gamma: float = 1.0

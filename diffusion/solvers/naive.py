@@ -24,15 +24,15 @@ from diffusion.solvers.ddim import DdimSampler
 from diffusion.solvers.implicit import inverse_steps
 from diffusion.solvers.solver import Step
 
-FIRST_TIMESTEP = 1  # at which BELM evaluates the clean image
+FIRST_TIMESTEP = 1  # at which BELM evaluates the network on the clean image
 
 
 @dataclass(frozen=True)
 class Naive(DdimSampler):
     """DDIM with the naive inverse of one convention; the default is diffusers'.
 
-    `image_at` is the level of the image, `evaluate_at` the end of a step at which ε is evaluated, and `end_at` the
-    level of the latent: that of the noisiest timestep, where sampling starts, or ᾱ = 0.
+    `image_at` is the level of the image, `evaluate_at` says whether ε is evaluated at the start or the end of a step,
+    and `end_at` is the level of the latent: that of the noisiest timestep, where sampling starts, or ᾱ = 0.
     """
 
     image_at: Literal["clean", "first"] = "clean"

@@ -147,7 +147,7 @@ def test_open_checkpoint_returns_a_denoiser_with_the_same_outputs(tmp_path):
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
     checkpoint.write(tmp_path / "000000000", 0, 0, MODEL, DIFFUSION, {"model": network.state_dict()})
-    denoiser = open_checkpoint(checkpoint.read(tmp_path / "000000000"), "model", torch.device("cpu"))
+    denoiser = open_checkpoint(tmp_path / "000000000", "model", torch.device("cpu"))
     x_t = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(denoiser.output(x_t, 40), network.eval()(x_t, torch.tensor([40.0, 40.0])))
     assert denoiser.shape == (3, 8, 8) and len(denoiser.levels) == 100
@@ -155,5 +155,5 @@ def test_open_checkpoint_returns_a_denoiser_with_the_same_outputs(tmp_path):
 
 def test_weights_of_another_network_are_rejected(folder):
     with pytest.raises(UserError, match=f"{folder}/model does not fit the network") as error:
-        open_checkpoint(checkpoint.read(folder), "model", torch.device("cpu"))
+        open_checkpoint(folder, "model", torch.device("cpu"))
     assert "\n" not in str(error.value)

@@ -42,7 +42,7 @@ def test_imported_network_gives_the_same_output(trained32, relative_error, tiny,
         *overrides, "name=imported", "data.name=cifar10", "train.ema_rates=[0.9999]", "analyze.weights=model"
     )
     (path,) = import_folder(experiment, tmp_path)
-    denoiser = open_checkpoint(checkpoint.read(path), "ema_0.9999", torch.device("cpu"))
+    denoiser = open_checkpoint(path, "ema_0.9999", torch.device("cpu"))
     x_T = trained32["x_T"]
     assert relative_error(denoiser.output(x_T, 2000), trained32.denoiser.output(x_T, 2000)) == 0
 

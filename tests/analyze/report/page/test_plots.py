@@ -1,4 +1,4 @@
-"""Texts of curves on the page."""
+"""The text that the page shows for curves."""
 
 import math
 
