@@ -24,9 +24,11 @@ def sample(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options
     return _in_batches(denoisers, noise, options, lambda *batch: final_state(solver.sample(*batch)))
 
 
-def invert(denoisers: Sequence[Denoiser], solver: Solver, images: Tensor, options: Analyze) -> Tensor:
-    """Return the latents x̂_T [N, C, H, W] of images x_0."""
-    return _in_batches(denoisers, images, options, lambda *batch: final_state(solver.invert(*batch)))
+def invert(
+    denoisers: Sequence[Denoiser], solver: Solver, images: Tensor, options: Analyze, may_diverge: bool = False
+) -> Tensor:
+    """Return the latents x̂_T [N, C, H, W] of images x_0; they are finite unless the solver `may_diverge`."""
+    return _in_batches(denoisers, images, options, lambda *batch: final_state(solver.invert(*batch)), may_diverge)
 
 
 def trajectory(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze) -> Tensor:
@@ -61,10 +63,11 @@ def _in_batches(
     inputs: Tensor,
     options: Analyze,
     run: Callable[[Denoiser, Tensor, Tensor | None], Tensor],
+    may_diverge: bool = False,
 ) -> Tensor:
     """Return run(denoiser, batch, labels) of all batches, concatenated on the CPU.
 
-    Raises UserError if any value is not finite.
+    Raises UserError if any value is not finite, unless `may_diverge` is set.
     """
     idle: queue.SimpleQueue[Denoiser] = queue.SimpleQueue()
     for denoiser in denoisers:
@@ -80,7 +83,7 @@ def _in_batches(
             idle.put(denoiser)
 
     outputs = torch.cat(_map_threads(run_batch, range(0, len(inputs), size), len(denoisers)))
-    if not outputs.isfinite().all():
+    if not may_diverge and not outputs.isfinite().all():
         raise UserError("the model's outputs are not finite")
     return outputs
 

@@ -99,8 +99,8 @@ def analyze_model(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
     source = open_source(study)
     print("\n  ".join([study.source, *source.about]), flush=True)
     steps = sweep(study, source)
-    load_denoiser = _denoiser_loader(study, source, lambda images: bar.update(images))
-    analyses = [_analysis(study, source, load_denoiser, ddim_steps) for ddim_steps in steps]
+    load_denoiser = denoiser_loader(study, source, lambda images: bar.update(images))
+    analyses = [model_analysis(study, source, load_denoiser, ddim_steps) for ddim_steps in steps]
     with exclusive(study):
         check_model(study, source)
         missing = [analysis for analysis in analyses if analysis.missing()]
@@ -136,7 +136,7 @@ def _is_supported(source: Source, ddim_steps: int) -> bool:
     return True
 
 
-def _denoiser_loader(
+def denoiser_loader(
     study: ModelStudy, source: Source, after_call: Callable[[int], Any]
 ) -> Callable[[torch.device], Denoiser]:
     """Return a function that opens the model once per device; `after_call` gets the batch size of each network call."""
@@ -150,9 +150,10 @@ def _denoiser_loader(
     return load_denoiser
 
 
-def _analysis(
+def model_analysis(
     study: ModelStudy, source: Source, load_denoiser: Callable[[torch.device], Denoiser], ddim_steps: int
 ) -> ModelAnalysis:
+    """Return the analysis of a model for one T. Raises UserError if a requested class does not exist."""
     options, denoiser = study.analyze, source.denoiser
     denoiser.labels(0, 1, options.labels)  # raises if a class does not exist
     clip = denoiser.clip if options.clip_denoised is None else options.clip_denoised

@@ -229,6 +229,9 @@ class Analyze:
     compile: bool = option(
         False, "compile the network once per job: takes minutes, speeds up large analyses; needs a C++ compiler"
     )
+    inverters: list[str] = option([], "inverters that python -m analyze inverters compares; empty: all")
+    nfe: list[int] = option([], "their network evaluations per image, at most; empty: 1, 2, 3, 5, 10 × T", at_least=1)
+    inverter_images: int = option(64, "images that each of them inverts", at_least=2)
     pictures: int = option(10, "images shown per checkpoint", at_least=1, may_change=True)
     published: Optional[Literal["ddpm_cifar10", "ddpm_imagenet64", "ldm_celeba"]] = option(
         None, "model of the paper whose published values are shown for comparison; null: none", may_change=True

@@ -30,38 +30,48 @@ SOLVERS: dict[str, Callable[..., Solver]] = {"ddim": Ddim}
 
 @dataclass(frozen=True)
 class Inverter:
-    """A method and its numbers of rounds per step that are compared; (0,) if it has no rounds.
+    """A method that is compared: `build(rounds, steps=…, spacing=…, clip=…)` returns its solver.
 
-    `build(steps, rounds)` returns the solver.
+    `max_rounds` limits the rounds per step, and is 0 if the method has none. An adaptive method decides when to
+    stop.
     """
 
-    build: Callable[[int, int], Solver]
-    rounds: tuple[int, ...] = (0,)
+    build: Callable[..., Solver]
+    max_rounds: int = 0
+    is_adaptive: bool = False
+
+
+def _rounds(kind: Callable[..., Solver], name: str = "rounds", **options: object) -> Callable[..., Solver]:
+    """Return a builder that passes the rounds as an option of the given name."""
+    return lambda rounds, **setting: kind(**setting, **options, **{name: rounds})
+
+
+def _fixed(kind: Callable[..., Solver], **options: object) -> Callable[..., Solver]:
+    """Return a builder of a method without rounds."""
+    return lambda rounds, **setting: kind(**setting, **options)
 
 
 INVERTERS = {
-    "naive (improved-diffusion)": Inverter(lambda steps, _: Ddim(steps)),
-    "naive (diffusers)": Inverter(lambda steps, _: Naive(steps)),
-    "naive (BELM)": Inverter(lambda steps, _: Naive(steps, evaluate_at="start")),
-    "forward start": Inverter(lambda steps, _: ForwardStart(steps)),
-    "EasyInv": Inverter(lambda steps, _: EasyInv(steps)),
-    "DPM-Solver++(2M)": Inverter(lambda steps, _: DpmSolver(steps, order=2)),
-    "DPM-Solver++(3M)": Inverter(lambda steps, _: DpmSolver(steps, order=3)),
-    "BDIA": Inverter(lambda steps, _: Bdia(steps)),
-    "O-BELM": Inverter(lambda steps, _: OBelm(steps)),
-    "EDICT": Inverter(lambda steps, _: Edict(steps)),
-    "Rex (Euler)": Inverter(lambda steps, _: Rex(steps, tableau="euler")),
-    "Rex (midpoint)": Inverter(lambda steps, _: Rex(steps, tableau="midpoint")),
-    "Rex (RK4)": Inverter(lambda steps, _: Rex(steps)),
-    "fixed point": Inverter(lambda steps, rounds: FixedPoint(steps, rounds=rounds), (2, 3, 5, 10)),
-    "AIDI (Anderson)": Inverter(lambda steps, rounds: AidiAnderson(steps, rounds=rounds), (1, 2, 4, 9)),
-    "AIDI (empirical)": Inverter(lambda steps, rounds: AidiEmpirical(steps, rounds=rounds), (1, 2, 5)),
-    "ReNoise": Inverter(lambda steps, rounds: ReNoise(steps, rounds=rounds), (1, 4, 9)),
-    "GNRI": Inverter(lambda steps, rounds: Gnri(steps, rounds=rounds), (1, 2, 5)),
-    "Newton–Krylov": Inverter(lambda steps, rounds: NewtonKrylov(steps, krylov_steps=rounds), (1, 2, 4)),
-    "forward step": Inverter(lambda steps, rounds: ForwardStep(steps, max_rounds=rounds), (500,)),
-    "extrapolated Anderson": Inverter(lambda steps, rounds: Anderson(steps, rounds=rounds), (1, 2, 3, 5, 10)),
-    "extrapolated Anderson, tolerance 1e-6": Inverter(
-        lambda steps, rounds: Anderson(steps, rounds=rounds, tolerance=1e-6), (20,)
-    ),
+    "naive (improved-diffusion)": Inverter(_fixed(Naive, image_at="first", evaluate_at="start", end_at="zero")),
+    "naive (diffusers)": Inverter(_fixed(Naive)),
+    "naive (BELM)": Inverter(_fixed(Naive, evaluate_at="start")),
+    "forward start": Inverter(_fixed(ForwardStart)),
+    "EasyInv": Inverter(_fixed(EasyInv)),
+    "DPM-Solver++(2M)": Inverter(_fixed(DpmSolver, order=2)),
+    "DPM-Solver++(3M)": Inverter(_fixed(DpmSolver, order=3)),
+    "BDIA": Inverter(_fixed(Bdia)),
+    "O-BELM": Inverter(_fixed(OBelm)),
+    "EDICT": Inverter(_fixed(Edict)),
+    "Rex (Euler)": Inverter(_fixed(Rex, tableau="euler")),
+    "Rex (midpoint)": Inverter(_fixed(Rex, tableau="midpoint")),
+    "Rex (RK4)": Inverter(_fixed(Rex, tableau="rk4")),
+    "fixed point": Inverter(_rounds(FixedPoint), 100),
+    "AIDI (Anderson)": Inverter(_rounds(AidiAnderson), 100),
+    "AIDI (empirical)": Inverter(_rounds(AidiEmpirical), 100),
+    "ReNoise": Inverter(_rounds(ReNoise), 100),
+    "GNRI": Inverter(_rounds(Gnri), 100),
+    "Newton–Krylov": Inverter(_rounds(NewtonKrylov, "krylov_steps"), 20),
+    "forward step": Inverter(_rounds(ForwardStep, "max_rounds"), 500, is_adaptive=True),
+    "extrapolated Anderson": Inverter(_rounds(Anderson), 100),
+    "adaptive Anderson": Inverter(_rounds(Anderson, tolerance=1e-6), 100, is_adaptive=True),
 }

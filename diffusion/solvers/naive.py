@@ -49,7 +49,7 @@ class Naive(DdimSampler):
     def _inversion(self, levels: NoiseLevels) -> list[Step]:
         steps = inverse_steps(self.spacing.sampling(levels, self.steps))
         timesteps = [step.timestep for step in steps]
-        asked = timesteps if self.evaluate_at == "end" else [FIRST_TIMESTEP, *timesteps[:-1]]
-        moves = [Step(t, step.start, step.end) for t, step in zip(asked, steps, strict=True)]
+        evaluated = timesteps if self.evaluate_at == "end" else [FIRST_TIMESTEP, *timesteps[:-1]]
+        moves = [Step(t, step.start, step.end) for t, step in zip(evaluated, steps, strict=True)]
         ending = [Step(timesteps[-1], steps[-1].end, PURE_NOISE)] if self.end_at == "zero" else []
         return [*moves[self.image_at == "first" :], *ending]

@@ -97,7 +97,8 @@ def test_commands_of_page_work(page, folder, monkeypatch):
 
 def check_options(line: str) -> None:
     """Raise UserError if a command names a configuration or an option that does not exist."""
-    config, overrides, load_config = "", [], load_model_study if "analyze model" in line else load
+    is_model = "analyze model" in line or "analyze inverters" in line
+    config, overrides, load_config = "", [], load_model_study if is_model else load
     for word in shlex.split(line):
         if word.endswith(".yaml"):
             config = word
