@@ -70,11 +70,11 @@ class InverterResult:
     seconds_per_image: float
 
 
-def compare_inverters(study: ModelStudy) -> list[InverterResult]:
+def compare_inverters(study: ModelStudy) -> dict[Path, InverterResult]:
     """Invert a model's DDIM images with every requested inverter and budget; stored results are reused.
 
-    Results are ordered by evaluations and error. Raises UserError if the model cannot be opened, an inverter is
-    unknown, or the model does not support the number of DDIM steps.
+    Results are ordered by evaluations and error, and identified by their file. Raises UserError if the model cannot be
+    opened, an inverter is unknown, or the model does not support the number of DDIM steps.
     """
     source, calls = open_source(study), list[int]()  # the batch size of each network call
     check_ddim_steps(source, study.analyze.ddim_steps)
@@ -90,8 +90,8 @@ def compare_inverters(study: ModelStudy) -> list[InverterResult]:
                 bar.set_description_str(candidate.label)
                 _evaluate(generations, candidate, file, calls)
                 bar.update()
-    results = [InverterResult(**json.loads(file.read_text(encoding="utf-8"))["values"]) for file in files]
-    return sorted(results, key=lambda result: (result.evaluations, result.error_mean))
+    results = {file: InverterResult(**json.loads(file.read_text(encoding="utf-8"))["values"]) for file in files}
+    return dict(sorted(results.items(), key=lambda item: (item[1].evaluations, item[1].error_mean)))
 
 
 def _candidates(generations: Generations) -> Iterator[Candidate]:

@@ -12,9 +12,9 @@ def main(arguments: list[str]) -> None:
         print(to_yaml(study))
         return
     from analyze.inversion import compare_inverters, to_markdown
-    from records.atomic import write_text
-    from records.layout import report_folder
+    from analyze.report.inversion import findings, write_inverter_report
 
-    table, file = to_markdown(compare_inverters(study)), report_folder(study) / "inverters.md"
-    write_text(file, table)
-    print(f"{table}\nTable: {file}")
+    results = compare_inverters(study)
+    report, ordered = write_inverter_report(study, results), list(results.values())
+    print("\n".join(["", to_markdown(ordered), *findings(ordered, study.analyze.ddim_steps)]))
+    print(f"\nReport: {report}\nTable:  {report.with_suffix('.md')}")

@@ -40,7 +40,7 @@ def study(pipelines, tmp_path):
 
 def test_budgets_choose_the_largest_affordable_number_of_rounds(study):
     options = study("analyze.nfe=[4,9,13]", "analyze.inverters=[fixed point,AIDI (Anderson),naive (diffusers),EDICT]")
-    results = compare_inverters(options)
+    results = compare_inverters(options).values()
     assert {result.label for result in results} == {
         "fixed point, K = 1",
         "fixed point, K = 2",
@@ -58,7 +58,7 @@ def test_budgets_choose_the_largest_affordable_number_of_rounds(study):
 
 
 def test_adaptive_anderson_recovers_the_noise(study):
-    (result,) = compare_inverters(study("analyze.inverters=[adaptive Anderson]"))
+    (result,) = compare_inverters(study("analyze.inverters=[adaptive Anderson]")).values()
     assert result.error_p95 < 1e-2 and result.diverged == 0 and result.evaluations < 100
 
 
