@@ -40,7 +40,7 @@ OF_INVERTER = frozenset({"latents", "last_latents", "reconstructions"})
 
 @dataclass(frozen=True)
 class Generations:
-    """Generations of one checkpoint by name, float32 on the CPU.
+    """Tensors of one checkpoint by name, float32 on the CPU.
 
     [N, C, H, W]: noise x_T, samples x_0, latents x̂_T, last_samples (of the last checkpoint), last_latents
     (last_samples inverted by this checkpoint) and reconstructions (images sampled from the latents).

@@ -17,12 +17,11 @@ from torch import Tensor
 
 from analyze.generate import invert, sample
 from analyze.generations import Generations
-from analyze.measures.correlation import top_correlation
+from analyze.measures.correlation import noise_floor, top_correlation
 from analyze.measures.triangle import triangle
 from analyze.model import check_model, denoiser_loader, exclusive, model_analysis
 from configs.errors import UserError
 from configs.schema import ModelStudy
-from diffusion.randomness import normal
 from diffusion.solvers import INVERTERS
 from diffusion.solvers.solver import Solver
 from models.source import check_ddim_steps, open_source
@@ -159,7 +158,7 @@ def summarize(
     differences = (latents - x_T, x_T, reconstructions - x_0)
     error, size, reconstruction = (x.double().flatten(1).norm(dim=1).nan_to_num(torch.inf) for x in differences)
     is_finite = error.isfinite()
-    floor = normal(tuple(x_T.shape[1:]), 0, "noise floor", ((i,) for i in range(len(x_T))))
+    floor, _ = noise_floor(len(x_T), tuple(x_T.shape[1:]), x_T.device)
     angle = torch.nan
     if is_finite.any():
         angle = triangle(x_T[is_finite], x_0[is_finite], latents[is_finite]).latent_of_mean
@@ -174,7 +173,7 @@ def summarize(
         reconstruction_median=reconstruction.quantile(0.5, interpolation="nearest").item(),
         latent_angle=angle,
         correlation=top_correlation(latents[is_finite]).mean if is_finite.sum() > 2 else torch.nan,
-        correlation_floor=top_correlation(floor).mean,
+        correlation_floor=floor.mean,
         seconds_per_image=seconds,
     )
 

@@ -54,7 +54,7 @@ def correlation(noise: Tensor, samples: Tensor, latents: Tensor, *, correlation_
     and D = C·H·W. Source: the paper, Table 1.
     """
     noise, samples, latents = (images[:correlation_images] for images in (noise, samples, latents))
-    floor, patch_floor = _floor(len(noise), tuple(noise.shape[1:]), noise.device)
+    floor, patch_floor = noise_floor(len(noise), tuple(noise.shape[1:]), noise.device)
     whole = [*map(top_correlation, (noise, samples, latents)), floor]
     patches = [*map(patch_correlation, (noise, samples, latents)), patch_floor]
     return Correlation(*(value for top in whole + patches for value in (top.mean, top.std)))
@@ -111,7 +111,7 @@ def _summary(values: Tensor) -> TopCorrelation:
 
 
 @functools.lru_cache(maxsize=16)
-def _floor(count: int, shape: tuple[int, ...], device: torch.device) -> tuple[TopCorrelation, TopCorrelation]:
+def noise_floor(count: int, shape: tuple[int, ...], device: torch.device) -> tuple[TopCorrelation, TopCorrelation]:
     """Return both statistics of `count` images of Gaussian noise drawn from a fixed seed."""
     noise = normal(shape, 0, "noise floor", ((i,) for i in range(count))).to(device)
     return top_correlation(noise), patch_correlation(noise)

@@ -13,19 +13,15 @@ from torch import Tensor
 
 from diffusion.denoiser import Denoiser
 from diffusion.solvers.implicit import inverse_steps
-from diffusion.solvers.solver import Solver, Step
-from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
+from diffusion.solvers.solver import Step
+from diffusion.solvers.spacing import SpacedSolver
 
 States = tuple[Tensor, Tensor]  # x and the auxiliary state, [N, C, H, W] each
 
 
 @dataclass(frozen=True)
-class CoupledSolver(Solver):
+class CoupledSolver(SpacedSolver):
     """A reversible sampler with `steps` steps; it never clips x_0, because a clipped step cannot be inverted."""
-
-    steps: int
-    spacing: TimestepSpacing = StridedSpacing()
-    clip: bool | None = None
 
     def sample(self, denoiser: Denoiser, x_T: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
         return (x for x, _ in self.sample_coupled(denoiser, x_T, y))

@@ -11,20 +11,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from diffusion.denoiser import Denoiser
-from diffusion.solvers.solver import Solver, Step, integrate
-from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
+from diffusion.solvers.solver import Step, integrate
+from diffusion.solvers.spacing import SpacedSolver
 
 
 @dataclass(frozen=True)
-class DdimSampler(Solver):
-    """Base class of DDIM with `steps` steps and any inverse.
-
-    `clip` None clips x_0 to [−1, 1] if the model's own sampler does.
-    """
-
-    steps: int
-    spacing: TimestepSpacing = StridedSpacing()
-    clip: bool | None = None
+class DdimSampler(SpacedSolver):
+    """Base class of DDIM with any inverse."""
 
     @property
     def sampling_evaluations(self) -> int:
@@ -35,10 +28,6 @@ class DdimSampler(Solver):
 
     def _follow(self, denoiser: Denoiser, x: Tensor, steps: Sequence[Step], y: Tensor | None) -> Iterator[Tensor]:
         return integrate(denoiser, x, steps, functools.partial(ddim_step, clip=self.clips(denoiser)), y)
-
-    def clips(self, denoiser: Denoiser) -> bool:
-        """Whether x_0 is clipped to [−1, 1] for this model."""
-        return denoiser.clip if self.clip is None else self.clip
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,17 @@ from torch import Tensor
 from diffusion.denoiser import Denoiser
 from diffusion.levels import log_snr
 from diffusion.solvers.implicit import inverse_steps
-from diffusion.solvers.solver import Solver, Step
-from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
+from diffusion.solvers.solver import Step
+from diffusion.solvers.spacing import SpacedSolver
 
 
 @dataclass(frozen=True)
-class DpmSolver(Solver):
+class DpmSolver(SpacedSolver):
     """DPM-Solver++(`order`M); the last sampling step, to a clean image, is of order 1.
 
     The inversion places the image at the first timestep, since λ is infinite for a clean image.
     """
 
-    steps: int
-    spacing: TimestepSpacing = StridedSpacing()
-    clip: bool | None = None
     order: int = 2
 
     @property
@@ -50,7 +47,7 @@ class DpmSolver(Solver):
 
     @torch.no_grad()
     def _integrate(self, denoiser: Denoiser, x: Tensor, steps: Sequence[Step], y: Tensor | None) -> Iterator[Tensor]:
-        clip = denoiser.clip if self.clip is None else self.clip
+        clip = self.clips(denoiser)
         lambdas: list[float] = []
         predictions: list[Tensor] = []
         for step in steps:

@@ -2,9 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
+from diffusion.denoiser import Denoiser
 from diffusion.levels import CLEAN, PURE_NOISE, NoiseLevels
-from diffusion.solvers.solver import Step
+from diffusion.solvers.solver import Solver, Step
 
 
 class TimestepSpacing(ABC):
@@ -36,6 +38,22 @@ class StridedSpacing(TimestepSpacing):
         timesteps = ddim_timesteps(len(levels), steps)
         ends = [*(levels[t] for t in timesteps), PURE_NOISE]
         return [Step(timesteps[i], ends[i], ends[i + 1]) for i in range(steps)]
+
+
+@dataclass(frozen=True)
+class SpacedSolver(Solver):
+    """Base class of solvers with `steps` steps of a timestep spacing.
+
+    `clip` None clips x_0 to [−1, 1] if the model's own sampler does.
+    """
+
+    steps: int
+    spacing: TimestepSpacing = StridedSpacing()
+    clip: bool | None = None
+
+    def clips(self, denoiser: Denoiser) -> bool:
+        """Whether x_0 is clipped to [−1, 1] for this model."""
+        return denoiser.clip if self.clip is None else self.clip
 
 
 def ddim_timesteps(schedule_steps: int, ddim_steps: int) -> list[int]:
