@@ -25,8 +25,9 @@ from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
 from analyze.measures.interpolation import interpolation_map
 from analyze.measures.knn_coverage import knn_coverage
-from analyze.measures.mistakes import mapping_mistakes, plain_pixels
+from analyze.measures.mistakes import mapping_mistakes
 from analyze.measures.noise_mapping import noise_mapping
+from analyze.measures.plain_areas import plain_areas
 from analyze.measures.reconstruction import reconstruction
 from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
@@ -87,7 +88,7 @@ MEASURED: dict[str, Callable[[Inputs], object]] = {
     "reconstruction": lambda x: reconstruction(x["samples"], x["last_samples"]),
     f"interpolation_map of {TRAJECTORIES} × {TIMES}": interpolation_of_constant_trajectory,
     "mapping_mistakes": lambda x: mapping_mistakes(x["noise"], x["samples"]),
-    "plain_pixels": lambda x: plain_pixels(x["samples"]),
+    "plain_areas": lambda x: plain_areas(x["noise"], x["samples"], x["latents"], plain_threshold=0.025),
 }
 
 

@@ -1,14 +1,11 @@
-"""Errors of the noise–image mapping, attractors, and plain pixels."""
+"""Errors of the noise–image mapping, and attractors."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from analyze.measures.pairwise import squared_distances
-
-PLAIN_BELOW = 0.025
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,6 @@ class MappingMistakes:
     images_by_variance: Tensor  # [N], ascending
 
 
-@dataclass(frozen=True)
-class PlainPixels:
-    """Mask [N, H, W] of plain pixels, and their fraction, from 0 to 1."""
-
-    mask: Tensor
-    share: float
-
-
 def mapping_mistakes(noise: Tensor, samples: Tensor) -> MappingMistakes:
     """List the individual mistakes behind `noise_mapping`, with noise x_T and samples x_0 [N, C, H, W].
 
@@ -72,15 +61,3 @@ def _mistakes(nearest: Tensor) -> Mistakes:
 def _attractors(nearest: Tensor) -> Attractors:
     counts, indices = nearest.bincount().sort(descending=True, stable=True)
     return Attractors(indices[counts > 0], counts[counts > 0])
-
-
-def plain_pixels(samples: Tensor, below: float = PLAIN_BELOW) -> PlainPixels:
-    """Find the pixels of images [N, C, H, W] that barely differ from their right and lower neighbors.
-
-    A pixel is plain if the mean of its two absolute differences is less than `below` in every channel. The missing
-    difference at the bottom and right border counts as 0, as in the authors' code, so the last pixel is always plain.
-    """
-    down = F.pad(samples.diff(dim=2).abs(), (0, 0, 0, 1))
-    right = F.pad(samples.diff(dim=3).abs(), (0, 1, 0, 0))
-    mask = ((down + right) / 2 < below).all(dim=1)
-    return PlainPixels(mask, mask.double().mean().item())

@@ -9,12 +9,12 @@ from benchmarks import bench, measures
 
 
 def test_the_command_prints_one_row_with_all_sizes(repository):
-    command = [sys.executable, "-m", "benchmarks.measures", "plain_pixels"]
+    command = [sys.executable, "-m", "benchmarks.measures", "plain_areas"]
     output = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=240, check=True).stdout
     head, _, row = output.splitlines()[-3:]
     assert [head.count(unit) for unit in (measures.FIRST, measures.FURTHER, measures.PEAK)] == [2, 2, 2]
     name, *cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert name == "plain_pixels" and len(cells) == 6
+    assert name == "plain_areas" and len(cells) == 6
     assert all(float(peak) > 0.1 for peak in cells[2::3])
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-REFERENCE = Path(__file__).parents[2] / "reference" / "measures.npz"
+REFERENCE = Path(__file__).parents[2] / "reference"
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Golden:
 @pytest.fixture(scope="session")
 def golden() -> Golden:
     """Return the reference inputs and values."""
-    with np.load(REFERENCE) as file:
-        return Golden(dict(file))
+    with np.load(REFERENCE / "measures.npz") as measures, np.load(REFERENCE / "plain_mask.npz") as mask:
+        return Golden({**measures, **mask})
 
 
 @pytest.fixture

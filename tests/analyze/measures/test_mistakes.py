@@ -1,9 +1,9 @@
-"""Mapping mistakes counted by hand and against `noise_mapping`, and plain pixels."""
+"""Mapping mistakes counted by hand and against `noise_mapping`."""
 
 import pytest
 import torch
 
-from analyze.measures.mistakes import mapping_mistakes, plain_pixels
+from analyze.measures.mistakes import mapping_mistakes
 from analyze.measures.noise_mapping import noise_mapping
 
 
@@ -63,24 +63,3 @@ def test_the_first_of_equal_images_attracts_all(random_images):
 def test_images_are_ordered_by_variance(random_images):
     samples = random_images(1) * torch.tensor([3.0, -1.0, 2.0, 0.0]).reshape(-1, 1, 1, 1) + 5
     assert mapping_mistakes(samples, samples).images_by_variance.tolist() == [3, 1, 2, 0]
-
-
-def test_plain_pixels_match_the_authors(golden):
-    result = plain_pixels(golden["samples"])
-    assert result.share == pytest.approx(0.0075276694260537624, rel=1e-6)
-    assert result.mask.shape == (192, 16, 16) and int(result.mask.sum()) == 370
-
-
-def test_plain_pixels_counted_by_hand():
-    """The edge between columns 1 and 2, in one of two channels, makes the pixels of column 1 not plain."""
-    samples = torch.zeros(1, 2, 3, 4)
-    samples[:, 1, :, 2:] = 0.06
-    expected = torch.ones(3, 4, dtype=torch.bool)
-    expected[:, 1] = False
-    result = plain_pixels(samples)
-    assert result.mask.tolist() == [expected.tolist()] and result.share == 0.75
-    assert plain_pixels(samples, below=0.031).share == plain_pixels(torch.full((2, 3, 8, 8), 0.1)).share == 1
-
-
-def test_only_the_last_pixel_of_noise_is_plain(random_images):
-    assert plain_pixels(100 * random_images(20)).share == pytest.approx(1 / 64, abs=0.01)
