@@ -4,41 +4,12 @@ An experiment is a YAML file that sets any of these options. Missing options hav
 on the command line overrides both. `configs.load` reads, checks and prints the options.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Optional, Union
 
 from omegaconf import MISSING
 
-
-def option(
-    default: Any,
-    meaning: str,
-    *,
-    unit: str = "",
-    at_least: float | None = None,
-    at_most: float | None = None,
-    may_change: bool = False,
-    added: bool = False,
-) -> Any:
-    """Return a dataclass field with a meaning and a range; `may_change` allows a started run to change it.
-
-    `added` marks an option that older checkpoints do not contain. Its default must keep describing those checkpoints.
-    """
-    metadata = {
-        "meaning": meaning,
-        "unit": unit,
-        "at_least": at_least,
-        "at_most": at_most,
-        "may_change": may_change,
-        "added": added,
-    }
-    if isinstance(default, (list, dict)):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def section(kind: type, meaning: str, *, may_change: bool = False) -> Any:
-    return field(default_factory=kind, metadata={"meaning": meaning, "may_change": may_change})
+from configs.options import option, section
 
 
 @dataclass
@@ -125,6 +96,9 @@ class Data:
         may_change=True,
     )
     root: str = option("data", "folder of prepared data sets", may_change=True)
+    half: Optional[Literal["first", "second"]] = option(
+        None, "train on one of two disjoint halves of every class; null: all images; FID always uses all", added=True
+    )
     horizontal_flip: bool = option(False, "mirror each image with probability 0.5")
     skip_damaged: bool = option(False, "skip unreadable images; false: stop at the first one")
     workers: int = option(0, "processes that prepare a folder of images; 0: one per core", at_least=0, may_change=True)
@@ -203,6 +177,14 @@ class Measures:
     fid_network: Optional[str] = option(
         None, "Inception network for FID: a TorchScript file, uint8 images → features; null: not measured"
     )
+    inversion_checkpoints: Literal["none", "last", "all"] = option(
+        "last", "checkpoints at which measures that run the network, such as the comparison of inverters, are computed"
+    )
+    inverters: list[str] = option([], "inverters that are compared; empty: all")
+    inverter_nfe: list[int] = option(
+        [], "budgets of network evaluations per image; empty: 1, 2, 3, 5 and 10 × T", at_least=1
+    )
+    inverter_images: int = option(64, "images that each inverter inverts", at_least=2)
 
 
 @dataclass
@@ -229,9 +211,6 @@ class Analyze:
     compile: bool = option(
         False, "compile the network once per job: takes minutes, speeds up large analyses; needs a C++ compiler"
     )
-    inverters: list[str] = option([], "inverters that python -m analyze inverters compares; empty: all")
-    nfe: list[int] = option([], "their network evaluations per image, at most; empty: 1, 2, 3, 5, 10 × T", at_least=1)
-    inverter_images: int = option(64, "images that each of them inverts", at_least=2)
     pictures: int = option(10, "images shown per checkpoint", at_least=1, may_change=True)
     published: Optional[Literal["ddpm_cifar10", "ddpm_imagenet64", "ldm_celeba"]] = option(
         None, "model of the paper whose published values are shown for comparison; null: none", may_change=True

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from configs.errors import UserError, first_line
-from configs.schema import Diffusion, Model
+from configs.schema import Data, Diffusion, Model
 from records.atomic import atomic_folder, file_digest, write_json
 from records.provenance import versions
 
@@ -52,8 +52,19 @@ class Checkpoint:
             raise DamagedCheckpoint(f"{file} cannot be read: {error}") from None
 
 
-def write(path: Path, step: int, seed: int, model: Model, diffusion: Diffusion, weights: dict[str, Weights]) -> None:
-    """Write a checkpoint folder atomically; `weights` contains the sets of weights by name."""
+def write(
+    path: Path,
+    step: int,
+    seed: int,
+    model: Model,
+    diffusion: Diffusion,
+    weights: dict[str, Weights],
+    data: Data | None = None,
+) -> None:
+    """Write a checkpoint folder atomically; `weights` contains the sets of weights by name.
+
+    The options of `data` that a run may not change are recorded; None: the training images are unknown.
+    """
     with atomic_folder(path) as folder:
         for name, tensors in weights.items():
             on_cpu = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
@@ -64,6 +75,7 @@ def write(path: Path, step: int, seed: int, model: Model, diffusion: Diffusion, 
             "seed": seed,
             "model": dataclasses.asdict(model),
             "diffusion": dataclasses.asdict(diffusion),
+            "data": data and _fixed_options(data),
             "digests": {name: file_digest(folder / f"{name}.safetensors") for name in weights},
             "versions": versions(),
         }
@@ -94,3 +106,9 @@ def _typed(kind: type, values: dict) -> Any:
     if missing := required - values.keys():  # a default could silently describe another network
         raise KeyError(f"{kind.__name__} has no {', '.join(sorted(missing))}")
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
+
+
+def _fixed_options(data: Data) -> dict[str, Any]:
+    """Return the options that describe the training images, independent of the machine."""
+    fixed = [field.name for field in dataclasses.fields(data) if not field.metadata["may_change"]]
+    return {name: getattr(data, name) for name in fixed}

@@ -55,7 +55,8 @@ class BatchLoader:
 
         Images of a dataset that is resident on the device stay on the device.
         """
-        indices = batch_indices(len(self.dataset), self.batch_size, self.seed, step)[self.local]
+        numbers = batch_indices(len(self.dataset), self.batch_size, self.seed, step)[self.local]
+        indices = self.dataset.indices(numbers)
         positions = [(step, i) for i in range(self.local.start, self.local.stop)]
         eps = normal(self.dataset.images.shape[1:], self.seed, "eps", positions)
         dropout_keys = generator(self.seed, "dropout", step).integers(-(2**31), 2**31, self.batch_size, dtype=np.int32)

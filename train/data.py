@@ -7,28 +7,40 @@ import numpy as np
 
 from configs.schema import Data, Model
 from diffusion.randomness import generator
+from train.datasets.halves import half_indices
 from train.datasets.prepared import prepared_folder
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Training images uint8 [N, C, S, S], memory-mapped from disk, and their labels int64 [N]."""
+    """Images uint8 [N, C, S, S], memory-mapped from disk, and their labels int64 [N].
+
+    `subset` contains the indices of the images that training uses; None: all.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    subset: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        """Return the number of training images."""
+        return len(self.images if self.subset is None else self.subset)
+
+    def indices(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the indices of the training images with numbers from 0 to len(self) − 1."""
+        return numbers if self.subset is None else self.subset[numbers]
 
 
 def load_dataset(data: Data, model: Model) -> ImageDataset:
     """Load an experiment's dataset; prepare it under `data.root` on first use: see `train.datasets.prepared`."""
     folder = prepared_folder(data, model)
-    return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
+    labels = np.load(folder / "labels.npy")
+    subset = half_indices(labels, data.half) if data.half else None
+    return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), labels, subset)
 
 
 def batch_indices(dataset_size: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Return the indices of the images in a step's global batch [batch_size].
+    """Return a step's global batch [batch_size] as numbers from 0 to dataset_size − 1.
 
     Each epoch is a new permutation of the dataset. Epochs follow each other without a gap, so that a batch may span
     several and no image is skipped.

@@ -260,7 +260,8 @@ class Trainer:
         path = self.folder.checkpoint(self.step)
         if self.is_main and not path.exists():
             weights = {"model": self.network.state_dict(), **{ema.name: ema.weights for ema in self.emas}}
-            checkpoint.write(path, self.step, self.seed, self.experiment.model, self.experiment.diffusion, weights)
+            model, diffusion, data = self.experiment.model, self.experiment.diffusion, self.experiment.data
+            checkpoint.write(path, self.step, self.seed, model, diffusion, weights, data)
 
     def _save_or_stop(self) -> None:
         """Save the state if it is due or requested; raise Stopped after a stop signal.

@@ -7,6 +7,7 @@ import torch
 from configs.schema import Data, Model
 from train.batches import BatchLoader
 from train.data import batch_indices, load_dataset
+from train.datasets.halves import half_indices
 
 MODEL = Model(image_size=16, in_channels=1)
 
@@ -81,3 +82,17 @@ def test_batch_is_scaled_to_minus_one_to_one(digits):
     assert np.array_equal(batch.indices, expected) and np.array_equal(batch.labels, dataset.labels[expected])
     assert batch.x_0.dtype == torch.float32 and (batch.x_0.min(), batch.x_0.max()) == (-1, 1)
     assert torch.allclose(batch.x_0, torch.from_numpy(dataset.images[expected]).float() / 127.5 - 1, atol=1e-6)
+
+
+def test_batches_of_a_half_contain_only_its_images(digits):
+    """Indices refer to the whole dataset; an epoch has each image of the half once."""
+    _, root = digits
+    half = load_dataset(Data("digits", root=str(root), half="second"), MODEL)
+    loader = BatchLoader(half, 100, slice(0, 100), seed=0, horizontal_flip=False, device=torch.device("cpu"))
+    batches = [loader.load(step) for step in range(9)]
+    indices = torch.cat([batch.indices for batch in batches])[: len(half)]
+    expected = half_indices(half.labels, "second")
+    assert len(half) == 898 and np.array_equal(np.sort(indices), expected)
+    last = batches[-1]  # begins the second epoch
+    assert np.array_equal(last.labels, half.labels[last.indices]) and set(last.indices.tolist()) <= set(expected)
+    assert np.array_equal(last.x_0, half.images[last.indices])

@@ -121,7 +121,8 @@ def test_seeds_train_separate_runs(trained, tiny):
 
 
 @pytest.mark.parametrize(
-    "override", ["train.lr=5e-3", "model.dropout=0.2", "train.batch_size=8", "train.ema_rates=[0.5,0.99]"]
+    "override",
+    ["train.lr=5e-3", "model.dropout=0.2", "train.batch_size=8", "train.ema_rates=[0.5,0.99]", "data.half=first"],
 )
 def test_different_configuration_is_rejected(override, trained, tiny):
     key = override.partition("=")[0]
