@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
 
 from analyze.generations import ONLY_LAST, Generations, devices
 from analyze.measures import MEASURES, Measure, MeasureFailed
@@ -33,12 +32,12 @@ from records.progress import progress
 from records.provenance import versions
 
 
-def analyze_experiment(experiment: Experiment) -> None:
-    """Analyze all checkpoints whose results are missing or stale, in this process.
+def analyze_experiment(experiment: Experiment, only: str | None = None) -> "list[SeedAnalysis]":
+    """Analyze all checkpoints whose results are missing or stale, in this process; return the analysis of each seed.
 
-    Raises UserError if there are no checkpoints.
+    `only` restricts the analysis to one measure. Raises UserError if there are no checkpoints.
     """
-    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
+    analyses = [SeedAnalysis(experiment, seed, only) for seed in experiment.seeds]
     if not any(analysis.steps for analysis in analyses):
         raise UserError(f"{experiment_folder(experiment)} contains no checkpoints; train first: python -m train …")
     missing = [(analysis, steps) for analysis in analyses if (steps := analysis.missing())]
@@ -46,6 +45,7 @@ def analyze_experiment(experiment: Experiment) -> None:
     with progress("analyzing", checkpoints, "checkpoint", shown=bool(missing)) as bar:
         for analysis, steps in missing:
             analysis.analyze(steps, bar.update)
+    return analyses
 
 
 def other_fingerprints(experiment: Experiment) -> list[str]:
@@ -71,6 +71,8 @@ class Analysis(ABC):
     A step identifies a checkpoint by its training step; a model without checkpoints has the single step T (see
     `Setting.position`).
     """
+
+    only: str | None = None  # name of the single measure that is computed; None: all
 
     @property
     @abstractmethod
@@ -102,8 +104,16 @@ class Analysis(ABC):
 
     def measures(self, step: int) -> list[Measure]:
         """Return the measures that apply to a step."""
-        measures = [measure for measure in MEASURES if measure.is_on(self.options.measures)]
-        return [measure for measure in measures if step == self.last_step or not ONLY_LAST & set(measure.inputs)]
+        measures = [measure for measure in MEASURES if self.only in (None, measure.name)]
+        measures = [measure for measure in measures if measure.is_on(self.options.measures)]
+        if step != self.last_step:
+            measures = [measure for measure in measures if not ONLY_LAST & set(measure.inputs)]
+        return [measure for measure in measures if not measure.needs_network or self.may_run_network(step)]
+
+    def may_run_network(self, step: int) -> bool:
+        """Return whether measures that run the network are computed at a step."""
+        selected = self.options.measures.inversion_checkpoints
+        return selected == "all" or (selected == "last" and step == self.last_step)
 
     @property
     def last_step(self) -> int:
@@ -146,8 +156,8 @@ class Analysis(ABC):
             return f"{type(error).__name__}: {first_line(error)}"
         return ""
 
-    def _generate(self, step: int) -> dict[str, Tensor]:
-        """Return the inputs of a step's stale measures by name, on the measuring device.
+    def _generate(self, step: int) -> dict[str, Any]:
+        """Return the inputs of a step's stale measures by name; tensors are on the measuring device.
 
         Training images stay on the CPU; the measures that use them move them batch by batch.
         """
@@ -156,10 +166,11 @@ class Analysis(ABC):
         generations, device = self.generations(step), devices()[0]
         if "last_samples" in names:
             self._check_last(generations)
-        tensors = {name: generations[name] for name in sorted(names)}
-        return {name: tensor if name == "training_images" else tensor.to(device) for name, tensor in tensors.items()}
+        tensors = {name: generations[name] for name in sorted(names - {"generations"})}
+        moved = {name: tensor if name == "training_images" else tensor.to(device) for name, tensor in tensors.items()}
+        return {**moved, "generations": generations}
 
-    def _measure(self, step: int, tensors: dict[str, Tensor]) -> None:
+    def _measure(self, step: int, tensors: dict[str, Any]) -> None:
         """Compute and store a step's stale measures. Raises UserError, after storing the others, if any fails."""
         allow_tf32(False)  # a process-wide switch
         results, failures = {}, []
@@ -185,7 +196,7 @@ class Analysis(ABC):
             context = "" if generations.last is None else "the last checkpoint, which is the reference, fails: "
             raise UserError(f"{context}{error}") from None
 
-    def _result(self, measure: Measure, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    def _result(self, measure: Measure, tensors: dict[str, Any]) -> dict[str, Any]:
         """Return a measure's values and the conditions they depend on, or the reason why it is unavailable."""
         try:
             values: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
@@ -225,6 +236,7 @@ class SeedAnalysis(Analysis):
 
     experiment: Experiment
     seed: int
+    only: str | None = None
 
     @property
     def options(self) -> Analyze:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from analyze.analysis import Analysis
-from analyze.generations import TRAJECTORY_IMAGES, Generations
+from analyze.generations import GENERATORS, TRAJECTORY_IMAGES, Generations
 from analyze.measures import Measure
 from analyze.settings import Setting
 from configs.errors import UserError
@@ -41,6 +41,7 @@ class ModelAnalysis(Analysis):
     analyze_options: Analyze
     source: Source
     load_denoiser: Callable[[torch.device], Denoiser]
+    only: str | None = None
 
     @property
     def options(self) -> Analyze:
@@ -75,10 +76,13 @@ class ModelAnalysis(Analysis):
         measures = super().measures(step)
         return [measure for measure in measures if not measure.needs_last and "training_images" not in measure.inputs]
 
+    def may_run_network(self, step: int) -> bool:
+        return super().may_run_network(step) and self.options.ddim_steps == self.study.analyze.ddim_steps
+
     def evaluations(self) -> int:
-        """Return the number of missing network evaluations, one per image and step."""
-        names = {name for measure in self.measures(self.last_step) for name in measure.inputs} - {"noise"}
-        missing = [name for name in names if not self._generations.file(name).exists()]
+        """Return the number of network evaluations, one per image and step, that missing tensors take."""
+        names = {name for measure in self.measures(self.last_step) for name in measure.inputs} | {"samples"}
+        missing = [name for name in names & GENERATORS.keys() if not self._generations.file(name).exists()]
         return sum(self._evaluations_per_image(name) * self._images(name) for name in missing)
 
     def _evaluations_per_image(self, name: str) -> int:
@@ -90,20 +94,22 @@ class ModelAnalysis(Analysis):
         return min(TRAJECTORY_IMAGES if name == "trajectory" else self.options.samples, self.options.samples)
 
 
-def analyze_model(study: ModelStudy) -> tuple[Source, list[ModelAnalysis]]:
+def analyze_model(study: ModelStudy, only: str | None = None) -> tuple[Source, list[ModelAnalysis]]:
     """Analyze a model for every T that has no results yet; return the model and the analyses of all T, ascending.
 
-    The failure of one T is recorded, and the others continue. Raises UserError if the model cannot be opened, does not
-    support a requested T, or differs from the model analyzed before under the same name.
+    `only` restricts the analysis to one measure. The failure of one T is recorded, and the others continue. Raises
+    UserError if the model cannot be opened, does not support a requested T, or differs from the model analyzed before
+    under the same name.
     """
     source = open_source(study)
     print("\n  ".join([study.source, *source.about]), flush=True)
     steps = sweep(study, source)
-    load_denoiser = denoiser_loader(study, source, lambda images: bar.update(images))
-    analyses = [model_analysis(study, source, load_denoiser, ddim_steps) for ddim_steps in steps]
+    load_denoiser = denoiser_loader(study, source, lambda images: bar.update(min(images, evaluations - bar.n)))
+    analyses = [model_analysis(study, source, load_denoiser, ddim_steps, only) for ddim_steps in steps]
     with exclusive(study):
         check_model(study, source)
         missing = [analysis for analysis in analyses if analysis.missing()]
+        missing.sort(key=lambda analysis: analysis.may_run_network(analysis.last_step))  # the bar excludes these runs
         evaluations = sum(analysis.evaluations() for analysis in missing)
         with progress("generating", evaluations, "image·step", shown=bool(missing)) as bar:
             for analysis in missing:
@@ -151,14 +157,18 @@ def denoiser_loader(
 
 
 def model_analysis(
-    study: ModelStudy, source: Source, load_denoiser: Callable[[torch.device], Denoiser], ddim_steps: int
+    study: ModelStudy,
+    source: Source,
+    load_denoiser: Callable[[torch.device], Denoiser],
+    ddim_steps: int,
+    only: str | None = None,
 ) -> ModelAnalysis:
     """Return the analysis of a model for one T. Raises UserError if a requested class does not exist."""
     options, denoiser = study.analyze, source.denoiser
     denoiser.labels(0, 1, options.labels)  # raises if a class does not exist
     clip = denoiser.clip if options.clip_denoised is None else options.clip_denoised
     options = dataclasses.replace(options, ddim_steps=ddim_steps, clip_denoised=clip)
-    return ModelAnalysis(study, options, source, load_denoiser)
+    return ModelAnalysis(study, options, source, load_denoiser, only)
 
 
 def check_model(study: ModelStudy, source: Source) -> None:

@@ -11,10 +11,7 @@ from diffusion.solvers.solver import Solver
 from diffusion.solvers.spacing import TimestepSpacing
 
 # Options of `analyze` that do not change the samples.
-NOT_IN_SAMPLES = (
-    *("batch_size", "compile", "inversion_steps", "pictures", "published", "measures"),
-    *("inverters", "nfe", "inverter_images"),
-)
+NOT_IN_SAMPLES = ("batch_size", "compile", "inversion_steps", "pictures", "published", "measures")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from configs.schema import Experiment, ModelStudy
 Root = typing.TypeVar("Root", Experiment, ModelStudy)
 
 PROFILES = Path(__file__).parent / "cluster"
+YAML_SUFFIXES = (".yaml", ".yml")
 RENAMED_OPTIONS = {  # old → new name; remove in version 0.3
     "train.accumulate": "train.gradient_accumulation_steps",
     "train.gradient_clip": "train.max_grad_norm",
@@ -44,7 +45,7 @@ def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | 
 def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> ModelStudy:
     """Load the study in a YAML file, or return a study of the model `source`. Raises UserError like `load`."""
     content = OmegaConf.create()
-    if source.endswith((".yaml", ".yml")):
+    if Path(source).suffix in YAML_SUFFIXES:
         if "seeds" in (content := _read(Path(source))) or "train" in content:
             raise UserError(f"{source} describes an experiment; analyze it with  python -m analyze {source}")
         study = _load(ModelStudy, Path(source), {"name": Path(source).stem}, overrides)
@@ -54,6 +55,11 @@ def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> Model
     if study.sweep and OmegaConf.select(settings, "analyze.ddim_steps") is None:
         study.analyze.ddim_steps = max(study.sweep)
     return study
+
+
+def describes_experiment(source: str) -> bool:
+    """Return whether a source is the YAML file of an experiment, and not of a model study or a model."""
+    return Path(source).suffix in YAML_SUFFIXES and Path(source).is_file() and "source" not in _read(Path(source))
 
 
 def _study_name(source: Path) -> str:

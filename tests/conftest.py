@@ -183,6 +183,7 @@ TINY = [
     "analyze.measures.knn_k=3",
     "analyze.measures.mapping_images=4",
     "analyze.measures.dino_model=/absent",
+    "analyze.measures.inversion_checkpoints=none",
     "wandb.mode=disabled",
 ]
 

@@ -1,20 +1,52 @@
 """`python -m analyze inverters SOURCE [key=value …]`: compare how well inverters recover the noise of DDIM images."""
 
-from configs.command import model_command
-from configs.load import to_yaml
+from configs.command import experiment_command, model_command
+from configs.load import describes_experiment, to_yaml
+from configs.schema import Measures
 
+COMMAND = "python -m analyze inverters"
 PURPOSE = "Compare inverters by the error of the recovered noise; existing results are kept."
+SHORT_NAMES = {"inverters=": "analyze.measures.inverters=", "nfe=": "analyze.measures.inverter_nfe="}
 
 
 def main(arguments: list[str]) -> None:
-    study, options = model_command("python -m analyze inverters", PURPOSE, arguments)
+    arguments = [_expand(argument) for argument in arguments]
+    if any(describes_experiment(argument) for argument in arguments):
+        _compare_in_experiment(arguments)
+    else:
+        _compare_in_model(arguments)
+
+
+def _expand(argument: str) -> str:
+    """Return the argument with the full name of an option that has a short name in this command."""
+    for short, full in SHORT_NAMES.items():
+        if argument.startswith(short):
+            return full + argument.removeprefix(short)
+    return argument
+
+
+def _switch_on(measures: Measures) -> None:
+    if measures.inversion_checkpoints == "none":
+        measures.inversion_checkpoints = "last"
+
+
+def _compare_in_experiment(arguments: list[str]) -> None:
+    experiment = experiment_command(COMMAND, PURPOSE, arguments)
+    _switch_on(experiment.analyze.measures)
+    from analyze.analysis import analyze_experiment
+    from analyze.report.inverters import collect
+
+    collect(experiment, analyze_experiment(experiment, only="inverters"))
+
+
+def _compare_in_model(arguments: list[str]) -> None:
+    study, options = model_command(COMMAND, PURPOSE, arguments)
     if options.dry_run:
         print(to_yaml(study))
         return
-    from analyze.inversion import compare_inverters, to_markdown
-    from analyze.report.inversion import findings, write_inverter_report
+    from analyze.model import analyze_model
+    from analyze.report.inverters import collect
 
-    results = compare_inverters(study)
-    report, ordered = write_inverter_report(study, results), list(results.values())
-    print("\n".join(["", to_markdown(ordered), *findings(ordered, study.analyze.ddim_steps)]))
-    print(f"\nReport: {report}\nTable:  {report.with_suffix('.md')}")
+    study.sweep = [study.analyze.ddim_steps]
+    _switch_on(study.analyze.measures)
+    collect(study, analyze_model(study, only="inverters")[1])

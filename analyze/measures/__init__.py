@@ -1,17 +1,17 @@
 """Registry of the measures computed for each checkpoint. Each measure is one function in one file, plus one line below.
 
-The signature of a measure declares its inputs: positional parameters name tensors of `analyze.generations`,
-keyword-only parameters name options of `configs.schema.Measures`. A measure returns a dataclass of numbers. Measures
-of reconstructions or of a trajectory are computed for the last checkpoint only.
+The signature of a measure declares its inputs: positional parameters name tensors of `analyze.generations`, and
+keyword-only parameters name options of `configs.schema.Measures`. The parameter `generations` is the
+`analyze.generations.Generations` object itself, for measures that run the network; they are computed at the
+checkpoints that `inversion_checkpoints` selects. Measures of reconstructions or of a trajectory are computed for the
+last checkpoint only. A measure returns a dataclass or a dictionary; its numbers become curves.
 """
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from torch import Tensor
 
 from analyze.measures.cka import cka
 from analyze.measures.correlation import correlation
@@ -20,6 +20,7 @@ from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
 from analyze.measures.fid import fid
 from analyze.measures.interpolation import interpolation_map
+from analyze.measures.inverters import inverters
 from analyze.measures.knn_coverage import knn_coverage
 from analyze.measures.noise_mapping import noise_mapping
 from analyze.measures.reconstruction import reconstruction
@@ -73,12 +74,17 @@ class Measure:
         return None not in self.options(config).values()
 
     @property
+    def needs_network(self) -> bool:
+        """Whether the measure runs the network."""
+        return "generations" in self.inputs
+
+    @property
     def needs_last(self) -> bool:
         """Whether the measure also depends on the images of the last checkpoint."""
         return any(name.startswith("last_") for name in self.inputs)
 
-    def values(self, tensors: dict[str, Tensor], config: Measures) -> dict[str, Any]:
-        """Compute the measure and return its numbers by name.
+    def values(self, tensors: Mapping[str, Any], config: Measures) -> dict[str, Any]:
+        """Compute the measure and return its numbers by name; `tensors` contains its inputs.
 
         Raises UserError if inputs that must have the same shape differ, and MeasureFailed if the function raises
         anything other than a UserError.
@@ -93,7 +99,7 @@ class Measure:
             raise
         except Exception as error:
             raise MeasureFailed(f"{self.name} failed: {type(error).__name__}: {first_line(error)}") from error
-        return dataclasses.asdict(result)
+        return result if isinstance(result, dict) else dataclasses.asdict(result)
 
     def _parameters(self) -> list[tuple[str, Any]]:
         return [(name, parameter.kind) for name, parameter in inspect.signature(self.function).parameters.items()]
@@ -113,4 +119,5 @@ MEASURES = [
     Measure(correlation),
     Measure(reconstruction),
     Measure(interpolation_map),
+    Measure(inverters),
 ]

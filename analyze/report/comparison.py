@@ -38,7 +38,8 @@ from analyze.report.page.pictures import (
 )
 from analyze.report.page.plots import plots, value_text
 from analyze.report.paper_tables import tables
-from analyze.report.study import footer, missing, missing_section, subtitle, table_note, training_curves
+from analyze.report.provenance import footer
+from analyze.report.study import missing, missing_section, subtitle, table_note, training_curves
 from analyze.report.table_formats import Table, as_text
 from configs.errors import UserError
 from configs.load import options, to_yaml

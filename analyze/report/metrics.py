@@ -159,11 +159,15 @@ ANALYSIS = (
     Metric("reconstruction/mse", "reconstruction MSE", ERROR, "mean (x̃_0 − x_0)²; x̃_0: sampled from x̂_T", "", "lower"),
     Metric("reconstruction/mean_absolute_error", "reconstruction MAE", ERROR, "mean |x̃_0 − x_0|", "", "lower"),
 )
+INVERTERS = "inverters/"  # one metric per inverter and budget
 METRICS = {metric.key: metric for metric in (*TRAINING, *ANALYSIS)}
 
 
 def find_metric(key: str) -> Metric:
     """Return the metric of a key; a measure without an entry has the name of its value as label."""
+    if key.startswith(INVERTERS):
+        label = key.removeprefix(INVERTERS).replace("-K", ", K = ").replace("-", " ")
+        return Metric(key, label, DISTANCE, "mean ‖x_T − x̂_T‖", better="lower")
     return METRICS.get(key) or Metric(key, key.rpartition("/")[2], Quantity("value"))
 
 

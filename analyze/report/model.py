@@ -6,17 +6,17 @@ from pathlib import Path
 
 from analyze.curves import curves
 from analyze.model import ModelAnalysis
+from analyze.report.inverters import inverters_section
 from analyze.report.metrics import METRICS
 from analyze.report.page.blocks import Page, Section, Text, Track, Viewer, render
 from analyze.report.page.pictures import picture
 from analyze.report.paper_figures import StudyResults, write_figures
 from analyze.report.paper_tables import final_numbers, tables_from, write_tables
+from analyze.report.provenance import footer, settings_section
 from analyze.report.study import (
-    footer,
     gallery,
     geometry_section,
     mistakes_section,
-    settings_section,
     solver_text,
     tables_section,
 )
@@ -122,6 +122,7 @@ def _sections(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelA
         ),
         Section("geometry", f"{geometry.heading} ({T})", geometry.blocks),
         Section("mistakes", f"{mistakes.heading} ({T})", mistakes.blocks),
+        inverters_section([analysis]),
         Section("gallery", f"Images ({T})", [gallery(images, T)]),
         settings_section(study),
     ]

@@ -12,21 +12,21 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, other_figures
 from analyze.report.findings import findings
+from analyze.report.inverters import inverters_section
 from analyze.report.metrics import find_metric
-from analyze.report.page.blocks import Drawings, Gallery, Grid, Listing, Notes, Page, Plots, Section, Text, render
+from analyze.report.page.blocks import Drawings, Gallery, Grid, Notes, Page, Plots, Section, Text, render
 from analyze.report.page.pictures import picture, step_text, training_viewer
 from analyze.report.page.plots import drawing, plots
 from analyze.report.paper_figures import FIGURES, NotMeasured, StudyResults, write_figures
 from analyze.report.paper_tables import tables, write_tables
+from analyze.report.provenance import footer, settings_section
 from analyze.report.table_formats import PAPER, Table, as_text
 from analyze.report.wandb_runs import publish_analysis
 from configs.checks import checkpoint_steps
 from configs.errors import UserError
-from configs.load import to_yaml
-from configs.schema import Analyze, Experiment, ModelStudy
+from configs.schema import Analyze, Experiment
 from records.atomic import write_text
 from records.layout import experiment_folder, report_folder
-from records.provenance import versions
 from records.tracking.login import resolved_mode
 from records.tracking.points import read_points
 from records.tracking.runs import offline_runs
@@ -100,6 +100,7 @@ def write_report(experiment: Experiment) -> Path:
         geometry_section(results),
         tables_section(tables(experiment)),
         mistakes_section(results),
+        inverters_section(analyses),
         gallery_section(analyses),
         numbers_section(results.curves),
         settings_section(experiment),
@@ -123,11 +124,6 @@ def solver_text(options: Analyze, steps: str) -> str:
     """Describe sampler and inverter; `steps` are one or several numbers T."""
     inversion = f"inverted with {options.inversion_steps:,}" if options.inversion_steps else "in each direction"
     return f"T = {steps} DDIM steps {inversion}"
-
-
-def footer() -> str:
-    """Return the versions of the libraries."""
-    return " · ".join(f"{name} {version}" for name, version in versions().items())
 
 
 # --- sections; without blocks they are omitted
@@ -205,10 +201,6 @@ def numbers_section(curves: Mapping[str, Curve]) -> Section:
     header = ["metric", "step", "mean", "std over seeds", "label", "quantity"]
     table = Grid("Every metric at its last step", header, rows, folded=True)
     return Section("numbers", "All numbers", [table] if rows else [])
-
-
-def settings_section(experiment: Experiment | ModelStudy) -> Section:
-    return Section("settings", "Settings", [Listing("Full configuration", to_yaml(experiment))])
 
 
 # --- blocks

@@ -32,6 +32,7 @@ SMALL = [
     "analyze.samples=6",
     "analyze.measures.knn_k=2",
     "analyze.pictures=3",
+    "analyze.measures.inversion_checkpoints=none",
 ]
 
 

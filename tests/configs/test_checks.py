@@ -10,7 +10,7 @@ from configs.load import load, options
 from configs.schema import Checkpoints, Stride
 
 NUMBERS = [(key, field.metadata) for key, field in options() if field.metadata["at_least"] is not None]
-LISTS = ("channel_mult", "attention_resolutions", "at", "ema_rates", "seeds", "labels", "nfe")
+LISTS = ("channel_mult", "attention_resolutions", "at", "ema_rates", "seeds", "labels", "inverter_nfe")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from configs.load import load, load_model_study, to_yaml
+from configs.load import describes_experiment, load, load_model_study, to_yaml
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
@@ -97,14 +97,14 @@ def test_commands_of_page_work(page, folder, monkeypatch):
 
 def check_options(line: str) -> None:
     """Raise UserError if a command names a configuration or an option that does not exist."""
-    is_model = "analyze model" in line or "analyze inverters" in line
-    config, overrides, load_config = "", [], load_model_study if is_model else load
+    config, overrides = "", []
     for word in shlex.split(line):
         if word.endswith(".yaml"):
             config = word
         elif config and "=" in word and not word.startswith("-"):
             overrides.append(word)
     if config:
+        load_config = load if describes_experiment(config) else load_model_study
         load_config(config, overrides)
 
 

@@ -1,0 +1,114 @@
+"""Tests of the comparison of inverters: budgets, stored results and statistics."""
+
+import importlib
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from analyze.measures.inverters import InverterResult, describe_latents, recovery
+from analyze.model import analyze_model
+from configs.load import load_model_study
+from diffusion.randomness import fixed_noise
+from diffusion.solvers import INVERTERS
+from diffusion.solvers.spacing import StridedSpacing
+
+SMALL = [
+    "openai.schedule=cosine",
+    "openai.steps=4000",
+    "analyze.precision=fp32",
+    "analyze.clip_denoised=false",
+    "analyze.ddim_steps=4",
+    "analyze.samples=4",
+    "analyze.measures.inverter_images=3",
+    "wandb.mode=disabled",
+]
+
+
+@pytest.fixture
+def study(pipelines, tmp_path):
+    """A small study of the trained reference network, with overrides."""
+    torch.save(load_file(pipelines / "trained32.safetensors"), tmp_path / "ema_0.99_000500.pt")
+
+    def load(*overrides: str):
+        return load_model_study(str(tmp_path / "ema_0.99_000500.pt"), [*SMALL, f"runs={tmp_path}/runs", *overrides])
+
+    return load
+
+
+def compare(study) -> dict[str, InverterResult]:
+    """Compare the inverters of a study and return the results by label."""
+    study.sweep = [study.analyze.ddim_steps]
+    (analysis,) = analyze_model(study, only="inverters")[1]
+    assert not analysis.failures(), analysis.failures()
+    stored = analysis.results(analysis.last_step)["inverters"]["values"]
+    results = [InverterResult.from_json(values) for values in stored["results"].values()]
+    assert {result.key: result.recovery.error_mean for result in results} == {
+        key: value for key, value in stored.items() if key != "results"
+    }
+    return {result.label: result for result in results}
+
+
+def test_budgets_choose_the_largest_affordable_number_of_rounds(study):
+    names = "analyze.measures.inverters=[fixed point,AIDI (Anderson),naive (diffusers),EDICT]"
+    results = compare(study("analyze.measures.inverter_nfe=[4,9,13]", names))
+    assert results.keys() == {
+        "fixed point, K = 1",
+        "fixed point, K = 2",
+        "fixed point, K = 3",
+        "AIDI (Anderson), K = 1",
+        "AIDI (Anderson), K = 2",
+        "naive (diffusers)",
+        "EDICT",
+    }
+    assert results["fixed point, K = 3"].evaluations == 12 and results["EDICT"].evaluations == 8
+    naive = results["naive (diffusers)"].recovery.error_mean
+    assert results["fixed point, K = 1"].recovery.error_mean == pytest.approx(naive, rel=1e-3)
+    assert results["fixed point, K = 3"].recovery.error_mean < results["fixed point, K = 1"].recovery.error_mean
+
+
+def test_adaptive_anderson_recovers_the_noise(study):
+    (result,) = compare(study("analyze.measures.inverters=[adaptive Anderson]")).values()
+    assert result.recovery.error_p95 < 1e-2 and result.recovery.diverged == 0 and result.evaluations < 100
+    assert result.latents.reconstruction_mean < 1e-2 and result.data is None
+
+
+def test_stored_results_are_reused(study, monkeypatch):
+    options = study("analyze.measures.inverters=[fixed point]", "analyze.measures.inverter_nfe=[4]")
+    first = compare(options)
+    monkeypatch.setattr(importlib.import_module("analyze.measures.inverters"), "_evaluate", None)
+    more = study("analyze.measures.inverters=[fixed point]", "analyze.measures.inverter_nfe=[4,4]")
+    assert compare(more) == first
+
+
+def test_unknown_inverters_are_refused(study):
+    analyses = analyze_model(study("analyze.measures.inverters=[fixd point]", "sweep=[4]"), only="inverters")[1]
+    (reason,) = analyses[0].failures().values()
+    assert 'there is no inverter "fixd point"; available are naive' in reason
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+def test_every_inverter_builds_for_a_spacing(name):
+    inverter = INVERTERS[name]
+    solver = inverter.build(min(1, inverter.max_rounds), steps=10, spacing=StridedSpacing(), clip=False)
+    assert solver.sampling_evaluations >= 10 and solver.inversion_evaluations >= 9
+
+
+def test_statistics_of_known_errors():
+    x_T = fixed_noise((3, 8, 8), 50, 0)
+    offset = torch.zeros_like(x_T)
+    offset[:, 0, 0, 0] = 2.0
+    errors = recovery(x_T, x_T / 2, x_T + offset)
+    assert (errors.error_mean, errors.error_median, errors.error_p95) == pytest.approx((2, 2, 2))
+    latents = describe_latents(x_T / 2, x_T, x_T / 2 - 3 * offset)
+    assert latents.reconstruction_mean == pytest.approx(6) and errors.diverged == 0
+    assert latents.correlation == pytest.approx(latents.correlation_floor, abs=0.2)
+    assert latents.kl == pytest.approx(latents.kl_floor, abs=0.01)
+
+
+def test_latents_that_are_not_finite_count_as_lost():
+    x_T = fixed_noise((3, 8, 8), 50, 0)
+    lost = recovery(x_T, x_T, x_T * torch.nan)
+    assert lost.diverged == 1 and lost.error_median == math.inf and math.isnan(lost.latent_angle)
+    assert math.isnan(describe_latents(x_T, x_T * torch.nan, x_T).kl)
