@@ -17,6 +17,7 @@ from diffusion.denoiser import Denoiser
 from diffusion.solvers.solver import Solver, final_state
 
 TRAJECTORY_POINTS = 25  # stored states x_t per trajectory, including the noise and the image
+SELF_INTERPOLATION = tuple(i / 6 for i in range(7))  # λ between noise (0) and latent (1)
 
 
 def sample(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze) -> Tensor:
@@ -46,6 +47,31 @@ def trajectory_steps(ddim_steps: int) -> list[int]:
     """Return the numbers of completed steps at which x_t is stored, from 0 (the noise) to all (the image)."""
     points = min(TRAJECTORY_POINTS, ddim_steps + 1)
     return [round(i * ddim_steps / (points - 1)) for i in range(points)]
+
+
+def self_interpolations(
+    denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, latents: Tensor, options: Analyze
+) -> Tensor:
+    """Return the images [L, n, C, H, W] generated from points between noise x_T and latents x̂_T [n, C, H, W]."""
+    points = slerp(noise, latents, SELF_INTERPOLATION)
+    return torch.stack([sample(denoisers, solver, point, options) for point in points])
+
+
+def slerp(start: Tensor, end: Tensor, lambdas: Sequence[float]) -> Tensor:
+    """Return the points at λ from 0 to 1 on the arc from each start to its end [n, C, H, W], as [L, n, C, H, W].
+
+    Unlike the points on the line between two independent noises, they are about as long as a noise. The weights
+    sin((1−λ)θ)/sin θ and sin(λθ)/sin θ, with the angle θ, are those of the line if θ = 0. Source: Shoemake (1985),
+    "Animating rotation with quaternion curves"; Song et al. (2021), DDIM, appendix D.5.
+    """
+    a, b = start.double().flatten(1), end.double().flatten(1)
+    angle = torch.cosine_similarity(a, b).clamp(-1, 1).arccos()[:, None]
+
+    def weight(share: float) -> Tensor:
+        return share * torch.sinc(share * angle / torch.pi) / torch.sinc(angle / torch.pi)
+
+    points = torch.stack([weight(1 - λ) * a + weight(λ) * b for λ in lambdas])
+    return points.to(start.dtype).unflatten(2, start.shape[1:])
 
 
 def decode(denoisers: Sequence[Denoiser], codes: Tensor, options: Analyze) -> Tensor:

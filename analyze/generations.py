@@ -4,6 +4,7 @@ generations/000002500/
   samples.safetensors   trajectory.safetensors   images.safetensors (of latent-diffusion models)
   inversions/ddim-T100/
     latents.safetensors   last_latents-000700000.safetensors   reconstructions.safetensors
+    self_interpolations.safetensors   interpolation_images.safetensors (of latent-diffusion models)
 """
 
 import functools
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from analyze.generate import decode, invert, sample, trajectory
+from analyze.generate import decode, invert, sample, self_interpolations, trajectory
 from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze
@@ -31,11 +32,12 @@ from records.layout import step_name
 
 MAX_TRAINING_IMAGES = 50_000  # training images that generated images are compared with
 TRAJECTORY_IMAGES = 256  # images whose trajectory is stored
+SELF_INTERPOLATED_IMAGES = 16  # images whose noise and latent are interpolated
 DECODED_IMAGES = 1_000  # codes that are decoded to images
 NO_IMAGES = torch.empty(0, 1, 1, 1, dtype=torch.uint8)
 NOT_CACHED = ("noise", "training_images", "last_samples")
 ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # generated from the last checkpoint only
-OF_INVERTER = frozenset({"latents", "last_latents", "reconstructions"})
+OF_INVERTER = frozenset({"latents", "last_latents", "reconstructions", "self_interpolations", "interpolation_images"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Generations:
 
     [N, C, H, W]: noise x_T, samples x_0, latents x̂_T, last_samples (of the last checkpoint), last_latents
     (last_samples inverted by this checkpoint) and reconstructions (images sampled from the latents).
-    [K, n, C, H, W]: trajectory. uint8 [M, C, H, W]: training_images, with M = 0 if the data set is not prepared.
+    [K, n, C, H, W]: trajectory. [L, n, C, H, W]: self_interpolations, images sampled from points between x_T and x̂_T.
+    uint8 [M, C, H, W]: training_images, with M = 0 if the data set is not prepared.
     """
 
     folder: Path
@@ -97,6 +100,13 @@ class Generations:
         """The samples as images [N, C, H, W] in [−1, 1]; codes are decoded, the first DECODED_IMAGES only."""
         return self._cached("images").float() / 127.5 - 1 if self.are_codes else self["samples"]
 
+    @property
+    def interpolation_images(self) -> Tensor:
+        """The self-interpolations as images [L, n, C, H, W] in [−1, 1]; codes are decoded."""
+        if not self.are_codes:
+            return self["self_interpolations"]
+        return self._cached("interpolation_images").float() / 127.5 - 1
+
     @functools.cached_property
     def denoisers(self) -> list[Denoiser]:
         return [self.load_denoiser(device) for device in devices()]
@@ -122,7 +132,17 @@ GENERATORS: dict[str, Callable[[Generations], Tensor]] = {
     "trajectory": lambda self: trajectory(
         self.denoisers, self.sampler, self.initial_noise()[:TRAJECTORY_IMAGES], self.options
     ),
+    "self_interpolations": lambda self: self_interpolations(
+        self.denoisers,
+        self.sampler,
+        self["noise"][:SELF_INTERPOLATED_IMAGES],
+        self["latents"][:SELF_INTERPOLATED_IMAGES],
+        self.options,
+    ),
     "images": lambda self: decode(self.denoisers, self["samples"][:DECODED_IMAGES], self.options),
+    "interpolation_images": lambda self: torch.stack(
+        [decode(self.denoisers, codes, self.options) for codes in self["self_interpolations"]]
+    ),
 }
 
 

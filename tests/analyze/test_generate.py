@@ -2,12 +2,22 @@
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from analyze.generate import TRAJECTORY_POINTS, invert, sample, trajectory, trajectory_steps
+from analyze.generate import (
+    SELF_INTERPOLATION,
+    TRAJECTORY_POINTS,
+    invert,
+    sample,
+    self_interpolations,
+    slerp,
+    trajectory,
+    trajectory_steps,
+)
 from configs.errors import UserError
 from configs.schema import Analyze, Diffusion
 from diffusion.denoiser import Denoiser
@@ -120,3 +130,36 @@ def test_outputs_that_are_not_finite_are_rejected(number, clip, denoiser):
 
     with pytest.raises(UserError, match="not finite"):
         run_ddim(sample, [dataclasses.replace(denoiser, network=network)], NOISE, clip_denoised=clip)
+
+
+def test_points_between_orthogonal_vectors_are_on_the_arc():
+    start, end = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    start[:, 0, 0, 0], end[:, 0, 1, 1] = 3, 3
+    points = slerp(start, end, (0, 1 / 3, 0.5, 1))
+    assert points.shape == (4, 2, 1, 2, 2)
+    torch.testing.assert_close(points[[0, 3]], torch.stack([start, end]))
+    torch.testing.assert_close(points.flatten(2).norm(dim=2), torch.full((4, 2), 3.0))
+    torch.testing.assert_close(points[1], math.cos(math.pi / 6) * start + math.sin(math.pi / 6) * end)
+
+
+def test_points_between_parallel_vectors_are_on_the_line():
+    lambdas = (0, 0.25, 0.5, 1)
+    for factor in (1, 0.4):
+        points = slerp(NOISE, factor * NOISE, lambdas)
+        expected = torch.stack([(1 - λ + λ * factor) * NOISE for λ in lambdas])
+        torch.testing.assert_close(points, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_points_between_independent_noises_are_as_long_as_noise():
+    points = slerp(NOISE, fixed_noise((3, 8, 8), 7, seed=4), (0, 0.5, 1))
+    start, middle, end = points.flatten(2).norm(dim=2)
+    assert middle.mean() == pytest.approx((start + end).mean().item() / 2, rel=0.1)
+
+
+def test_self_interpolations_are_sampled_with_the_labels_of_their_noises(denoiser):
+    options, solver, latents = with_options(batch_size=3), Ddim(4, clip=True), NOISE.flip(2)
+    images = self_interpolations([denoiser], solver, NOISE, latents, options)
+    points = slerp(NOISE, latents, SELF_INTERPOLATION)
+    for i in (0, 3, 6):
+        torch.testing.assert_close(images[i], sample([denoiser], solver, points[i], options))
+    torch.testing.assert_close(images[0], sample([denoiser], solver, NOISE, options))
