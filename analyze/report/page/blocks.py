@@ -76,29 +76,56 @@ class Drawings(Block):
 
 
 @dataclass(frozen=True)
-class PlotRow:
-    """Position of a step in the drawing, with the position and text of each curve's value."""
+class Canvas:
+    """Inline SVG of a plot, with its size and the upper and lower end of its axes, in SVG units from the top left."""
 
-    step: int
-    x: float
-    y: Sequence[float | None]  # None: no value at this step
-    texts: Sequence[str]
+    svg: str
+    size: tuple[float, float]
+    box: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PlotCell:
+    """Cell of a plot's table, with the vertical position of its point and the color of its curve, if any."""
+
+    text: str
+    y: float | None = None
+    color: str = ""  # CSS
+
+
+@dataclass(frozen=True)
+class PlotRow:
+    """Row of a plot's table and its horizontal position: the values of all curves at a step, or one point of a line.
+
+    The first cell of a point has the name of its line, its vertical position and its color.
+    """
+
+    x: float | None  # None: cannot be selected
+    cells: Sequence[PlotCell]
+
+
+@dataclass(frozen=True)
+class PlotKey:
+    """Legend entry of the line whose SVG group has the id NAME-line-INDEX."""
+
+    label: str
+    marker: str
+    color: str  # CSS
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves against the training step, as a drawing and as a table of values."""
+    """Curves against the training step, or points of several lines, as a drawing and as a table of values."""
 
     name: str
     title: str
+    label: str  # of the drawing, for screen readers
     caption: str
-    summaries: Sequence[str]  # one sentence per curve
-    svg: str
-    size: tuple[float, float]  # of the drawing, in SVG units
-    box: tuple[float, float]  # upper and lower end of the axes
-    labels: Sequence[str]
-    colors: Sequence[str]  # CSS
+    canvas: Canvas
+    header: Sequence[PlotCell]
     rows: Sequence[PlotRow]
+    summaries: Sequence[str] = ()  # one sentence per curve
+    keys: Sequence[PlotKey] = ()  # empty: the drawing contains the legend
 
 
 @dataclass(frozen=True)
@@ -128,13 +155,17 @@ class Viewer(Block):
 
 @dataclass(frozen=True)
 class Grid(Block):
-    """A table of texts whose first column names the rows; long tables start `folded`."""
+    """A table of texts whose first column names the rows; long tables start `folded`.
+
+    The headers of a `sortable` table sort its rows, by number if all texts of the column are numbers or missing.
+    """
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
     folded: bool = False
+    sortable: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,23 @@
-"""Curves as inline SVG in the page's colors, with the values and their positions."""
+"""Curves and points as inline SVG in the page's colors, with the values and their positions."""
 
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
 
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analyze.curves import Curve
 from analyze.report.figures.curves import CurveFigure, draw, to_svg
-from analyze.report.figures.style import COLORS, COLUMN
-from analyze.report.page.blocks import Drawing, Plot, PlotRow, Plots
+from analyze.report.figures.style import COLORS, COLUMN, MARKERS, mathtext
+from analyze.report.page.blocks import Canvas, Drawing, Plot, PlotCell, PlotKey, PlotRow, Plots
 
 MIN_FIXED = 1e-4  # smaller numbers are written with an exponent
 POINTS_PER_INCH = 72  # units of SVG
+GLYPHS: dict[Any, str] = dict(zip(MARKERS, "●■▲◆▼✚", strict=True))  # of legends
 CSS_VARIABLES = {
     **{color.lower(): f"curve-{i}" for i, color in enumerate(COLORS)},
     "#000000": "ink",
@@ -23,6 +28,15 @@ CSS_VARIABLES = {
 }
 
 
+@dataclass(frozen=True)
+class Point:
+    """A point of a line in data coordinates; `texts` are the cells of its row of the table after the line's name."""
+
+    x: float
+    y: float
+    texts: Sequence[str]
+
+
 def plots(specs: Iterable[CurveFigure], curves: Mapping[str, Curve]) -> Plots:
     """Return the plots of the figures that have at least one curve."""
     return Plots([plot(spec, curves) for spec in specs if spec.curves.keys() & curves.keys()])
@@ -31,42 +45,95 @@ def plots(specs: Iterable[CurveFigure], curves: Mapping[str, Curve]) -> Plots:
 def plot(spec: CurveFigure, curves: Mapping[str, Curve]) -> Plot:
     """Return the plot of the available curves of a figure."""
     available = {label: curves[key] for key, label in spec.curves.items() if key in curves}
+    colors = [f"var(--curve-{i})" for i, key in enumerate(spec.curves) if key in curves]
     figure = draw(spec, curves)
-    svg = inline_svg(figure, spec.name)  # positions are known only after rendering
-    (axes,) = figure.axes
-    width, height = figure.get_size_inches() * POINTS_PER_INCH
-    bottom, top = (height * (1 - edge) for edge in axes.get_position().intervaly)
     return Plot(
         name=spec.name,
         title=spec.title,
+        label=f"{spec.title} against the training step",
         caption=spec.caption,
-        summaries=[summary(label, curve, spec.scale) for label, curve in available.items()],
-        svg=svg,
-        size=(width, height),
-        box=(top, bottom),
-        labels=list(available),
-        colors=[f"var(--curve-{i})" for i, key in enumerate(spec.curves) if key in curves],
+        canvas=_canvas(figure, spec.name),
+        header=[PlotCell("step"), *(PlotCell(*cell) for cell in zip(available, repeat(None), colors))],
         rows=_rows(figure, list(available.values()), spec.scale),
+        summaries=[summary(label, curve, spec.scale) for label, curve in available.items()],
     )
+
+
+def points_plot(
+    figure: Figure, name: str, title: str, caption: str, header: Sequence[str], series: Mapping[str, Sequence[Point]]
+) -> Plot:
+    """Return the plot of a figure of named lines that have their own x values.
+
+    For each name in `series`, the figure's only axes contain a line with the label mathtext(name). The figure has no
+    legend, because the page shows one. The first text of `header` describes the names, the others those of the points.
+    """
+    keys = _keys(figure, list(series))
+    canvas = _canvas(figure, name)
+    rows = [_point_row(figure, key, point) for key in keys for point in series[key.label]]
+    return Plot(
+        name=name,
+        title=title,
+        label=title,
+        caption=caption,
+        canvas=canvas,
+        header=list(map(PlotCell, header)),
+        rows=sorted(rows, key=lambda row: math.inf if row.x is None else row.x),
+        keys=keys,
+    )
+
+
+def _keys(figure: Figure, labels: Sequence[str]) -> list[PlotKey]:
+    """Return the legend entry of each line, and name the line's group in the SVG after its index."""
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    keys = []
+    for i, label in enumerate(labels):
+        line = lines[mathtext(label)]
+        line.set_gid(f"line-{i}")
+        color = CSS_VARIABLES[to_hex(line.get_color())]
+        keys.append(PlotKey(label, GLYPHS[line.get_marker()], f"var(--{color})"))
+    return keys
+
+
+def _canvas(figure: Figure, name: str) -> Canvas:
+    """Render a figure. Positions in the figure are known only afterwards."""
+    svg = inline_svg(figure, name)
+    width, height = figure.get_size_inches() * POINTS_PER_INCH
+    bottom, top = (height * (1 - edge) for edge in figure.axes[0].get_position().intervaly)
+    return Canvas(svg, (width, height), (top, bottom))
 
 
 def _rows(figure: Figure, curves: Sequence[Curve], scale: float) -> list[PlotRow]:
     """Return one row for each step at which any curve has a value."""
-    to_pixels = figure.axes[0].transData.transform
-    height = figure.get_size_inches()[1] * POINTS_PER_INCH
     rows = []
     for step in sorted({step for curve in curves for step in curve.values}):
-        points = [
-            to_pixels((step, scale * curve.at(step)[0])) * POINTS_PER_INCH / figure.dpi
-            if step in curve.values
-            else None
-            for curve in curves
-        ]
-        x = next(point[0] for point in points if point is not None)
-        y = [None if point is None or math.isnan(point[1]) else height - point[1] for point in points]
-        texts = [value_text(*curve.at(step), scale) if step in curve.values else "" for curve in curves]
-        rows.append(PlotRow(step, x, y, texts))
+        cells = [_cell(figure, curve, step, scale) for curve in curves]
+        x, _ = _position(figure, step, 1.0)
+        rows.append(PlotRow(x, [PlotCell(f"{step:,}"), *cells]))
     return rows
+
+
+def _cell(figure: Figure, curve: Curve, step: int, scale: float) -> PlotCell:
+    """Return the value of a curve at a step; empty if the curve has none there."""
+    if step not in curve.values:
+        return PlotCell("")
+    mean, std = curve.at(step)
+    _, y = _position(figure, step, scale * mean)
+    return PlotCell(value_text(mean, std, scale), None if math.isnan(y) else y)
+
+
+def _point_row(figure: Figure, key: PlotKey, point: Point) -> PlotRow:
+    """Return the row of a point; its position is None if the axes do not show it."""
+    x, y = _position(figure, point.x, point.y)
+    axes = figure.axes[0]
+    shown = axes.bbox.padded(1).contains(*axes.transData.transform((point.x, point.y)))
+    cells = [PlotCell(key.label, y if shown else None, key.color), *map(PlotCell, point.texts)]
+    return PlotRow(x if shown else None, cells)
+
+
+def _position(figure: Figure, x: float, y: float) -> tuple[float, float]:
+    """Convert data coordinates to SVG units from the top left."""
+    right, up = figure.axes[0].transData.transform((x, y)) * POINTS_PER_INCH / figure.dpi
+    return right, figure.get_size_inches()[1] * POINTS_PER_INCH - up
 
 
 def value_text(mean: float, std: float | None, scale: float = 1.0) -> str:
