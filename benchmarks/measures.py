@@ -23,6 +23,7 @@ from analyze.measures.correlation import correlation, top_correlation
 from analyze.measures.dino import dino
 from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
+from analyze.measures.hungarian import hungarian
 from analyze.measures.interpolation import interpolation_map
 from analyze.measures.knn_coverage import knn_coverage
 from analyze.measures.mistakes import mapping_mistakes
@@ -31,6 +32,7 @@ from analyze.measures.plain_areas import plain_areas
 from analyze.measures.reconstruction import reconstruction
 from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
+from analyze.measures.transport_gap import transport_gap
 from analyze.measures.triangle import triangle
 from benchmarks.memory import device_peak_gib
 from benchmarks.timing import time_call
@@ -70,6 +72,8 @@ def interpolation_of_constant_trajectory(x: Inputs) -> object:
 MEASURED: dict[str, Callable[[Inputs], object]] = {
     "inputs alone": lambda x: None,
     "noise_mapping": lambda x: noise_mapping(x["noise"], x["samples"], mapping_images=1000),
+    "hungarian": lambda x: hungarian(x["noise"], x["samples"], mapping_images=1000),
+    "transport_gap": lambda x: transport_gap(x["noise"], x["samples"]),
     "knn_coverage": lambda x: knn_coverage(x["noise"], x["samples"], x["last_samples"], knn_k=50),
     "cka": lambda x: cka(x["samples"], x["last_samples"]),
     "svcca": lambda x: svcca(x["samples"], x["last_samples"]),

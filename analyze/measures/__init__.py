@@ -19,13 +19,17 @@ from analyze.measures.dino import dino
 from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
 from analyze.measures.fid import fid
+from analyze.measures.hungarian import hungarian
 from analyze.measures.interpolation import interpolation_map
 from analyze.measures.inverters import inverters
 from analyze.measures.knn_coverage import knn_coverage
 from analyze.measures.noise_mapping import noise_mapping
+from analyze.measures.plain_areas import plain_areas
 from analyze.measures.reconstruction import reconstruction
+from analyze.measures.self_interpolation import self_interpolation
 from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
+from analyze.measures.transport_gap import transport_gap
 from analyze.measures.triangle import triangle
 from configs.errors import UserError, first_line
 from configs.schema import Measures
@@ -107,6 +111,8 @@ class Measure:
 
 MEASURES = [
     Measure(noise_mapping),
+    Measure(hungarian),
+    Measure(transport_gap),
     Measure(knn_coverage),
     Measure(cka),
     Measure(svcca),
@@ -117,7 +123,9 @@ MEASURES = [
     Measure(distances),
     Measure(early_inverter),
     Measure(correlation),
+    Measure(plain_areas),
     Measure(reconstruction),
     Measure(interpolation_map),
+    Measure(self_interpolation),
     Measure(inverters),
 ]

@@ -1,4 +1,4 @@
-"""Cache of the value computed from the last checkpoint's images or from the training set."""
+"""Cache of the value computed from the tensors of a call, such as the last checkpoint's images."""
 
 import functools
 from collections.abc import Callable
@@ -11,19 +11,19 @@ T = TypeVar("T")
 
 
 def cache_last(function: Callable[..., T]) -> Callable[..., T]:
-    """Cache the most recent result of a function of a tensor and of further, hashable arguments.
+    """Cache the most recent result of a function of tensors and of further, hashable arguments.
 
     Every checkpoint is compared with the same tensor, such as the last checkpoint's images, so one entry suffices.
     Tensors are compared by value, because each checkpoint reads them from a file again.
     """
 
     @functools.lru_cache(maxsize=1)
-    def cached(key: _TensorKey, *arguments: Any) -> T:
-        return function(key.tensor, *arguments)
+    def cached(*keys: Any) -> T:
+        return function(*(key.tensor if isinstance(key, _TensorKey) else key for key in keys))
 
     @functools.wraps(function)
-    def wrapper(tensor: Tensor, *arguments: Any) -> T:
-        return cached(_TensorKey(tensor), *arguments)
+    def wrapper(*arguments: Any) -> T:
+        return cached(*(_TensorKey(value) if isinstance(value, Tensor) else value for value in arguments))
 
     return wrapper
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analyze.measures.pairwise import squared_distances
+from analyze.measures.pairwise import chunks, squared_distances
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,9 @@ def noise_mapping(noise: Tensor, samples: Tensor, *, mapping_images: int) -> Noi
     `mapping_images`, all N form one chunk. The standard deviation of a single chunk is 0.
     Source: the paper, section 4.1, Table 2, Figure 5.
     """
-    size = min(mapping_images, len(noise))
-    chunks = [slice(start, start + size) for start in range(0, len(noise) - size + 1, size)]
-    accuracies = torch.tensor([_accuracies(noise[chunk], samples[chunk]) for chunk in chunks], dtype=torch.float64)
-    stds = accuracies.std(dim=0) if len(chunks) > 1 else torch.zeros(2)
+    ranges = chunks(len(noise), mapping_images)
+    accuracies = torch.tensor([_accuracies(noise[chunk], samples[chunk]) for chunk in ranges], dtype=torch.float64)
+    stds = accuracies.std(dim=0) if len(ranges) > 1 else torch.zeros(2)
     return NoiseMapping(*accuracies.mean(dim=0).tolist(), *stds.tolist())
 
 

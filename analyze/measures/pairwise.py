@@ -1,4 +1,4 @@
-"""Pairwise distances between two sets of images."""
+"""Pairwise distances between two sets of images, and the chunks within which images are matched."""
 
 from torch import Tensor
 
@@ -10,3 +10,12 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """
     a, b = a.flatten(1).double(), b.flatten(1).double()
     return (a * a).sum(dim=1)[:, None] + (b * b).sum(dim=1)[None] - 2 * a @ b.T
+
+
+def chunks(images: int, size: int) -> list[slice]:
+    """Return disjoint ranges of exactly `size` images; a smaller remainder is dropped.
+
+    If there are fewer than `size` images, all of them form one chunk.
+    """
+    size = min(size, images)
+    return [slice(start, start + size) for start in range(0, images - size + 1, size)]

@@ -85,6 +85,7 @@ TRAINING = (
 )
 
 MAPPED = Quantity("correctly assigned", "fraction", (0.0, 1.0))
+EXCESS = Quantity("excess transport cost", "fraction", (0.0, None))
 SHARED = Quantity("shared neighbors", "fraction", (0.0, 1.0))
 SIMILARITY = Quantity("similarity", range=(None, 1.0))
 OVERLAP = Quantity("similarity", range=(0.0, 1.0))
@@ -93,6 +94,9 @@ DISTANCE = Quantity("L2 distance", range=(0.0, None))
 FRECHET = Quantity("Fréchet distance", range=(0.0, None))
 CORRELATION = Quantity("|correlation|", range=(0.0, 1.0))
 ERROR = Quantity("error", range=(0.0, None))
+PLAIN = Quantity("plain pixels", "fraction", (0.0, 1.0))
+DEVIATION = Quantity("standard deviation", range=(0.0, None))
+DIVERGENCE = Quantity("KL divergence", "nats", (0.0, None))
 CORNERS = {"image": "image x_0", "noise": "noise x_T", "latent": "latent x̂_T"}
 SIDES = {"noise_latent": "‖x_T − x̂_T‖", "image_latent": "‖x_0 − x̂_T‖", "image_noise": "‖x_0 − x_T‖"}
 ANGLES = {
@@ -132,6 +136,28 @@ def _correlations(prefix: str, condition: str, formula: str, paper: str) -> Iter
         yield Metric(key, name + condition, CORRELATION, formula, paper, better)
 
 
+def _plain_areas() -> Iterator[Metric]:
+    share = "mean |difference| from the right and lower neighbor < threshold in all channels"
+    yield Metric("plain_areas/share", "plain pixels", PLAIN, share)
+    for part in ("plain", "other"):
+        error = f"error in {part} pixels"
+        yield Metric(f"plain_areas/error_{part}", error, ERROR, "mean |x_T − x̂_T|", better="lower")
+        yield Metric(f"plain_areas/std_{part}", f"latent in {part} pixels", DEVIATION, "std of the values")
+        yield Metric(f"plain_areas/noise_std_{part}", f"noise in {part} pixels", DEVIATION, "std of the values")
+    divergence = "Σ p_k ln(K p_k); p_k: shares of K = 256 intervals with equal probability under N(0, 1)"
+    yield Metric("plain_areas/kl", "latent x̂_T", DIVERGENCE, divergence, better="lower")
+    yield Metric("plain_areas/kl_floor", "noise x_T", DIVERGENCE, divergence)
+
+
+def _self_interpolation() -> Iterator[Metric]:
+    for name, label, point in (("middle", "λ = ½", "½"), ("end", "λ = 1", "1")):
+        distance = f"mean ‖x_0(λ) − x_0(0)‖; x_0(λ): image of slerp(x_T, x̂_T, λ), λ = {point}"
+        yield Metric(f"self_interpolation/{name}", f"image at {label}", DISTANCE, distance, better="lower")
+    for name, label in (("start", "λ = 0"), ("middle", "λ = ½"), ("end", "λ = 1")):
+        distance = "mean distance of x_0(λ) from the nearest training image"
+        yield Metric(f"self_interpolation/data_{name}", f"image at {label} to the data", DISTANCE, distance)
+
+
 ASSIGNED, FIGURE_7 = ("Table 2, Figure 5", "higher"), "Figures 7, 10"
 EARLY = ("early_inverter", "Figure 4", ", for x̄_0 inverted by this checkpoint")
 ANALYSIS = (
@@ -139,9 +165,14 @@ ANALYSIS = (
         [
             Metric("noise_mapping/image_to_noise", "image → noise", MAPPED, "argminⱼ ‖x_0ⁱ − x_Tʲ‖ = i", *ASSIGNED),
             Metric("noise_mapping/noise_to_image", "noise → image", MAPPED, "argminⱼ ‖x_Tⁱ − x_0ʲ‖ = i", *ASSIGNED),
+            Metric(
+                "hungarian/accuracy", "one to one", MAPPED, "π(i) = i; π minimizes Σ ‖x_0ⁱ − x_T^π(i)‖²", "", "higher"
+            ),
         ],
         "chunks",
     ),
+    Metric("transport_gap/gap", "the model's pairs", EXCESS, "Σ ‖x_0ⁱ − x_Tⁱ‖² / min_π Σ ‖x_0ⁱ − x_T^π(i)‖² − 1"),
+    Metric("transport_gap/random", "random pairs", EXCESS, "the same, expected for a random permutation"),
     Metric("knn_coverage/image", "neighbors of images", SHARED, NEIGHBORS, "Figure 6"),
     Metric("knn_coverage/noise", "neighbors of noises", SHARED, NEIGHBORS, "Figure 6"),
     Metric("cka/biased", "CKA", SIMILARITY, "HSIC(K, K̄) / √(HSIC(K, K) HSIC(K̄, K̄)); K = x_0 x_0ᵀ, centered", FIGURE_7),
@@ -156,8 +187,10 @@ ANALYSIS = (
     *_with_std(_distances(*EARLY), "images"),
     *_with_std(_correlations("", "", "mean of the 10 largest |r| of pixel pairs", "Table 1"), "these pairs"),
     *_with_std(_correlations("patch_", " in 8×8 patches", "mean of the 20 largest |r| per patch", ""), "these pairs"),
+    *_plain_areas(),
     Metric("reconstruction/mse", "reconstruction MSE", ERROR, "mean (x̃_0 − x_0)²; x̃_0: sampled from x̂_T", "", "lower"),
     Metric("reconstruction/mean_absolute_error", "reconstruction MAE", ERROR, "mean |x̃_0 − x_0|", "", "lower"),
+    *_self_interpolation(),
 )
 INVERTERS = "inverters/"  # one metric per inverter and budget
 METRICS = {metric.key: metric for metric in (*TRAINING, *ANALYSIS)}

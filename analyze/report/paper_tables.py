@@ -10,7 +10,7 @@ from pathlib import Path
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
-from analyze.report.figures.curves import ANGLES, CORRELATION, DISTANCES, NOISE_MAPPING
+from analyze.report.figures.curves import ANGLES, CORRELATION, DISTANCES
 from analyze.report.metrics import ANGLE, METRICS
 from analyze.report.table_formats import RENDERERS, Column, Table, TableRow, Value
 from configs.schema import Analyze, Experiment
@@ -86,7 +86,7 @@ LAYOUTS = (
     Layout(
         "table2_noise_mapping",
         "Noise mapping: correctly assigned by the smallest L2 distance (Table 2)",
-        tuple(NOISE_MAPPING.curves),
+        ("noise_mapping/image_to_noise", "noise_mapping/noise_to_image"),
         1,
         lambda final: f"Mean ± std over all chunks of {final.mapping_images:,} images.",
     ),

@@ -12,7 +12,15 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-from analyze.report.figures.curves import ANGLES, CORRELATION, DISTANCES, EARLY_INVERTER_FIGURES
+from analyze.report.figures.curves import (
+    ANGLES,
+    CORRELATION,
+    DISTANCES,
+    EARLY_INVERTER_FIGURES,
+    NORMALITY,
+    PLAIN_FIGURES,
+    TRANSPORT,
+)
 from analyze.report.metrics import METRICS
 from configs.schema import Experiment
 from records.tracking.runs import SUPERSEDED
@@ -93,6 +101,8 @@ SECTIONS: dict[str, tuple[CurvePanel | PicturePanel | TablePanel, ...]] = {
     "Noise mapping": (
         _analysis("Image → noise", "noise_mapping/image_to_noise"),
         _analysis("Noise → image", "noise_mapping/noise_to_image"),
+        _analysis("One to one", "hungarian/accuracy"),
+        _analysis(TRANSPORT.title, *TRANSPORT.curves),
         TablePanel("Table 2", ("tables/table2_noise_mapping",)),
     ),
     "Neighborhoods": (
@@ -114,6 +124,10 @@ SECTIONS: dict[str, tuple[CurvePanel | PicturePanel | TablePanel, ...]] = {
         _analysis("Of pixels", *CORRELATION.curves),
         _analysis("Within patches", *(key.replace("/", "/patch_") for key in CORRELATION.curves)),
         TablePanel("Table 1", ("tables/table1_correlation",)),
+    ),
+    "Plain areas": (
+        _analysis("Plain pixels", "plain_areas/share"),
+        *(_analysis(figure.title, *figure.curves) for figure in (*PLAIN_FIGURES, NORMALITY)),
     ),
     "Pictures": (
         PicturePanel("Images from always the same noises", ("pictures/samples",)),

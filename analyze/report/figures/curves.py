@@ -44,9 +44,19 @@ def _figure(name: str, title: str, caption: str, *keys: str, **options: bool) ->
 NOISE_MAPPING = _figure(
     "noise_mapping",
     "Noise mapping",
-    "Percentage of images whose nearest noise (L2 distance) is the noise they were generated from, and vice versa.",
+    "Percentage of images whose nearest noise (L2 distance) is the noise they were generated from, and vice versa. "
+    "One to one: percentage of images that the optimal assignment matches with this noise.",
     "noise_mapping/image_to_noise",
     "noise_mapping/noise_to_image",
+    "hungarian/accuracy",
+)
+TRANSPORT = _figure(
+    "transport_gap",
+    "Transport gap",
+    "Total squared L2 distance of noises and their images, in percent above that of the optimal one-to-one assignment. "
+    "It is 0 % for an optimal transport map; random pairs show the value of pairs without any relation.",
+    "transport_gap/gap",
+    "transport_gap/random",
 )
 NEIGHBORHOODS = _figure(
     "knn_coverage",
@@ -84,7 +94,42 @@ CORRELATION = _figure(
     "fresh Gaussian noise, which is due to chance alone.",
     *(f"correlation/{tensor}" for tensor in TENSORS),
 )
-ANALYSIS_FIGURES = (NOISE_MAPPING, NEIGHBORHOODS, ALIGNMENT, ANGLES, DISTANCES, CORRELATION)
+PLAIN_ERROR = _figure(
+    "plain_error",
+    "Error in plain areas",
+    "Mean absolute difference of noise and latent in plain pixels of the image, which barely differ from their right "
+    "and lower neighbors, and in all other pixels.",
+    "plain_areas/error_plain",
+    "plain_areas/error_other",
+)
+PLAIN_DEVIATION = _figure(
+    "plain_std",
+    "Spread in plain areas",
+    "Standard deviation of the values of latents and noises in plain pixels of the image and in all other pixels. An "
+    "exact latent has the same as its noise.",
+    *(f"plain_areas/{prefix}std_{part}" for prefix in ("", "noise_") for part in ("plain", "other")),
+)
+NORMALITY = _figure(
+    "normality",
+    "Divergence from N(0, 1)",
+    "Kullback–Leibler divergence of the values of all latents from the normal distribution. That of the noise is due "
+    "to the finite number of values alone.",
+    "plain_areas/kl",
+    "plain_areas/kl_floor",
+    log_y=True,
+)
+PLAIN_FIGURES = (PLAIN_ERROR, PLAIN_DEVIATION)
+ANALYSIS_FIGURES = (
+    NOISE_MAPPING,
+    TRANSPORT,
+    NEIGHBORHOODS,
+    ALIGNMENT,
+    ANGLES,
+    DISTANCES,
+    CORRELATION,
+    *PLAIN_FIGURES,
+    NORMALITY,
+)
 
 
 def _early_inverter(figure: CurveFigure) -> CurveFigure:

@@ -13,6 +13,8 @@ from configs.schema import Measures
 
 REQUIREMENTS = {
     "noise_mapping": (["noise", "samples"], {"mapping_images": 7}, False),
+    "hungarian": (["noise", "samples"], {"mapping_images": 7}, False),
+    "transport_gap": (["noise", "samples"], {}, False),
     "knn_coverage": (["noise", "samples", "last_samples"], {"knn_k": 3}, True),
     "cka": (["samples", "last_samples"], {}, True),
     "ssim": (["samples", "last_samples"], {}, True),
@@ -23,10 +25,12 @@ REQUIREMENTS = {
     "fid": (["samples", "training_images"], {"fid_network": None}, False),
     "early_inverter": (["noise", "last_samples", "last_latents"], {}, True),
     "correlation": (["noise", "samples", "latents"], {"correlation_images": 11}, False),
+    "plain_areas": (["noise", "samples", "latents"], {"plain_threshold": 0.5}, False),
     "reconstruction": (["samples", "reconstructions"], {}, False),
     "interpolation_map": (["noise", "latents", "trajectory"], {}, False),
+    "self_interpolation": (["generations"], {}, False),
 }
-CONFIG = Measures(knn_k=3, mapping_images=7, correlation_images=11, dino_model="/absent")
+CONFIG = Measures(knn_k=3, mapping_images=7, correlation_images=11, plain_threshold=0.5, dino_model="/absent")
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
@@ -55,7 +59,7 @@ def test_values_are_finite_and_survive_json(measure, random_images):
     }
     values = measure.values(tensors, CONFIG)
     numbers = list(flattened(values.values()))
-    assert numbers and all(type(value) is float and math.isfinite(value) for value in numbers)
+    assert numbers and all(type(value) in (int, float) and math.isfinite(value) for value in numbers)
     assert list(flattened(json.loads(json.dumps(values)).values())) == numbers
 
 
