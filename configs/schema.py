@@ -171,6 +171,9 @@ class Measures:
     knn_k: int = option(50, "nearest neighbors per image in kNN coverage", at_least=1)
     mapping_images: int = option(1000, "images per chunk within which noises and images are matched", at_least=2)
     correlation_images: int = option(1000, "maximum number of images in pixel correlations", at_least=3)
+    plain_threshold: float = option(
+        0.025, "mean difference to two neighbors below which a pixel, from −1 to 1, is plain", at_least=0.0
+    )
     dino_model: Optional[str] = option(
         "facebook/dino-vits16", "DINO model: a name on the Hugging Face Hub or a folder; null: not measured"
     )

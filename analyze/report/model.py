@@ -14,6 +14,7 @@ from analyze.report.paper_figures import StudyResults, write_figures
 from analyze.report.paper_tables import final_numbers, tables_from, write_tables
 from analyze.report.provenance import footer, settings_section
 from analyze.report.study import (
+    GEOMETRY_FIGURES,
     gallery,
     geometry_section,
     mistakes_section,
@@ -29,7 +30,7 @@ from records.atomic import write_text
 from records.layout import report_folder
 from records.pictures import LATENT_RANGE
 
-FIGURES = ("fig01_pictures", "fig02_triangle", "fig03_interpolation", "fig08_mapping_mistakes", "fig09_pixel_variance")
+FIGURES = (*GEOMETRY_FIGURES, "fig08_mapping_mistakes", "fig09_pixel_variance")
 
 
 def collect(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) -> None:

@@ -22,6 +22,7 @@ from analyze.report.figures.curves import (
     EARLY_INVERTER_FIGURES,
     NEIGHBORHOODS,
     NOISE_MAPPING,
+    PLAIN_FIGURES,
     CurveFigure,
     draw,
     draw_panels,
@@ -34,6 +35,11 @@ from analyze.report.figures.pictures import (
     draw_pictures,
     draw_training,
     spread,
+)
+from analyze.report.figures.self_interpolation import (
+    DISTANCES,
+    draw_interpolation_distances,
+    draw_self_interpolations,
 )
 from analyze.report.figures.style import styled
 from analyze.report.figures.triangle import SIDES, draw_triangle
@@ -78,6 +84,14 @@ class StudyResults:
         if name not in self.final.values:
             raise NotMeasured(f"{name} is not measured at step {self.final.step}")
         return statistics.fmean(self.final.values[name])
+
+    def final_values(self, measure: str) -> list[dict[str, Any]]:
+        """Return the values of a measure at the last step for each seed. Raises NotMeasured if there are none."""
+        stored = [analysis.results(self.final.step).get(measure, {}) for analysis in self.analyses]
+        values = [result["values"] for result in stored if "values" in result]
+        if not values:
+            raise NotMeasured(f"{measure} is not measured at step {self.final.step}")
+        return values
 
     @functools.cached_property
     def pictured(self) -> Analysis:
@@ -140,11 +154,7 @@ def _triangle(results: StudyResults) -> Figure:
 
 
 def _interpolation(results: StudyResults) -> Figure:
-    step, ddim_steps = results.final.step, results.options.ddim_steps
-    stored = [analysis.results(step).get("interpolation_map", {}) for analysis in results.analyses]
-    maps = [result["values"] for result in stored if "values" in result]
-    if not maps:
-        raise NotMeasured(f"interpolation_map is not measured at step {step}")
+    maps, ddim_steps = results.final_values("interpolation_map"), results.options.ddim_steps
     times = [ddim_steps - done for done in trajectory_steps(ddim_steps)]
     return draw_interpolation(times, maps[0]["lambdas"], np.mean([values["mean"] for values in maps], axis=0).tolist())
 
@@ -157,15 +167,29 @@ def _curves(spec: CurveFigure) -> Callable[[StudyResults], Figure]:
     return draw_spec
 
 
-def _early_inverter(results: StudyResults) -> Figure:
-    _check_measured(results, EARLY_INVERTER_FIGURES)
-    return draw_panels(EARLY_INVERTER_FIGURES, results.curves)
+def _panels(specs: Sequence[CurveFigure]) -> Callable[[StudyResults], Figure]:
+    def draw_specs(results: StudyResults) -> Figure:
+        _check_measured(results, specs)
+        return draw_panels(specs, results.curves)
+
+    return draw_specs
 
 
 def _check_measured(results: StudyResults, specs: Sequence[CurveFigure]) -> None:
     keys = [key for spec in specs for key in spec.curves]
     if not results.curves.keys() & set(keys):
         raise NotMeasured(f"none of {', '.join(keys)} is measured")
+
+
+def _self_interpolation(results: StudyResults) -> Figure:
+    lambdas = results.final_values("self_interpolation")[0]["lambdas"]
+    return draw_self_interpolations(lambdas, results.last.interpolation_images)
+
+
+def _interpolation_distances(results: StudyResults) -> Figure:
+    values = results.final_values("self_interpolation")
+    distances = {key: [seed[key] for seed in values if seed[key]] for key in DISTANCES}
+    return draw_interpolation_distances(values[0]["lambdas"], {key: rows for key, rows in distances.items() if rows})
 
 
 def _mistakes(results: StudyResults) -> Figure:
@@ -188,7 +212,7 @@ FIGURES: dict[str, Callable[[StudyResults], Figure]] = {
     "fig01_pictures": _pictures,
     "fig02_triangle": _triangle,
     "fig03_interpolation": _interpolation,
-    "fig04_early_inverter": _early_inverter,
+    "fig04_early_inverter": _panels(EARLY_INVERTER_FIGURES),
     "fig05_noise_mapping": _curves(NOISE_MAPPING),
     "fig06_knn_coverage": _curves(NEIGHBORHOODS),
     "fig07_alignment": _curves(ALIGNMENT),
@@ -196,4 +220,7 @@ FIGURES: dict[str, Callable[[StudyResults], Figure]] = {
     "fig09_pixel_variance": _variance,
     "fig10_alignment_linear": _curves(dataclasses.replace(ALIGNMENT, linear_steps=True)),
     "fig11_training": _training,  # figure 12 is the same for another model
+    "plain_areas": _panels(PLAIN_FIGURES),
+    "self_interpolation": _self_interpolation,
+    "self_interpolation_distances": _interpolation_distances,
 }

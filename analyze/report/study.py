@@ -33,6 +33,13 @@ from records.tracking.runs import offline_runs
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
 TRAINING_POINTS = 300
+GEOMETRY_FIGURES = (
+    "fig01_pictures",
+    "fig02_triangle",
+    "fig03_interpolation",
+    "self_interpolation",
+    "self_interpolation_distances",
+)
 LISTED_STEPS = 5  # of the steps with missing results
 CAPTIONS = {  # description, and a note on how the figure is computed
     "fig01_pictures": (
@@ -47,6 +54,15 @@ CAPTIONS = {  # description, and a note on how the figure is computed
     "fig03_interpolation": (
         "Distance of the sampling trajectory from the line between noise (λ = 0) and latent (λ = 1)",
         "Mean L2 distance between x_t and (1 − λ) x_T + λ x̂_T; markers show the nearest λ of each t.",
+    ),
+    "self_interpolation": (
+        "Images sampled from points between noise and latent",
+        "The points divide the arc from x_T to x̂_T into equal angles. Below each image is its L2 distance from the "
+        "image of the noise; an exact latent equals its noise, and all its images are the same.",
+    ),
+    "self_interpolation_distances": (
+        "Distances of these images from the image of the noise and from the training images",
+        "Mean L2 distances; bands are ± one standard deviation over seeds.",
     ),
     "fig08_mapping_mistakes": (
         "Wrongly assigned noises and images, and the images and noises that are nearest to several others",
@@ -165,7 +181,7 @@ def geometry_section(results: StudyResults) -> Section:
         "Geometry of noise x_T, image x_0 and inverted latent x̂_T at the last checkpoint. Pictures show the first "
         "seed; numbers are means over seeds."
     )
-    drawn = drawings(results, "fig01_pictures", "fig02_triangle", "fig03_interpolation")
+    drawn = drawings(results, *GEOMETRY_FIGURES)
     return Section("geometry", "Inversion geometry", drawn, lead)
 
 

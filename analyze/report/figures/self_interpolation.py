@@ -19,7 +19,7 @@ def draw_self_interpolations(lambdas: Sequence[float], images: Tensor) -> Figure
     The number below an image is its L2 distance from the first of its row.
     """
     names = ["noise x_T", *(f"λ = {value:.2g}" for value in lambdas[1:-1]), "latent x̂_T"]
-    rows = []
+    rows: list[PictureRow] = []
     for row in images[:, :NOISES_SHOWN].transpose(0, 1):
         distances = (row - row[0]).double().flatten(1).norm(dim=1).tolist()
         below = ["", *(f"{distance:#.3g}" for distance in distances[1:])]

@@ -29,8 +29,16 @@ REQUIREMENTS = {
     "reconstruction": (["samples", "reconstructions"], {}, False),
     "interpolation_map": (["noise", "latents", "trajectory"], {}, False),
     "self_interpolation": (["generations"], {}, False),
+    "inverters": (["generations"], {"inverters": ["EDICT"], "inverter_nfe": [], "inverter_images": 64}, False),
 }
-CONFIG = Measures(knn_k=3, mapping_images=7, correlation_images=11, plain_threshold=0.5, dino_model="/absent")
+CONFIG = Measures(
+    knn_k=3,
+    mapping_images=7,
+    correlation_images=11,
+    plain_threshold=0.5,
+    dino_model="/absent",
+    inverters=["EDICT"],
+)
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)
@@ -48,7 +56,7 @@ def test_every_measure_is_tested_here():
     assert {measure.name for measure in MEASURES} == REQUIREMENTS.keys()
 
 
-WITHOUT_A_MODEL = [measure for measure in MEASURES if measure.name not in ("dino", "fid")]
+WITHOUT_A_MODEL = [m for m in MEASURES if m.name not in ("dino", "fid") and not m.needs_network]
 
 
 @pytest.mark.parametrize("measure", WITHOUT_A_MODEL, ids=[measure.name for measure in WITHOUT_A_MODEL])
