@@ -12,6 +12,7 @@ from diffusion.solvers.anderson import Anderson
 from diffusion.solvers.bdia import Bdia
 from diffusion.solvers.belm import OBelm
 from diffusion.solvers.ddim import Ddim
+from diffusion.solvers.dpm_forward_step import DpmForwardStep
 from diffusion.solvers.dpm_solver import DpmSolver
 from diffusion.solvers.easyinv import EasyInv
 from diffusion.solvers.edict import Edict
@@ -72,6 +73,7 @@ INVERTERS = {
     "GNRI": Inverter(_rounds(Gnri), 100),
     "Newton–Krylov": Inverter(_rounds(NewtonKrylov, "krylov_steps"), 20),
     "forward step": Inverter(_rounds(ForwardStep, "max_rounds"), 500, is_adaptive=True),
+    "forward step (2M)": Inverter(_rounds(DpmForwardStep, "max_rounds"), 500, is_adaptive=True),
     "extrapolated Anderson": Inverter(_rounds(Anderson), 100),
     "adaptive Anderson": Inverter(_rounds(Anderson, tolerance=1e-6), 100, is_adaptive=True),
 }
