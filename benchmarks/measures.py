@@ -7,6 +7,7 @@ checkpoints, which depend only on the last checkpoint's images, and the initiali
 
 import argparse
 import functools
+import itertools
 import json
 import subprocess
 import sys
@@ -69,11 +70,19 @@ def interpolation_of_constant_trajectory(x: Inputs) -> object:
     return interpolation_map(x["noise"], x["latents"], trajectory)
 
 
+scales = itertools.count(1)
+
+
+def unseen(samples: Tensor) -> Tensor:
+    """Return slightly different images on each call, because assignments of the same images are cached."""
+    return samples * (1 - 1e-4 * next(scales))
+
+
 MEASURED: dict[str, Callable[[Inputs], object]] = {
     "inputs alone": lambda x: None,
     "noise_mapping": lambda x: noise_mapping(x["noise"], x["samples"], mapping_images=1000),
-    "hungarian": lambda x: hungarian(x["noise"], x["samples"], mapping_images=1000),
-    "transport_gap": lambda x: transport_gap(x["noise"], x["samples"]),
+    "hungarian": lambda x: hungarian(x["noise"], unseen(x["samples"]), mapping_images=1000),
+    "transport_gap": lambda x: transport_gap(x["noise"], unseen(x["samples"])),
     "knn_coverage": lambda x: knn_coverage(x["noise"], x["samples"], x["last_samples"], knn_k=50),
     "cka": lambda x: cka(x["samples"], x["last_samples"]),
     "svcca": lambda x: svcca(x["samples"], x["last_samples"]),

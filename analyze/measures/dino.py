@@ -33,13 +33,24 @@ def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str) -> Dino:
     if the model cannot be loaded or if the images have neither 1 nor 3 channels.
     Source: Caron et al. (2021); the paper, Figures 7 and 10.
     """
-    if samples.shape[1] not in (1, 3):
-        raise Unavailable(f"DINO requires images with 1 or 3 channels; these have {samples.shape[1]}")
-    model = _model(dino_model, samples.device)
-    if isinstance(model, str):
-        raise Unavailable(model)
+    model = _available_model(samples, dino_model)
     cosines = F.cosine_similarity(_features(samples, model), _cached_features(last_samples, model), dim=1)
     return Dino(cosines.mean().item())
+
+
+def dino_features(images: Tensor, dino_model: str) -> Tensor:
+    """Return the CLS features [N, F] of images [N, C, H, W] in [−1, 1], in float64. Raises Unavailable like `dino`."""
+    return _features(images, _available_model(images, dino_model))
+
+
+def _available_model(images: Tensor, name: str) -> Any:
+    """Return the network for images. Raises Unavailable if it cannot be loaded or does not fit the images."""
+    if images.shape[1] not in (1, 3):
+        raise Unavailable(f"DINO requires images with 1 or 3 channels; these have {images.shape[1]}")
+    model = _model(name, images.device)
+    if isinstance(model, str):
+        raise Unavailable(model)
+    return model
 
 
 @torch.inference_mode()
