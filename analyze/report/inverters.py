@@ -14,9 +14,9 @@ from analyze.measures.inverters import InverterResult, result_file
 from analyze.report.figures.curves import CurveFigure
 from analyze.report.figures.style import COLORS, LINES, MARKERS, PAGE, mathtext, new_figure, styled
 from analyze.report.metrics import find_metric
-from analyze.report.page.blocks import Block, Drawings, Gallery, Grid, Page, Plots, Section, Subheading, Text, render
+from analyze.report.page.blocks import Block, Gallery, Grid, Page, Plots, Section, Subheading, Text, render
 from analyze.report.page.pictures import picture
-from analyze.report.page.plots import drawing, plots
+from analyze.report.page.plots import Point, plots, points_plot
 from analyze.report.provenance import footer, settings_section
 from configs.errors import UserError
 from configs.schema import Experiment, ModelStudy
@@ -206,31 +206,33 @@ def _data_table(results: Sequence[InverterResult]) -> Iterator[Block]:
 
 def error_plot(results: Sequence[InverterResult]) -> Block:
     """Return the plot of error by evaluations, one line per method."""
-    return Drawings(
-        [
-            drawing(
-                draw_errors(results),
-                "inverters",
-                "Error of the recovered noise by the number of network evaluations per image",
-                "Both axes are logarithmic; each line is one method with increasing numbers of rounds.",
-            )
-        ]
+    series: dict[str, list[Point]] = {}
+    for result in results:
+        texts = (str(result.rounds or ""), f"{result.evaluations:.1f}", f"{result.recovery.error_mean:.3g}")
+        point = Point(result.evaluations, result.recovery.error_mean, texts)
+        series.setdefault(result.method, []).append(point)
+    plot = points_plot(
+        draw_errors(series),
+        "inverters",
+        "Error of the recovered noise by network evaluations per image",
+        "Both axes are logarithmic. Each line is one method with increasing numbers K of rounds per step.",
+        ("inverter", "K", "evaluations", "mean error"),
+        series,
     )
+    return Plots([plot])
 
 
 @styled
-def draw_errors(results: Sequence[InverterResult]) -> Figure:
-    """Draw the mean error against the evaluations, one line per method, both axes logarithmic."""
+def draw_errors(series: Mapping[str, Sequence[Point]]) -> Figure:
+    """Draw the mean error against the evaluations, one line per method, both axes logarithmic; without legend."""
     figure = new_figure(PAGE, 4.2)
     axes = figure.add_subplot()
-    for i, method in enumerate(dict.fromkeys(result.method for result in results)):
-        points = [(result.evaluations, result.recovery.error_mean) for result in results if result.method == method]
+    for i, (method, points) in enumerate(series.items()):
         color, line = COLORS[i % len(COLORS)], LINES[i // len(COLORS) % len(LINES)]
-        evaluations, errors = zip(*points, strict=True)
-        axes.plot(evaluations, errors, color=color, linestyle=line, marker=MARKERS[i % len(MARKERS)], label=method)
+        x, y = [point.x for point in points], [point.y for point in points]
+        axes.plot(x, y, color=color, linestyle=line, marker=MARKERS[i % len(MARKERS)], label=mathtext(method))
     axes.set(xscale="log", yscale="log", xlabel="network evaluations per image", ylabel=mathtext("mean ‖x_T − x̂_T‖"))
     axes.grid()
-    figure.legend(loc="outside right upper")
     return figure
 
 
