@@ -47,8 +47,21 @@ def forget(experiment, *measures: str) -> None:
             write_json(analysis.results_file(step), {"step": step, "measures": others})
 
 
-def test_all_figures_are_written(analyzed):
-    experiment = analyzed()
+@pytest.fixture
+def self_interpolated(analyzed):
+    """Return a function that returns an analyzed experiment, with images sampled between noises and latents."""
+
+    def prepare(*overrides: str):
+        experiment = analyzed("analyze.measures.inversion_checkpoints=last", *overrides)
+        for seed in experiment.seeds:
+            SeedAnalysis(experiment, seed, only="self_interpolation").analyze([8])
+        return experiment
+
+    return prepare
+
+
+def test_all_figures_are_written(self_interpolated):
+    experiment = self_interpolated()
     folder = report_folder(experiment) / "figures"
     files = write_figures(results_of(experiment), folder)
     assert files == [folder / f"{name}.{kind}" for name in FIGURES for kind in METADATA]
@@ -116,6 +129,15 @@ def test_interpolation_map_is_a_mean_over_seeds(analyzed):
     ]
     np.testing.assert_allclose(mesh.get_array().T, np.mean(maps, axis=0))
     assert len(maps[0]) == len(trajectory_steps(experiment.analyze.ddim_steps))
+
+
+def test_distances_between_noise_and_latent_are_those_of_all_seeds(self_interpolated):
+    experiment = self_interpolated()
+    (line,) = FIGURES["self_interpolation_distances"](results_of(experiment)).axes[0].lines  # no training images
+    values = [SeedAnalysis(experiment, seed).results(8)["self_interpolation"]["values"] for seed in experiment.seeds]
+    assert len(values) == 2 and values[0]["to_data"] == [] and values[0]["data_end"] is None
+    np.testing.assert_allclose(line.get_ydata(), np.mean([seed["to_start"] for seed in values], axis=0))
+    np.testing.assert_allclose(line.get_xdata(), values[0]["lambdas"])
 
 
 def test_mistakes_are_counted_among_one_chunk_of_the_noise_mapping(analyzed, texts_of):

@@ -17,11 +17,15 @@ from configs.schema import Experiment
 
 PLOTS = [
     "Noise mapping",
+    "Transport gap",
     "Neighborhoods",
     "Alignment with the final images",
     "Angles",
     "Distances",
     "Correlation of pixels",
+    "Error in plain areas",
+    "Spread in plain areas",
+    "Divergence from N(0, 1)",
     "Angles, last images",
     "Distances, last images",
     "Training loss",
