@@ -172,7 +172,6 @@ class Analysis(ABC):
 
     def _measure(self, step: int, tensors: dict[str, Any]) -> None:
         """Compute and store a step's stale measures. Raises UserError, after storing the others, if any fails."""
-        allow_tf32(False)  # a process-wide switch
         results, failures = {}, []
         for measure in self._stale_measures(step):
             try:
@@ -198,6 +197,7 @@ class Analysis(ABC):
 
     def _result(self, measure: Measure, tensors: dict[str, Any]) -> dict[str, Any]:
         """Return a measure's values and the conditions they depend on, or the reason why it is unavailable."""
+        allow_tf32(False)  # a process-wide switch, also set when a measure opens a network
         try:
             values: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
         except Unavailable as reason:
@@ -266,6 +266,6 @@ class SeedAnalysis(Analysis):
             last=None if step == self.last_step else self.generations(self.last_step),
         )
 
-    def _load_denoiser(self, step: int, device: torch.device) -> Denoiser:
+    def _load_denoiser(self, step: int, device: torch.device, optimized: bool = True) -> Denoiser:
         denoiser = open_checkpoint(self.run.checkpoint(step), self.options.weights, device)
-        return optimize_inference(denoiser, self.options.precision, self.options.compile)
+        return optimize_inference(denoiser, self.options.precision, self.options.compile) if optimized else denoiser

@@ -22,14 +22,14 @@ SELF_INTERPOLATION = tuple(i / 6 for i in range(7))  # λ between noise (0) and 
 
 def sample(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze) -> Tensor:
     """Return the images x_0 [N, C, H, W] generated from noise x_T, with the class labels set in the options."""
-    return _in_batches(denoisers, noise, options, lambda *batch: final_state(solver.sample(*batch)))
+    return in_batches(denoisers, noise, options, lambda *batch: final_state(solver.sample(*batch)))
 
 
 def invert(
     denoisers: Sequence[Denoiser], solver: Solver, images: Tensor, options: Analyze, may_diverge: bool = False
 ) -> Tensor:
     """Return the latents x̂_T [N, C, H, W] of images x_0; they are finite unless the solver `may_diverge`."""
-    return _in_batches(denoisers, images, options, lambda *batch: final_state(solver.invert(*batch)), may_diverge)
+    return in_batches(denoisers, images, options, lambda *batch: final_state(solver.invert(*batch)), may_diverge)
 
 
 def trajectory(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze) -> Tensor:
@@ -40,7 +40,7 @@ def trajectory(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, opt
         states = enumerate(solver.sample(denoiser, x_T, y), start=1)
         return torch.stack([x_T, *(x_t for step, x_t in states if step in stored)], dim=1)
 
-    return _in_batches(denoisers, noise, options, run).transpose(0, 1).contiguous()
+    return in_batches(denoisers, noise, options, run).transpose(0, 1).contiguous()
 
 
 def trajectory_steps(ddim_steps: int) -> list[int]:
@@ -81,10 +81,10 @@ def decode(denoisers: Sequence[Denoiser], codes: Tensor, options: Analyze) -> Te
         assert denoiser.decode is not None, "a pixel-space model has no decoder"
         return torch.cat([denoiser.decode(code[None]) for code in x_0])  # one at a time, to bound the memory
 
-    return (_in_batches(denoisers, codes, options, run).clamp(-1, 1) * 127.5 + 127.5).round().byte()
+    return (in_batches(denoisers, codes, options, run).clamp(-1, 1) * 127.5 + 127.5).round().byte()
 
 
-def _in_batches(
+def in_batches(
     denoisers: Sequence[Denoiser],
     inputs: Tensor,
     options: Analyze,

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -40,6 +41,12 @@ ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # generated from the l
 OF_INVERTER = frozenset({"latents", "last_latents", "reconstructions", "self_interpolations", "interpolation_images"})
 
 
+class LoadDenoiser(Protocol):
+    """Opens the model on a device, `optimized` as the options require, or in float32 without compilation."""
+
+    def __call__(self, device: torch.device, optimized: bool = True) -> Denoiser: ...
+
+
 @dataclass(frozen=True)
 class Generations:
     """Tensors of one checkpoint by name, float32 on the CPU.
@@ -53,7 +60,7 @@ class Generations:
     folder: Path
     setting: Setting
     options: Analyze
-    load_denoiser: Callable[[torch.device], Denoiser]
+    load_denoiser: LoadDenoiser
     spacing: TimestepSpacing = StridedSpacing()
     training: Path | None = None  # the prepared data set
     last: "Generations | None" = None  # of the last checkpoint; None if this is the last
@@ -110,6 +117,11 @@ class Generations:
     @functools.cached_property
     def denoisers(self) -> list[Denoiser]:
         return [self.load_denoiser(device) for device in devices()]
+
+    @functools.cached_property
+    def float32_denoisers(self) -> list[Denoiser]:
+        """The denoisers in float32 without compilation, for derivatives and small differences of ε."""
+        return [self.load_denoiser(device, optimized=False) for device in devices()]
 
     @property
     def sampler(self) -> Solver:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from analyze.analysis import Analysis
-from analyze.generations import GENERATORS, TRAJECTORY_IMAGES, Generations
+from analyze.generations import GENERATORS, TRAJECTORY_IMAGES, Generations, LoadDenoiser
 from analyze.measures import Measure
 from analyze.settings import Setting
 from configs.errors import UserError
@@ -40,7 +40,7 @@ class ModelAnalysis(Analysis):
     study: ModelStudy
     analyze_options: Analyze
     source: Source
-    load_denoiser: Callable[[torch.device], Denoiser]
+    load_denoiser: LoadDenoiser
     only: str | None = None
 
     @property
@@ -142,15 +142,14 @@ def _is_supported(source: Source, ddim_steps: int) -> bool:
     return True
 
 
-def denoiser_loader(
-    study: ModelStudy, source: Source, after_call: Callable[[int], Any]
-) -> Callable[[torch.device], Denoiser]:
+def denoiser_loader(study: ModelStudy, source: Source, after_call: Callable[[int], Any]) -> LoadDenoiser:
     """Return a function that opens the model once per device; `after_call` gets the batch size of each network call."""
 
     @functools.cache
-    def load_denoiser(device: torch.device) -> Denoiser:
-        options = study.analyze
-        denoiser = optimize_inference(source.load_denoiser(device), options.precision, options.compile)
+    def load_denoiser(device: torch.device, optimized: bool = True) -> Denoiser:
+        options, denoiser = study.analyze, source.load_denoiser(device)
+        if optimized:
+            denoiser = optimize_inference(denoiser, options.precision, options.compile)
         return add_call_hook(denoiser, after_call)
 
     return load_denoiser
@@ -159,7 +158,7 @@ def denoiser_loader(
 def model_analysis(
     study: ModelStudy,
     source: Source,
-    load_denoiser: Callable[[torch.device], Denoiser],
+    load_denoiser: LoadDenoiser,
     ddim_steps: int,
     only: str | None = None,
 ) -> ModelAnalysis:
