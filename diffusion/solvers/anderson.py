@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffusion.levels import log_snr
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation, prefactor
 from diffusion.solvers.solver import Step
 
 RIDGE = 1e-14  # of the Gram matrix's trace: keeps nearly dependent residuals from making its inverse overflow
@@ -83,10 +83,8 @@ def extrapolate(history: Sequence[Solved], step: Step) -> Tensor:
 def relaxation(step: Step, data_std: float) -> float:
     """Return 1/(1 − B·κ), the inverse of I − ∂f/∂x for the denoiser of Gaussian data N(0, s²·I).
 
-    ∂f/∂x = B·(I − α_t·∂x̂_0/∂x) with B = 1 − α_t·σ_s/(α_s·σ_t), and I − α_t·∂x̂_0/∂x = κ·I with
-    κ = σ_t²/(α_t²·s² + σ_t²).
+    ∂f/∂x = B·(I − α_t·∂x̂_0/∂x) with the prefactor B, and I − α_t·∂x̂_0/∂x = κ·I with κ = σ_t²/(α_t²·s² + σ_t²).
     """
-    start, end = step.start, step.end
-    prefactor = 1 - end.alpha * start.sigma / (start.alpha * end.sigma)
+    end = step.end
     kappa = end.sigma**2 / (end.alpha**2 * data_std**2 + end.sigma**2)
-    return 1 / (1 - prefactor * kappa)
+    return 1 / (1 - prefactor(step) * kappa)

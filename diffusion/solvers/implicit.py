@@ -24,6 +24,11 @@ def transfer(x: Tensor, eps: Tensor, start: Level, end: Level) -> Tensor:
     return ratio * x + (end.sigma - ratio * start.sigma) * eps
 
 
+def prefactor(step: Step) -> float:
+    """Return B = 1 − α_t·σ_s/(α_s·σ_t), the factor of ∂f/∂x = B·(I − α_t·∂x̂_0/∂x); it is 1 at a clean image."""
+    return 1 - step.end.alpha * step.start.sigma / (step.start.alpha * step.end.sigma)
+
+
 def inverse_steps(sampling: Sequence[Step]) -> list[Step]:
     """Return sampling steps reversed in order and direction, with the network evaluated where sampling does."""
     return [Step(step.timestep, step.end, step.start) for step in reversed(sampling)]
