@@ -4,6 +4,7 @@ generations/000000020/inverters/fixed-point-K2-N64.json (statistics)   ….safet
 """
 
 import dataclasses
+import functools
 import json
 import re
 import time
@@ -16,15 +17,15 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from analyze.generate import invert, sample
+from analyze.generate import in_batches, invert
 from analyze.generations import Generations
-from analyze.measures.correlation import noise_floor, top_correlation
-from analyze.measures.distances import distances
-from analyze.measures.normality import kl_to_normal
-from analyze.measures.triangle import triangle
+from analyze.measures.recovery import Latents, Recovery, describe_latents, recovery
 from configs.errors import UserError
+from diffusion.denoiser import Denoiser
 from diffusion.solvers import INVERTERS
-from diffusion.solvers.solver import Solver
+from diffusion.solvers.coupled import CoupledSolver, last_states
+from diffusion.solvers.ddim import DdimSampler
+from diffusion.solvers.solver import Solver, final_state
 from models.source import add_call_hook
 from records.atomic import atomic_file, write_json
 from records.layout import step_name
@@ -36,19 +37,28 @@ DEFAULT_NFE = (1, 2, 3, 5, 10)  # multiples of T
 
 @dataclass(frozen=True)
 class Variant:
-    """An inverter with its rounds per step; 0 if it has none."""
+    """A method with its rounds per step (0 if it has none), and the origin of the images that it inverts.
+
+    Images are DDIM's, or the method's own if it has a sampler; "own + state" keeps the auxiliary state of sampling.
+    """
 
     method: str
     rounds: int
+    images: str
+
+    @property
+    def name(self) -> str:
+        """Method and origin of the images."""
+        return self.method if self.images == "DDIM" else f"{self.method}, {self.images}"
 
     @property
     def label(self) -> str:
-        return f"{self.method}, K = {self.rounds}" if self.rounds else self.method
+        return f"{self.name}, K = {self.rounds}" if self.rounds else self.name
 
     @property
     def key(self) -> str:
         """Name in files and metrics, for example "fixed-point-K2"."""
-        name = re.sub(r"\W+", "-", self.method).strip("-").lower()
+        name = re.sub(r"\W+", "-", self.name).strip("-").lower()
         return f"{name}-K{self.rounds}" if self.rounds else name
 
 
@@ -57,40 +67,6 @@ class Candidate(Variant):
     """A variant to compare, with its solver."""
 
     solver: Solver
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """Errors of x̂_T for DDIM's own images (L2 norms), and the geometry of x_T, x_0 and x̂_T.
-
-    `diverged` is the fraction of images whose error exceeds ‖x_T‖, `latent_angle` the angle at x̂_T in degrees, and
-    `image_latent` the mean distance ‖x_0 − x̂_T‖.
-    """
-
-    error_mean: float
-    error_median: float
-    error_p95: float
-    diverged: float
-    latent_angle: float
-    image_latent: float
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Reconstruction error ‖x_0 − DDIM(x̂_T)‖, and the distribution of the latents' values.
-
-    `kl` is the divergence from N(0, 1) in nats, `correlation` the mean of the ten largest |correlations| of pixels.
-    Both are followed by the value of as much Gaussian noise.
-    """
-
-    reconstruction_mean: float
-    reconstruction_median: float
-    latent_mean: float
-    latent_std: float
-    kl: float
-    kl_floor: float
-    correlation: float
-    correlation_floor: float
 
 
 @dataclass(frozen=True)
@@ -151,7 +127,15 @@ def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequ
             for budget in budgets
         ]
         chosen = {inverter.max_rounds} if inverter.is_adaptive else {max(rounds) for rounds in affordable if rounds}
-        yield from (Candidate(name, rounds, solvers[rounds]) for rounds in sorted(chosen))
+        for rounds in sorted(chosen):
+            yield from (Candidate(name, rounds, images, solvers[rounds]) for images in origins(solvers[rounds]))
+
+
+def origins(solver: Solver) -> list[str]:
+    """Return the origins of images that a solver is compared on: DDIM, and its own sampler if it is another."""
+    if isinstance(solver, DdimSampler):
+        return ["DDIM"]
+    return ["DDIM", "own", "own + state"] if isinstance(solver, CoupledSolver) else ["DDIM", "own"]
 
 
 def result_file(generations: Generations, key: str, images: int) -> Path:
@@ -161,26 +145,54 @@ def result_file(generations: Generations, key: str, images: int) -> Path:
 
 
 def _evaluate(generations: Generations, candidate: Candidate, file: Path, count: int) -> None:
-    """Invert `count` images with one inverter, and store its statistics and latents."""
-    x_0, x_T = generations["samples"][:count].clone(), generations["noise"][:count]
-    calls: list[int] = []  # the batch size of each network call
-    denoisers = [add_call_hook(denoiser, calls.append) for denoiser in generations.denoisers]
+    """Invert `count` images with one candidate, and store its statistics and latents."""
+    sampler = generations.sampler if candidate.images == "DDIM" else candidate.solver
+    x_T = generations["noise"][:count]
+    x_0 = generations["samples"][:count].clone() if candidate.images == "DDIM" else _sample(generations, sampler, x_T)
     started_s = time.monotonic()
-    latents = invert(denoisers, candidate.solver, x_0, generations.options, may_diverge=True)
-    seconds, evaluations = (time.monotonic() - started_s) / len(x_0), sum(calls) / len(x_0)
-    data = _data_images(generations, count)
+    latents, evaluations = _invert(generations, candidate, x_T, x_0)
+    seconds = (time.monotonic() - started_s) / len(x_0)
+    data = _data_images(generations, count) if candidate.images == "DDIM" else None
     result = InverterResult(
         method=candidate.method,
         rounds=candidate.rounds,
+        images=candidate.images,
         evaluations=evaluations,
         seconds=seconds,
         recovery=recovery(x_T, x_0, latents),
-        latents=_describe(generations, x_0, latents),
+        latents=_describe(generations, sampler, x_0, latents),
         data=None if data is None else _invert_data(generations, candidate, data),
     )
     with atomic_file(file.with_suffix(".safetensors")) as partial:
         partial.write_bytes(serialize({"latents": latents}))
     write_json(file, {"values": dataclasses.asdict(result), "versions": versions()})
+
+
+def _sample(generations: Generations, sampler: Solver, x_T: Tensor) -> Tensor:
+    """Return images [n, C, H, W], which may not be finite; reversible samplers can diverge."""
+    run = functools.partial(_last_sampled, sampler)
+    return in_batches(generations.denoisers, x_T, generations.options, run, may_diverge=True)
+
+
+def _last_sampled(sampler: Solver, denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
+    return final_state(sampler.sample(denoiser, x_T, y))
+
+
+def _invert(generations: Generations, candidate: Candidate, x_T: Tensor, x_0: Tensor) -> tuple[Tensor, float]:
+    """Return the latents [n, C, H, W], and the network evaluations per image that the inversion took."""
+    calls: list[int] = []  # the batch size of each network call
+    denoisers = [add_call_hook(denoiser, calls.append) for denoiser in generations.denoisers]
+    if candidate.images == "own + state" and isinstance(candidate.solver, CoupledSolver):
+        run = functools.partial(_sample_and_invert, candidate.solver)
+        latents = in_batches(denoisers, x_T, generations.options, run, may_diverge=True)
+        return latents, sum(calls) / len(x_0) - candidate.solver.sampling_evaluations
+    latents = invert(denoisers, candidate.solver, x_0, generations.options, may_diverge=True)
+    return latents, sum(calls) / len(x_0)
+
+
+def _sample_and_invert(solver: CoupledSolver, denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
+    x_0, auxiliary = last_states(solver.sample_coupled(denoiser, x_T, y))
+    return last_states(solver.invert_coupled(denoiser, x_0, auxiliary, y))[0]
 
 
 def _data_images(generations: Generations, count: int) -> Tensor | None:
@@ -194,58 +206,13 @@ def _data_images(generations: Generations, count: int) -> Tensor | None:
 
 def _invert_data(generations: Generations, candidate: Candidate, data: Tensor) -> Latents:
     latents = invert(generations.denoisers, candidate.solver, data, generations.options, may_diverge=True)
-    return _describe(generations, data, latents)
+    return _describe(generations, generations.sampler, data, latents)
 
 
-def _describe(generations: Generations, x_0: Tensor, latents: Tensor) -> Latents:
+def _describe(generations: Generations, sampler: Solver, x_0: Tensor, latents: Tensor) -> Latents:
     """Sample from the latents and summarize; those that are not finite count as lost."""
     is_finite = latents.flatten(1).isfinite().all(dim=1)
     reconstructions = torch.full_like(latents, torch.nan)
     if is_finite.any():
-        finite = latents[is_finite]
-        reconstructions[is_finite] = sample(generations.denoisers, generations.sampler, finite, generations.options)
+        reconstructions[is_finite] = _sample(generations, sampler, latents[is_finite])
     return describe_latents(x_0, latents, reconstructions)
-
-
-def recovery(x_T: Tensor, x_0: Tensor, latents: Tensor) -> Recovery:
-    """Compare latents x̂_T with the noise x_T, all tensors [N, C, H, W].
-
-    A latent that is not finite has an infinite error and is left out of the geometry.
-    """
-    error, size = _norms(latents - x_T), _norms(x_T)
-    is_finite = latents.flatten(1).isfinite().all(dim=1)
-    corners = [tensor[is_finite] for tensor in (x_T, x_0, latents)]
-    return Recovery(
-        error_mean=error.mean().item(),
-        error_median=_quantile(error, 0.5),
-        error_p95=_quantile(error, 0.95),
-        diverged=(error > size).double().mean().item(),
-        latent_angle=triangle(*corners).latent_of_mean if is_finite.any() else torch.nan,
-        image_latent=distances(*corners).image_latent if is_finite.any() else torch.nan,
-    )
-
-
-def describe_latents(x_0: Tensor, latents: Tensor, reconstructions: Tensor) -> Latents:
-    """Return reconstruction errors and the distribution of latents x̂_T, all tensors [N, C, H, W]."""
-    error = _norms(reconstructions - x_0)
-    finite = latents[latents.flatten(1).isfinite().all(dim=1)]
-    floor, _ = noise_floor(len(x_0), tuple(x_0.shape[1:]), x_0.device)
-    return Latents(
-        reconstruction_mean=error.mean().item(),
-        reconstruction_median=_quantile(error, 0.5),
-        latent_mean=finite.mean().item(),
-        latent_std=finite.std().item(),
-        kl=kl_to_normal(finite) if len(finite) else torch.nan,
-        kl_floor=kl_to_normal(torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))),
-        correlation=top_correlation(finite).mean if len(finite) > 2 else torch.nan,
-        correlation_floor=floor.mean,
-    )
-
-
-def _norms(differences: Tensor) -> Tensor:
-    """Return the L2 norm per image, infinite if it is not a number."""
-    return differences.double().flatten(1).norm(dim=1).nan_to_num(torch.inf)
-
-
-def _quantile(values: Tensor, q: float) -> float:
-    return values.quantile(q, interpolation="nearest").item()

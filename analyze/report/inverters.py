@@ -169,7 +169,7 @@ def best_of_each_method(results: Iterable[InverterResult], budget: float) -> lis
     """Return each method's result with the smallest error within a budget, best first."""
     affordable = [result for result in results if result.evaluations <= budget]
     affordable.sort(key=lambda result: result.recovery.error_mean, reverse=True)
-    methods = {result.method: result for result in affordable}
+    methods = {result.name: result for result in affordable}
     return sorted(methods.values(), key=lambda result: result.recovery.error_mean)
 
 
@@ -210,7 +210,7 @@ def error_plot(results: Sequence[InverterResult]) -> Block:
     for result in results:
         texts = (str(result.rounds or ""), f"{result.evaluations:.1f}", f"{result.recovery.error_mean:.3g}")
         point = Point(result.evaluations, result.recovery.error_mean, texts)
-        series.setdefault(result.method, []).append(point)
+        series.setdefault(result.name, []).append(point)
     plot = points_plot(
         draw_errors(series),
         "inverters",
@@ -264,7 +264,7 @@ def _pictures(analysis: Analysis, results: Sequence[InverterResult]) -> Iterator
     generations = analysis.generations(analysis.last_step)
     noise = generations["noise"][:PICTURED_IMAGES]
     yield Subheading(f"Difference x̂_T − x_T of {len(noise)} images; black and white are ∓{DIFFERENCE_RANGE}")
-    for result in {result.method: result for result in results}.values():
+    for result in {result.name: result for result in results}.values():
         file = result_file(generations, result.key, analysis.options.measures.inverter_images)
         latents = load_file(file.with_suffix(".safetensors"))["latents"][:PICTURED_IMAGES]
         caption = f"{result.label}: {result.evaluations:.0f} evaluations, mean error {result.recovery.error_mean:.2g}"

@@ -1,16 +1,14 @@
 """Tests of the comparison of inverters: budgets, stored results and statistics."""
 
 import importlib
-import math
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from analyze.measures.inverters import InverterResult, describe_latents, recovery
+from analyze.measures.inverters import InverterResult
 from analyze.model import analyze_model
 from configs.load import load_model_study
-from diffusion.randomness import fixed_noise
 from diffusion.solvers import INVERTERS
 from diffusion.solvers.spacing import StridedSpacing
 
@@ -61,6 +59,8 @@ def test_budgets_choose_the_largest_affordable_number_of_rounds(study):
         "AIDI (Anderson), K = 2",
         "naive (diffusers)",
         "EDICT",
+        "EDICT, own",
+        "EDICT, own + state",
     }
     assert results["fixed point, K = 3"].evaluations == 12 and results["EDICT"].evaluations == 8
     naive = results["naive (diffusers)"].recovery.error_mean
@@ -95,20 +95,9 @@ def test_every_inverter_builds_for_a_spacing(name):
     assert solver.sampling_evaluations >= 10 and solver.inversion_evaluations >= 9
 
 
-def test_statistics_of_known_errors():
-    x_T = fixed_noise((3, 8, 8), 50, 0)
-    offset = torch.zeros_like(x_T)
-    offset[:, 0, 0, 0] = 2.0
-    errors = recovery(x_T, x_T / 2, x_T + offset)
-    assert (errors.error_mean, errors.error_median, errors.error_p95) == pytest.approx((2, 2, 2))
-    latents = describe_latents(x_T / 2, x_T, x_T / 2 - 3 * offset)
-    assert latents.reconstruction_mean == pytest.approx(6) and errors.diverged == 0
-    assert latents.correlation == pytest.approx(latents.correlation_floor, abs=0.2)
-    assert latents.kl == pytest.approx(latents.kl_floor, abs=0.01)
-
-
-def test_latents_that_are_not_finite_count_as_lost():
-    x_T = fixed_noise((3, 8, 8), 50, 0)
-    lost = recovery(x_T, x_T, x_T * torch.nan)
-    assert lost.diverged == 1 and lost.error_median == math.inf and math.isnan(lost.latent_angle)
-    assert math.isnan(describe_latents(x_T, x_T * torch.nan, x_T).kl)
+def test_reversible_samplers_are_compared_on_their_own_images_with_and_without_state(study):
+    results = compare(study("analyze.measures.inverters=[EDICT]", "analyze.measures.inverter_nfe=[8]"))
+    errors = {label: result.recovery.error_mean for label, result in results.items()}
+    assert errors["EDICT, own + state"] < 1e-3 < errors["EDICT, own"]
+    assert {result.evaluations for result in results.values()} == {8}
+    assert results["EDICT, own"].latents.reconstruction_mean > 1e-3  # sampling from the latent alone has no state

@@ -7,7 +7,8 @@ import pytest
 
 from analyze.analysis import SeedAnalysis, analyze_experiment
 from analyze.curves import Curve
-from analyze.measures.inverters import InverterResult, Latents, Recovery
+from analyze.measures.inverters import InverterResult
+from analyze.measures.recovery import Latents, Recovery
 from analyze.report.inverters import collect, findings, mean_result, to_markdown, training_keys
 from analyze.report.study import write_report
 from configs.load import load
@@ -17,7 +18,7 @@ from records.layout import report_folder
 def result(method: str, rounds: int, evaluations: float, error: float) -> InverterResult:
     recovery = Recovery(error, error, error, 0.0, 60.0, 50.0)
     latents = Latents(error, error, 0.0, 1.0, 0.1, 0.0, 0.3, 0.2)
-    return InverterResult(method, rounds, evaluations, 0.01, recovery, latents)
+    return InverterResult(method, rounds, "DDIM", evaluations, 0.01, recovery, latents)
 
 
 RESULTS = [
