@@ -7,12 +7,16 @@ from configs.errors import UserError
 from configs.load import load
 from configs.schema import Experiment
 
-PURPOSE = "Compare several experiments, or several analyses of one experiment, on one page."
+PURPOSE = (
+    "Compare several experiments, or several analyses of one experiment, on one page: numbers, pictures, and the "
+    "similarity of images from the same noise."
+)
 EXAMPLES = """\
 key=value applies to the configuration before it:
 
   python -m analyze compare configs/cifar10.yaml configs/imagenet64.yaml
   python -m analyze compare configs/cifar10.yaml configs/cifar10.yaml analyze.weights=model
+  python -m analyze compare A.yaml name=first data.half=first A.yaml name=second data.half=second
   python -m analyze compare A.yaml runs=/data/runs B.yaml runs=/data/runs --out comparison
 
 Analyze each of them first:  python -m analyze CONFIG.yaml key=value …

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from analyze.measures.dino import dino_features
-
 ALIKE_ABOVE = 0.6  # cosine similarity, as in the RP score of Zhang et al. (2024)
 
 
@@ -33,26 +31,20 @@ def pixel_reproducibility(first: Tensor, second: Tensor) -> Reproducibility:
     Source: score: RP score of Zhang et al. (2024), who compare features of a network; similarity: Kadkhodaie et al.
     (2024), as implemented in their im_set_corr.
     """
-    return _compare(
-        *(images - images.mean(dim=(1, 2, 3), keepdim=True) for images in (first.double(), second.double()))
-    )
+    centered = (images - images.mean(dim=(1, 2, 3), keepdim=True) for images in (first.double(), second.double()))
+    return reproducibility(*centered)
 
 
-def dino_reproducibility(first: Tensor, second: Tensor, dino_model: str) -> Reproducibility:
-    """Compare images [N, C, H, W] of two models by the CLS features of DINO. Raises Unavailable if it cannot be loaded.
+def reproducibility(first: Tensor, second: Tensor) -> Reproducibility:
+    """Compare descriptors [N, …] of two models' images, in which image i has the same noise, by their cosines.
 
-    Zhang et al. (2024) use the features of SSCD (Pizzi et al., 2022), a network trained to tell copies of an image from
-    other images. DINO's features describe the content and the threshold is the same, so more pairs are alike.
+    Zhang et al. (2024) use the descriptors of SSCD (Pizzi et al., 2022), a network trained to tell copies of an image
+    from other images. Those of DINO describe the content, so scores are not comparable with published ones.
     """
-    return _compare(dino_features(first, dino_model), dino_features(second, dino_model))
-
-
-def _compare(first: Tensor, second: Tensor) -> Reproducibility:
-    """Compare vectors, any shape [N, …] in float64, by their cosines."""
-    a, b = (F.normalize(vectors.flatten(1), dim=1) for vectors in (first, second))
+    a, b = (F.normalize(descriptors.double().flatten(1), dim=1) for descriptors in (first, second))
     cosines = a @ b.T
-    same = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
-    return Reproducibility(*_summary(cosines[same]), *_summary(cosines[~same]))
+    same_noise = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+    return Reproducibility(*_summary(cosines[same_noise]), *_summary(cosines[~same_noise]))
 
 
 def _summary(cosines: Tensor) -> tuple[float, float]:

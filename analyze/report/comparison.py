@@ -6,11 +6,11 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from analyze.analysis import SeedAnalysis, nothing_analyzed
-from analyze.curves import Curve, curves
+from analyze.analysis import nothing_analyzed
+from analyze.curves import Curve
+from analyze.report.compared import Compared
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, CurveFigure
 from analyze.report.figures.pictures import spread
 from analyze.report.figures.style import COLORS
@@ -39,7 +39,8 @@ from analyze.report.page.pictures import (
 from analyze.report.page.plots import plots, value_text
 from analyze.report.paper_tables import tables
 from analyze.report.provenance import footer
-from analyze.report.study import missing, missing_section, subtitle, table_note, training_curves
+from analyze.report.reproducibility import by_pixels, groups, reproducibility_finding, reproducibility_section
+from analyze.report.study import missing, missing_section, subtitle, table_note
 from analyze.report.table_formats import Table, as_text
 from configs.errors import UserError
 from configs.load import options, to_yaml
@@ -48,43 +49,13 @@ from records.atomic import write_text
 from records.layout import comparison_folder, experiment_folder
 
 MAX_EXPERIMENTS = len(COLORS)
+MAX_FOUND = 3  # reproducibilities in one sentence
 MAX_FOLDER_NAME = 120  # characters
 FINDINGS = {
     "noise_mapping/image_to_noise": "Images whose nearest noise is their own",
     "noise_mapping/noise_to_image": "Noises whose nearest image is their own",
     "distances/noise_latent": "L2 distance between latents and their noises",
 }
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One of the experiments, with a unique label."""
-
-    label: str
-    experiment: Experiment
-
-    @functools.cached_property
-    def analyses(self) -> list[SeedAnalysis]:
-        return [SeedAnalysis(self.experiment, seed) for seed in self.experiment.seeds]
-
-    @functools.cached_property
-    def measured(self) -> Mapping[str, Curve]:
-        return curves(self.analyses)
-
-    @functools.cached_property
-    def curves(self) -> Mapping[str, Curve]:
-        return {**self.measured, **training_curves(self.analyses)}
-
-    @functools.cached_property
-    def pictured(self) -> SeedAnalysis:
-        """First seed with results."""
-        return next(analysis for analysis in self.analyses if pictured_steps(analysis))
-
-    @property
-    def noise(self) -> tuple[int, int, int]:
-        """Everything the noise depends on: experiments that agree in it start from the same noise."""
-        experiment = self.experiment
-        return experiment.model.in_channels, experiment.model.image_size, experiment.analyze.noise_seed
 
 
 def write_comparison(experiments: Sequence[Experiment], folder: Path | None = None) -> Path:
@@ -110,10 +81,13 @@ def write_comparison(experiments: Sequence[Experiment], folder: Path | None = No
 
 def page_of(compared: Sequence[Compared]) -> Page:
     experiments = [entry.experiment for entry in compared]
+    same_noise = groups(compared)
+    pixels = by_pixels(same_noise)
     sections = [
         missing_section([f"{entry.label}: {sentence}" for entry in compared for sentence in missing(entry.experiment)]),
         settings_section(compared, differences(experiments)),
         pictures_section(compared),
+        reproducibility_section(compared, same_noise, pixels),
         curves_section(compared),
         tables_section(compared),
         numbers_section(compared),
@@ -121,9 +95,10 @@ def page_of(compared: Sequence[Compared]) -> Page:
             "configurations", "Configurations", [Listing(entry.label, to_yaml(entry.experiment)) for entry in compared]
         ),
     ]
-    return Page(
-        title_of(compared), f"Comparison of {len(compared)} experiments", findings(compared), sections, footer()
-    )
+    sentences = findings(compared)
+    if 0 < len(pixels) <= MAX_FOUND:
+        sentences.append(reproducibility_finding(pixels))
+    return Page(title_of(compared), f"Comparison of {len(compared)} experiments", sentences, sections, footer())
 
 
 # --- labels
@@ -210,10 +185,10 @@ def settings_section(compared: Sequence[Compared], differing: Mapping[str, Seque
 
 def pictures_section(compared: Sequence[Compared]) -> Section:
     """Return viewers in which experiments that start from the same noise share one slider."""
-    groups: dict[tuple[int, int, int], list[Compared]] = {}
+    by_noise: dict[object, list[Compared]] = {}
     for entry in compared:
-        groups.setdefault(entry.noise, []).append(entry)
-    viewers = [viewer for group in groups.values() for viewer in _viewers(group)]
+        by_noise.setdefault(entry.noise, []).append(entry)
+    viewers = [viewer for group in by_noise.values() for viewer in _viewers(group)]
     return Section(
         "training",
         "The same noise through training",

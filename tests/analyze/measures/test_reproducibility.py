@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from analyze.measures import reproducibility as module
-from analyze.measures.reproducibility import ALIKE_ABOVE, dino_reproducibility, pixel_reproducibility
-from analyze.measures.unavailable import Unavailable
+from analyze.measures.reproducibility import ALIKE_ABOVE, pixel_reproducibility, reproducibility
 
 
 def test_equal_images_are_all_alike(random_images):
@@ -49,20 +47,12 @@ def test_image_without_contrast_is_like_no_other(random_images):
     assert pixel_reproducibility(flat, flat).cosine == pixel_reproducibility(flat, random_images(5)).cosine == 0
 
 
-def test_features_are_compared_by_their_angle(random_images, monkeypatch):
-    """As in the reference code: the scalar products of unit features, and the fraction above the threshold."""
-    torch.manual_seed(0)
-    first, second = random_images(12), random_images(12)
-    features = {first: torch.randn(12, 7, dtype=torch.float64), second: torch.randn(12, 7, dtype=torch.float64)}
-    features[second] += features[first]
-    monkeypatch.setattr(module, "dino_features", lambda images, name: features[images])
-    a, b = (values / values.norm(dim=1, keepdim=True) for values in features.values())
+def test_descriptors_are_compared_by_their_angle():
+    """As in the code of Zhang et al.: scalar products of unit descriptors, and the fraction above the threshold."""
+    first, second = torch.randn(2, 12, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    second += first
+    a, b = (descriptors / descriptors.norm(dim=1, keepdim=True) for descriptors in (first, second))
     similarity = (a * b).sum(dim=1)
-    result = dino_reproducibility(first, second, "any")
+    result = reproducibility(3 * first, second)
     assert result.score == (similarity > 0.6).double().mean() and 0 < result.score < 1
     assert result.cosine == pytest.approx(similarity.mean().item(), abs=1e-12)
-
-
-def test_missing_model_is_reported(random_images):
-    with pytest.raises(Unavailable, match="absent"):
-        dino_reproducibility(random_images(2), random_images(2), "/absent")

@@ -103,6 +103,16 @@ def test_experiments_share_axes(comparison):
         assert header == [("var(--curve-0)", EMA), ("var(--curve-1)", RAW)]
 
 
+def test_weights_with_equal_images_are_reproducible(comparison):
+    """The raw weights of the fixture equal their averages; its seeds are independent networks."""
+    text = comparison.read_text(encoding="utf-8")
+    (table,) = re.findall(r'aria-label="Table: Similarity of pixels".*?</table>', text, re.DOTALL)
+    rows = re.findall(r'<th scope="row">([^<]*)</th><td>(\d)</td><td>8</td><td>([^<]*)</td>', table)
+    assert [row[:2] for row in rows] == [(f"{EMA} – {RAW}", "2"), (f"seeds of {EMA}", "1"), (f"seeds of {RAW}", "1")]
+    assert rows[0][2] == "100.0 ± 0.0" and rows[1][2] == rows[2][2]
+    assert f"(pixel correlation above 0.6): 100.0 ± 0.0 % for {EMA} – {RAW}" in text
+
+
 def test_missing_step_is_an_empty_cell(comparison):
     text = comparison.read_text(encoding="utf-8")
     (plot,) = re.findall(r'<figure class="plot" id="knn_coverage-knn_coverage-image">.*?</figure>', text, re.DOTALL)
