@@ -57,6 +57,7 @@ for (const plot of document.querySelectorAll(".plot")) {
     }));
     return { x: Number(row.dataset.x), cells: cells.filter(cell => cell.text), point: cells[0].color && cells[0] };
   });
+  if (rows.length === 0) continue; // nothing can be selected
   const keys = [...plot.querySelectorAll(".keys li")]; // of the lines
   const marks = element("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true", style: "position: absolute; inset: 0; pointer-events: none" }, canvas);
   const tip = canvas.appendChild(document.createElement("div"));
@@ -113,7 +114,6 @@ for (const plot of document.querySelectorAll(".plot")) {
     PageDown: () => current - 10, PageUp: () => current + 10, Home: () => 0, End: () => rows.length - 1,
   };
 
-  if (rows.length === 0) continue; // nothing can be selected
   canvas.setAttribute("role", "slider"); // selects a row
   canvas.setAttribute("aria-valuemin", 0);
   canvas.setAttribute("aria-valuemax", rows.length - 1);

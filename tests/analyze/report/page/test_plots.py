@@ -190,4 +190,5 @@ def test_plot_without_drawn_points_is_a_table(visit, tmp_path):
     file = tmp_path / "page.html"
     file.write_text(render(Page("", "", [], [Section("plot", "Plot", [Plots([drawn])])], "")), encoding="utf-8")
     visited = visit(file)
-    assert visited.messages == [] and visited.page.locator("td").all_text_contents() == ["10", "nan"]
+    assert visited.messages == [] and visited.page.locator(".tip").count() == 0
+    assert visited.page.locator("td").all_text_contents() == ["10", "nan"]
