@@ -31,6 +31,7 @@ from analyze.measures.mistakes import mapping_mistakes
 from analyze.measures.noise_mapping import noise_mapping
 from analyze.measures.plain_areas import plain_areas
 from analyze.measures.reconstruction import reconstruction
+from analyze.measures.self_interpolation import interpolation_distances
 from analyze.measures.ssim import ssim
 from analyze.measures.svcca import svcca
 from analyze.measures.transport_gap import transport_gap
@@ -78,6 +79,12 @@ def unseen(samples: Tensor) -> Tensor:
     return samples * (1 - 1e-4 * next(scales))
 
 
+def self_interpolation(x: Inputs) -> object:
+    """Compare 16 images at 7 λ with as many training images as there are samples."""
+    training_images = (x["last_samples"] * 127.5 + 127.5).byte().cpu()
+    return interpolation_distances(x["samples"][:112].unflatten(0, (7, 16)).cpu(), training_images)
+
+
 MEASURED: dict[str, Callable[[Inputs], object]] = {
     "inputs alone": lambda x: None,
     "noise_mapping": lambda x: noise_mapping(x["noise"], x["samples"], mapping_images=1000),
@@ -100,6 +107,7 @@ MEASURED: dict[str, Callable[[Inputs], object]] = {
     "top_correlation of all images": lambda x: top_correlation(x["samples"]),
     "reconstruction": lambda x: reconstruction(x["samples"], x["last_samples"]),
     f"interpolation_map of {TRAJECTORIES} × {TIMES}": interpolation_of_constant_trajectory,
+    "self_interpolation": self_interpolation,
     "mapping_mistakes": lambda x: mapping_mistakes(x["noise"], x["samples"]),
     "plain_areas": lambda x: plain_areas(x["noise"], x["samples"], x["latents"], plain_threshold=0.025),
 }

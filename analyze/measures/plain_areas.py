@@ -1,5 +1,6 @@
 """Error and spread of latents in plain and in other pixels of the image."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -35,17 +36,17 @@ def plain_areas(noise: Tensor, samples: Tensor, latents: Tensor, *, plain_thresh
     versions of the paper (arXiv 2410.23530), which attribute the error of latents to plain areas.
     """
     mask = plain_mask(samples, plain_threshold)
-    error_plain, error_other = _split((latents - noise).abs(), mask)
-    latents_plain, latents_other = _split(latents, mask)
-    noise_plain, noise_other = _split(noise, mask)
+    error_plain, error_other = _by_mask(_mean, (latents - noise).abs(), mask)
+    std_plain, std_other = _by_mask(_std, latents, mask)
+    noise_std_plain, noise_std_other = _by_mask(_std, noise, mask)
     return PlainAreas(
         share=mask.double().mean().item(),
-        error_plain=_mean(error_plain),
-        error_other=_mean(error_other),
-        std_plain=_std(latents_plain),
-        std_other=_std(latents_other),
-        noise_std_plain=_std(noise_plain),
-        noise_std_other=_std(noise_other),
+        error_plain=error_plain,
+        error_other=error_other,
+        std_plain=std_plain,
+        std_other=std_other,
+        noise_std_plain=noise_std_plain,
+        noise_std_other=noise_std_other,
         kl=kl_to_normal(latents),
         kl_floor=kl_to_normal(noise),
     )
@@ -63,15 +64,16 @@ def plain_mask(samples: Tensor, threshold: float) -> Tensor:
     return ((down + right) / 2 < threshold).all(dim=1)
 
 
-def _split(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the values of images [N, C, H, W] inside and outside of a mask [N, H, W], each [n, C]."""
+def _by_mask(statistic: Callable[[Tensor], float], images: Tensor, mask: Tensor) -> tuple[float | None, float | None]:
+    """Return a statistic of the values of images [N, C, H, W] inside and outside of a mask [N, H, W]."""
     pixels = images.movedim(1, -1)
-    return pixels[mask].double(), pixels[~mask].double()
+    inside, outside = (statistic(pixels[part].double()) if part.any() else None for part in (mask, ~mask))
+    return inside, outside
 
 
-def _mean(values: Tensor) -> float | None:
-    return values.mean().item() if values.numel() else None
+def _mean(values: Tensor) -> float:
+    return values.mean().item()
 
 
-def _std(values: Tensor) -> float | None:
-    return values.std(correction=0).item() if values.numel() else None
+def _std(values: Tensor) -> float:
+    return values.std(correction=0).item()

@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analyze.report.figures.pictures import BORDER, NOISES_SHOWN, PictureRow, draw_rows
+from analyze.report.figures.pictures import BORDER, PictureRow, draw_rows
 from analyze.report.figures.style import COLORS, COLUMN, LINES, MARKERS, mathtext, new_figure, styled
 
+ROWS = 4
 DISTANCES = {"to_start": "from the image at λ = 0", "to_data": "from the nearest training image"}
 
 
@@ -20,7 +21,7 @@ def draw_self_interpolations(lambdas: Sequence[float], images: Tensor) -> Figure
     """
     names = ["noise x_T", *(f"λ = {value:.2g}" for value in lambdas[1:-1]), "latent x̂_T"]
     rows: list[PictureRow] = []
-    for row in images[:, :NOISES_SHOWN].transpose(0, 1):
+    for row in images[:, :ROWS].transpose(0, 1):
         distances = (row - row[0]).double().flatten(1).norm(dim=1).tolist()
         below = ["", *(f"{distance:#.3g}" for distance in distances[1:])]
         rows.append(PictureRow("", row, below=below, above=() if rows else names))

@@ -5,8 +5,7 @@ import pytest
 import torch
 from matplotlib.image import AxesImage
 
-from analyze.report.figures.pictures import NOISES_SHOWN
-from analyze.report.figures.self_interpolation import draw_interpolation_distances, draw_self_interpolations
+from analyze.report.figures.self_interpolation import ROWS, draw_interpolation_distances, draw_self_interpolations
 
 LAMBDAS = (0.0, 0.5, 1.0)
 
@@ -20,7 +19,7 @@ def images() -> torch.Tensor:
 
 def test_rows_are_noises_and_columns_are_lambdas(images):
     pictures = [np.asarray(image.get_array()) for image in draw_self_interpolations(LAMBDAS, images).findobj(AxesImage)]
-    assert len(pictures) == NOISES_SHOWN
+    assert len(pictures) == ROWS
     for i, picture in enumerate(pictures):
         times = picture.shape[0] // 6
         for column in range(3):
@@ -32,7 +31,7 @@ def test_rows_are_noises_and_columns_are_lambdas(images):
 def test_distance_from_the_first_image_is_below(images, texts):
     labels = texts(draw_self_interpolations(LAMBDAS, images))
     assert [label for label in labels if "." in label and "λ" not in label] == [
-        f"{distance:#.3g}" for i in range(NOISES_SHOWN) for distance in (6 * i / 10, 6 * i / 5)
+        f"{distance:#.3g}" for i in range(ROWS) for distance in (6 * i / 10, 6 * i / 5)
     ]
     assert [labels.count(name) for name in ("noise $x_T$", "λ = 0.5", r"latent $\hat{x}_T$")] == [1, 1, 1]
 
