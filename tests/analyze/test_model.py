@@ -93,6 +93,16 @@ def test_a_latent_diffusion_model_is_analyzed_and_reported(study, batch_sizes, c
     assert batch_sizes == [] and (report / "index.html").read_bytes() == page
 
 
+def test_images_between_noise_and_latent_are_decoded(study):
+    latent_study = study("analyze.ddim_steps=2", "analyze.measures.inversion_checkpoints=last")
+    _, (analysis,) = analyze_model(latent_study, only="self_interpolation")
+    values, generations = analysis.results(2)["self_interpolation"]["values"], analysis.generations(2)
+    assert values["to_data"] == [] and values["end"] > 0  # training images are not codes
+    assert generations["self_interpolations"].shape == (7, 6, 3, 16, 16)
+    assert generations.interpolation_images.shape == (7, 6, 3, 64, 64)
+    torch.testing.assert_close(generations.interpolation_images[0], generations.images, rtol=0, atol=0.02)
+
+
 def test_tables_have_a_row_per_t_with_the_published_numbers(study):
     latent_study = study("analyze.published=ldm_celeba", "sweep=[10]")
     (triangle,) = (
