@@ -7,6 +7,7 @@ generations/000002500/
     self_interpolations.safetensors   interpolation_images.safetensors (of latent-diffusion models)
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,6 +131,13 @@ class Generations:
     @property
     def inverter(self) -> Solver:
         return self.setting.inverter.build(self.spacing, self.options.clip_denoised)
+
+    def unclipped(self, samples: int) -> "Generations":
+        """Return the first samples generated and inverted without clipping x_0, in the folder "unclipped"."""
+        if self.options.clip_denoised is False:
+            return self
+        options = dataclasses.replace(self.options, clip_denoised=False, samples=min(samples, self.options.samples))
+        return dataclasses.replace(self, folder=self.folder / "unclipped", options=options, last=None)
 
     def initial_noise(self) -> Tensor:
         """Return x_T [N, C, H, W] for the model's shape; unlike self["noise"], it needs no samples."""

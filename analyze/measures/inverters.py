@@ -1,6 +1,7 @@
 """Comparison of inverters: the error of the recovered noise by the number of network evaluations.
 
-generations/000000020/inverters/fixed-point-K2-N64.json (statistics)   ….safetensors (latents)
+generations/unclipped/000000020/
+  samples.safetensors   inverters/fixed-point-K2-N64.json (statistics)   inverters/….safetensors (latents)
 """
 
 import dataclasses
@@ -91,9 +92,11 @@ def inverters(
 ) -> dict[str, Any]:
     """Invert DDIM's images, and training images if available, with every inverter and budget.
 
-    Returns the mean error ‖x_T − x̂_T‖ of each inverter by its key, and all statistics as "results". Latents and
+    x_0 is clipped in neither direction: the last sampling step would replace all x_0 beyond [−1, 1] by the same values,
+    whose noise no method can recover. Returns the mean error ‖x_T − x̂_T‖ of each inverter by its key, and all statistics as "results". Latents and
     statistics are stored per inverter and reused. Raises UserError if an inverter is unknown.
     """
+    generations = generations.unclipped(inverter_images)
     candidates = list(candidates_for(generations, inverters, inverter_nfe))
     files = {candidate.key: result_file(generations, candidate.key, inverter_images) for candidate in candidates}
     missing = [candidate for candidate in candidates if not files[candidate.key].exists()]

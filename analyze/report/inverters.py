@@ -127,7 +127,8 @@ def inverters_section(analyses: Sequence[Analysis]) -> Section:
         *_pictures(next(analysis for analysis in analyses if _stored(analysis)), results),
     ]
     lead = (
-        f"Every method inverts the same images of the last checkpoint, which DDIM generated with T = {T} steps. The "
+        f"Every method inverts the same images of the last checkpoint, which DDIM generated with T = {T} steps and "
+        "without clipping x_0. The "
         f"error of a latent x̂_T is its L2 distance from the noise x_T of its image. To compare again:  "
         f"{command(analyses[0])}"
     )
@@ -142,7 +143,6 @@ def command(analysis: Analysis) -> str:
     chosen = {
         "ddim_steps": options.ddim_steps,
         "samples": options.samples,
-        "clip_denoised": str(options.clip_denoised).lower(),
         "precision": options.precision,
         "measures.inverter_images": options.measures.inverter_images,
     }
@@ -261,11 +261,12 @@ def training_keys(measured: Mapping[str, Curve], ddim_steps: int, results: Seque
 
 def _pictures(analysis: Analysis, results: Sequence[InverterResult]) -> Iterator[Block]:
     """Yield the differences x̂_T − x_T of the same images, one picture per method, with its largest budget."""
-    generations = analysis.generations(analysis.last_step)
+    images = analysis.options.measures.inverter_images
+    generations = analysis.generations(analysis.last_step).unclipped(images)
     noise = generations["noise"][:PICTURED_IMAGES]
     yield Subheading(f"Difference x̂_T − x_T of {len(noise)} images; black and white are ∓{DIFFERENCE_RANGE}")
     for result in {result.name: result for result in results}.values():
-        file = result_file(generations, result.key, analysis.options.measures.inverter_images)
+        file = result_file(generations, result.key, images)
         latents = load_file(file.with_suffix(".safetensors"))["latents"][:PICTURED_IMAGES]
         caption = f"{result.label}: {result.evaluations:.0f} evaluations, mean error {result.recovery.error_mean:.2g}"
         difference = (latents - noise).nan_to_num()
