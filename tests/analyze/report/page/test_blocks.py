@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analyze.report.page.blocks import Grid, Page, Section, render
+from analyze.report.page.blocks import Grid, Page, Section, Text, render
 
 MISSING = {"", "—", "nan"}
 ASCENDING = {  # texts of a column in ascending order, with missing values last
@@ -21,12 +21,12 @@ SHUFFLED = [5, 2, 7, 0, 3, 6, 1, 4]  # positions in ascending order
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
-    """A page with a sortable table in shuffled order and the same table that is not sortable."""
+    """A page with a sortable table in shuffled order, the same table that is not sortable, and a long word."""
     header = ["rank", *ASCENDING]
     rows = [[str(rank), *(texts[rank] for texts in ASCENDING.values())] for rank in SHUFFLED]
-    tables = [Grid("Sortable", header, rows, sortable=True), Grid("Fixed", header, rows)]
+    blocks = [Grid("Sortable", header, rows, sortable=True), Grid("Fixed", header, rows), Text("word" * 40)]
     file = tmp_path_factory.mktemp("page") / "page.html"
-    file.write_text(render(Page("Tables", "", [], [Section("t", "Tables", tables)], "")), encoding="utf-8")
+    file.write_text(render(Page("Tables", "", [], [Section("t", "Tables", blocks)], "")), encoding="utf-8")
     return file
 
 
