@@ -93,8 +93,9 @@ def inverters(
     """Invert DDIM's images, and training images if available, with every inverter and budget.
 
     x_0 is clipped in neither direction: the last sampling step would replace all x_0 beyond [−1, 1] by the same values,
-    whose noise no method can recover. Returns the mean error ‖x_T − x̂_T‖ of each inverter by its key, and all statistics as "results". Latents and
-    statistics are stored per inverter and reused. Raises UserError if an inverter is unknown.
+    whose noise no method can recover. Returns the mean error ‖x_T − x̂_T‖ of each inverter by its key, and all
+    statistics as "results". Latents and statistics are stored per inverter and reused. Raises UserError if an inverter
+    is unknown.
     """
     generations = generations.unclipped(inverter_images)
     candidates = list(candidates_for(generations, inverters, inverter_nfe))
@@ -188,7 +189,8 @@ def _invert(generations: Generations, candidate: Candidate, x_T: Tensor, x_0: Te
     if candidate.images == "own + state" and isinstance(candidate.solver, CoupledSolver):
         run = functools.partial(_sample_and_invert, candidate.solver)
         latents = in_batches(denoisers, x_T, generations.options, run, may_diverge=True)
-        return latents, sum(calls) / len(x_0) - candidate.solver.sampling_evaluations
+        sampling = candidate.solver.sampling_evaluations * denoisers[0].evaluations_per_call
+        return latents, sum(calls) / len(x_0) - sampling
     latents = invert(denoisers, candidate.solver, x_0, generations.options, may_diverge=True)
     return latents, sum(calls) / len(x_0)
 

@@ -6,13 +6,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 from safetensors.torch import load_file
 
 from analyze.analysis import Analysis, SeedAnalysis
 from analyze.curves import Curve, curves
 from analyze.measures.inverters import InverterResult, result_file
 from analyze.report.figures.curves import CurveFigure
-from analyze.report.figures.style import COLORS, LINES, MARKERS, PAGE, mathtext, new_figure, styled
+from analyze.report.figures.style import COLORS, LINES, MARKERS, mathtext, new_figure, styled
 from analyze.report.metrics import find_metric
 from analyze.report.page.blocks import Block, Gallery, Grid, Page, Plots, Section, Subheading, Text, render
 from analyze.report.page.pictures import picture
@@ -25,6 +26,8 @@ from records.layout import report_folder
 
 MULTIPLES = (1, 2, 5, 10)  # of T: budgets of the findings
 NAIVE = "naive-diffusers"
+PLOT_SIZE = (4.8, 3.4)  # inches; legible on a phone
+MIN_TICK_RATIO = 1.3  # of two evaluations with labels
 PICTURED_IMAGES = 4
 DIFFERENCE_RANGE = 0.5  # of x̂_T − x_T, shown as black and white
 COLUMNS = {
@@ -46,7 +49,7 @@ DATA_COLUMNS = {
     "evaluations": lambda result: f"{result.evaluations:.1f}",
     "reconstruction": lambda result: f"{result.data.reconstruction_mean:.3g}",
     "median": lambda result: f"{result.data.reconstruction_median:.3g}",
-    "latent mean": lambda result: f"{result.data.latent_mean:.3f}",
+    "latent mean": lambda result: f"{result.data.latent_mean:.3f}".replace("-", "−"),
     "latent std": lambda result: f"{result.data.latent_std:.3f}",
     "KL to N(0, 1)": lambda result: f"{result.data.kl:.2g}",
     "|correlation|": lambda result: f"{result.data.correlation:.3f}",
@@ -62,7 +65,7 @@ def collect(study: Experiment | ModelStudy, analyses: Sequence[Analysis]) -> Non
     if results := mean_results(analyses):
         table, T = to_markdown(results), analyses[0].options.ddim_steps
         section, folder = inverters_section(analyses), report_folder(study)
-        page = Page(f"{study.name}: inverters", "", findings(results, T), [section, settings_section(study)], footer())
+        page = Page(f"{study.name}: inverters", "", [], [section, settings_section(study)], footer())
         write_text(folder / "inverters.md", table)
         write_text(folder / "inverters.html", render(page))
         print("\n".join(["", table, *findings(results, T)]))
@@ -151,7 +154,7 @@ def command(analysis: Analysis) -> str:
 
 
 def findings(results: Sequence[InverterResult], ddim_steps: int) -> list[str]:
-    """Return one sentence per budget: the method with the smallest mean error, and the next one."""
+    """Return one sentence per budget: the method that inverts DDIM's images best, and the next one."""
     sentences = []
     for multiple in MULTIPLES:
         ranking = best_of_each_method(results, multiple * ddim_steps)
@@ -159,17 +162,20 @@ def findings(results: Sequence[InverterResult], ddim_steps: int) -> list[str]:
             best, second = ranking[:2]
             sentences.append(
                 f"With at most {multiple * ddim_steps} evaluations per image, {best.label} comes closest to x_T: the "
-                f"mean error is {best.recovery.error_mean:.2g}, followed by {second.label} with "
-                f"{second.recovery.error_mean:.2g}."
+                f"mean error is {_error(best)}, followed by {second.label} with {_error(second)}."
             )
     return sentences or ["Too few results to compare."]
 
 
+def _error(result: InverterResult) -> str:
+    return f"{result.recovery.error_mean:.2g} (median {result.recovery.error_median:.2g})"
+
+
 def best_of_each_method(results: Iterable[InverterResult], budget: float) -> list[InverterResult]:
-    """Return each method's result with the smallest error within a budget, best first."""
-    affordable = [result for result in results if result.evaluations <= budget]
+    """Return each method's result on DDIM's images with the smallest error within a budget, best first."""
+    affordable = [result for result in results if result.evaluations <= budget and result.images == "DDIM"]
     affordable.sort(key=lambda result: result.recovery.error_mean, reverse=True)
-    methods = {result.name: result for result in affordable}
+    methods = {result.method: result for result in affordable}
     return sorted(methods.values(), key=lambda result: result.recovery.error_mean)
 
 
@@ -208,15 +214,17 @@ def error_plot(results: Sequence[InverterResult]) -> Block:
     """Return the plot of error by evaluations, one line per method."""
     series: dict[str, list[Point]] = {}
     for result in results:
-        texts = (str(result.rounds or ""), f"{result.evaluations:.1f}", f"{result.recovery.error_mean:.3g}")
-        point = Point(result.evaluations, result.recovery.error_mean, texts)
+        errors = result.recovery
+        texts = (str(result.rounds or ""), f"{result.evaluations:.1f}", f"{errors.error_median:.3g}")
+        point = Point(result.evaluations, errors.error_median, (*texts, f"{errors.error_mean:.3g}"))
         series.setdefault(result.name, []).append(point)
     plot = points_plot(
         draw_errors(series),
-        "inverters",
+        "inverter_errors",
         "Error of the recovered noise by network evaluations per image",
-        "Both axes are logarithmic. Each line is one method with increasing numbers K of rounds per step.",
-        ("inverter", "K", "evaluations", "mean error"),
+        "Median over images, so that a few lost images do not hide the others. Both axes are logarithmic; each line is one "
+        "method with increasing numbers K of rounds per step.",
+        ("inverter", "K", "evaluations", "median error", "mean error"),
         series,
     )
     return Plots([plot])
@@ -224,16 +232,30 @@ def error_plot(results: Sequence[InverterResult]) -> Block:
 
 @styled
 def draw_errors(series: Mapping[str, Sequence[Point]]) -> Figure:
-    """Draw the mean error against the evaluations, one line per method, both axes logarithmic; without legend."""
-    figure = new_figure(PAGE, 4.2)
+    """Draw the error against the evaluations, one line per method, both axes logarithmic; without legend."""
+    figure = new_figure(*PLOT_SIZE)
     axes = figure.add_subplot()
     for i, (method, points) in enumerate(series.items()):
-        color, line = COLORS[i % len(COLORS)], LINES[i // len(COLORS) % len(LINES)]
+        turn, color = divmod(i, len(COLORS))
+        look = {"color": COLORS[color], "linestyle": LINES[turn % len(LINES)]}
+        marker = MARKERS[(i + turn) % len(MARKERS)]  # color and marker are unique for 36 lines
         x, y = [point.x for point in points], [point.y for point in points]
-        axes.plot(x, y, color=color, linestyle=line, marker=MARKERS[i % len(MARKERS)], label=mathtext(method))
-    axes.set(xscale="log", yscale="log", xlabel="network evaluations per image", ylabel=mathtext("mean ‖x_T − x̂_T‖"))
+        axes.plot(x, y, **look, marker=marker, label=mathtext(method))
+    axes.set(xscale="log", yscale="log", xlabel="network evaluations per image", ylabel=mathtext("median ‖x_T − x̂_T‖"))
+    axes.set_xticks(_ticks(point.x for points in series.values() for point in points))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid()
     return figure
+
+
+def _ticks(values: Iterable[float]) -> list[float]:
+    """Return the values whose labels do not overlap on a logarithmic axis."""
+    ticks: list[float] = []
+    for value in sorted(map(round, values)):
+        if not ticks or value >= MIN_TICK_RATIO * ticks[-1]:
+            ticks.append(value)
+    return ticks
 
 
 def _training_plots(analyses: Sequence[Analysis], results: Sequence[InverterResult]) -> Iterator[Block]:

@@ -31,8 +31,8 @@ RESULTS = [
 
 def test_findings_name_the_best_method_of_each_budget():
     assert findings(RESULTS, 10)[1] == (
-        "With at most 20 evaluations per image, fixed point, K = 2 comes closest to x_T: the mean error is 1, followed "
-        "by naive (diffusers) with 4."
+        "With at most 20 evaluations per image, fixed point, K = 2 comes closest to x_T: the mean error is 1 (median "
+        "1), followed by naive (diffusers) with 4 (median 4)."
     )
     assert findings(RESULTS[:1], 10) == ["Too few results to compare."]
 
