@@ -222,8 +222,8 @@ def error_plot(results: Sequence[InverterResult]) -> Block:
         draw_errors(series),
         "inverter_errors",
         "Error of the recovered noise by network evaluations per image",
-        "Median over images, so that a few lost images do not hide the others. Both axes are logarithmic; each line is one "
-        "method with increasing numbers K of rounds per step.",
+        "Median over images, so that a few lost images do not hide the others. Both axes are logarithmic; each line is "
+        "one method with increasing numbers K of rounds per step.",
         ("inverter", "K", "evaluations", "median error", "mean error"),
         series,
     )
