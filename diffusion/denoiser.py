@@ -10,7 +10,7 @@ from torch import Tensor
 from configs.errors import UserError
 from diffusion.levels import Level, NoiseLevels
 
-PredictionType = Literal["eps", "x_0", "v"]
+PredictionType = Literal["eps", "x_0", "v", "velocity"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,11 @@ class Denoiser:
     """Predicts x_0 and ε from x_t = α·x_0 + σ·ε.
 
     `network` maps x_t [N, C, H, W], timesteps [1] (scaled by `timestep_scale`) and labels y [N] or None to its output.
-    The first C output channels are the prediction: ε, x_0, or v = α·ε − σ·x_0 (Salimans & Ho, 2022, appendix D).
-    `shape` is (C, H, W), and `clip` tells whether the model's own sampler clips x_0 to [−1, 1]. For a latent-diffusion
-    model, `decode` maps x_0 [N, C, H, W] to images [N, 3, H', W'] in [−1, 1].
+    The first C output channels are the prediction: ε, x_0, v = α·ε − σ·x_0 (Salimans & Ho, 2022, appendix D), or the
+    velocity ε − x_0 of flow matching. `shape` is (C, H, W), and `clip` tells whether the model's own sampler clips x_0
+    to [−1, 1]. For a latent-diffusion model, `decode` maps x_0 [N, C, H, W] to images [N, 3, H', W'] in [−1, 1].
+    The conditions of a model are numbered 0, …, num_classes − 1; those of a text-to-image model are its prompts.
+    With classifier-free guidance, a call of `network` takes two `evaluations_per_call`.
     """
 
     network: Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -32,6 +34,7 @@ class Denoiser:
     prediction_type: PredictionType = "eps"
     clip: bool = True
     decode: Callable[[Tensor], Tensor] | None = None
+    evaluations_per_call: int = 1
 
     def labels(self, start: int, count: int, chosen: Sequence[int] = ()) -> Tensor | None:
         """Return the labels y [count] of samples start, start + 1, …, cycling through the chosen or all classes.
@@ -58,6 +61,8 @@ class Denoiser:
             return (x_t - sigma * output) / alpha, output
         if self.prediction_type == "v":
             return alpha * x_t - sigma * output, alpha * output + sigma * x_t
+        if self.prediction_type == "velocity":
+            return (x_t - sigma * output) / (alpha + sigma), (x_t + alpha * output) / (alpha + sigma)
         if sigma == 0:  # ε is undefined for a clean image; place it at the timestep of the network's evaluation
             level = self.levels[round(timestep)]
         return output, (x_t - level.alpha * output) / level.sigma

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -20,8 +21,8 @@ class Level:
 
 
 def log_snr(level: Level) -> float:
-    """Return λ = log(α/σ), half the log signal-to-noise ratio; σ must be above 0."""
-    return math.log(level.alpha / level.sigma)
+    """Return λ = log(α/σ), half the log signal-to-noise ratio, −∞ for pure noise; σ must be above 0."""
+    return math.log(level.alpha / level.sigma) if level.alpha > 0 else -math.inf
 
 
 CLEAN, PURE_NOISE = Level(1.0, 0.0), Level(0.0, 1.0)
@@ -38,6 +39,15 @@ class NoiseLevels:
     def from_alphas_cumprod(cls, alphas_cumprod: Tensor) -> "NoiseLevels":
         """Return the levels of a variance-preserving process with ᾱ float64 [training steps]."""
         return cls(alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt())
+
+    @classmethod
+    def flow_matching(cls, steps: int) -> "NoiseLevels":
+        """Return the levels α = 1 − σ of flow matching at σ = i/steps, i = 0, …, steps.
+
+        Source: Lipman et al. (2023), "Flow Matching for Generative Modeling", example II with σ_min = 0.
+        """
+        sigmas = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+        return cls(1 - sigmas, sigmas)
 
     def __len__(self) -> int:
         return len(self.alphas)

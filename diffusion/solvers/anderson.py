@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffusion.levels import log_snr
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation, prefactor
-from diffusion.solvers.solver import Step
+from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
 
 RIDGE = 1e-14  # of the Gram matrix's trace: keeps nearly dependent residuals from making its inverse overflow
 
@@ -40,7 +38,7 @@ class Anderson(ImplicitInverter):
 
     The first guess moves x_s along ε extrapolated through the solutions of the last `order` + 1 steps, by a polynomial
     in λ = log(α/σ). The residual is preconditioned by the Jacobian that the denoiser of Gaussian data with standard
-    deviation `data_std` would have (see `relaxation`). An image whose residual is at most `tolerance` per value (root
+    deviation `data_std` would have. An image whose residual is at most `tolerance` per value (root
     mean square) takes no further evaluation.
     """
 
@@ -55,8 +53,8 @@ class Anderson(ImplicitInverter):
         return self.steps * self.rounds
 
     def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
-        x = equation.along(extrapolate(history[-self.order - 1 :], equation.step)) if history else equation.x_s.clone()
-        factor = relaxation(equation.step, self.data_std) if history else 1.0
+        x = equation.along(extrapolate(history[-self.order - 1 :], equation)) if history else equation.x_s.clone()
+        factor = 1 / (1 - equation.gaussian_slope(self.data_std)) if history else 1.0
         active = torch.arange(len(x), device=x.device)
         values: list[Tensor] = []
         residuals: list[Tensor] = []
@@ -73,18 +71,8 @@ class Anderson(ImplicitInverter):
         return x
 
 
-def extrapolate(history: Sequence[Solved], step: Step) -> Tensor:
+def extrapolate(history: Sequence[Solved], equation: StepEquation) -> Tensor:
     """Return ε [N, C, H, W] at a step's end, extrapolated from solved steps by their Lagrange polynomial in λ."""
-    nodes, target = [log_snr(solved.step.end) for solved in history], log_snr(step.end)
+    nodes, target = [equation.position(solved.step.end) for solved in history], equation.position(equation.step.end)
     weights = [math.prod((target - other) / (node - other) for other in nodes if other != node) for node in nodes]
     return combine(torch.tensor([weights], device=history[0].eps.device), [solved.eps for solved in history])
-
-
-def relaxation(step: Step, data_std: float) -> float:
-    """Return 1/(1 − B·κ), the inverse of I − ∂f/∂x for the denoiser of Gaussian data N(0, s²·I).
-
-    ∂f/∂x = B·(I − α_t·∂x̂_0/∂x) with the prefactor B, and I − α_t·∂x̂_0/∂x = κ·I with κ = σ_t²/(α_t²·s² + σ_t²).
-    """
-    end = step.end
-    kappa = end.sigma**2 / (end.alpha**2 * data_std**2 + end.sigma**2)
-    return 1 / (1 - prefactor(step) * kappa)

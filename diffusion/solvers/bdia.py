@@ -19,7 +19,7 @@ class Bdia(TwoStepSolver):
 
     gamma: float = 1.0
 
-    def clean_timestep(self, timesteps: list[int]) -> int:
+    def clean_timestep(self, timesteps: list[float]) -> float:
         return timesteps[0] - (timesteps[1] - timesteps[0])
 
     def forward(self, x_t: Tensor, x_s: Tensor, eps: Tensor, t: Level, s: Level, p: Level) -> Tensor:

@@ -15,7 +15,7 @@ class OBelm(TwoStepSolver):
     r = h/g is the ratio of the step taken to the other one. The product of all r² amplifies rounding errors.
     """
 
-    def clean_timestep(self, timesteps: list[int]) -> int:
+    def clean_timestep(self, timesteps: list[float]) -> float:
         return 1
 
     def forward(self, x_t: Tensor, x_s: Tensor, eps: Tensor, t: Level, s: Level, p: Level) -> Tensor:

@@ -55,7 +55,7 @@ class DpmForwardStep(DpmSolver):
             yield x
 
     @staticmethod
-    def _step_size(timestep: int, training_steps: int) -> float:
+    def _step_size(timestep: float, training_steps: int) -> float:
         return min(1.0, 0.01 * training_steps / max(timestep, 1))
 
     def _second_order(self, equation: StepEquation, before: Step, step: Step, after: Step) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ class DpmForwardStep(DpmSolver):
         h, h_0 = log_snr(step.start) - log_snr(step.end), log_snr(step.end) - log_snr(after.end)
         return y_t, equation.x_s + 0.5 * step.start.alpha * math.expm1(-h) * h / h_0 * difference
 
-    def _invert_finely(self, equation: StepEquation, x: Tensor, start: int, step: Step) -> Tensor:
+    def _invert_finely(self, equation: StepEquation, x: Tensor, start: float, step: Step) -> Tensor:
         """Return the state at a step's end after naive inversion from timestep `start` in finer steps."""
         levels, count = equation.denoiser.levels, self._fine_steps
         timesteps = [round(start + (step.timestep - start) * j / count) for j in range(1, count)]

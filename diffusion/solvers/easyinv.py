@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation, transfer
+from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,6 @@ class EasyInv(ImplicitInverter):
         eps, x_s, i = equation.eps(equation.x_s), equation.x_s, len(history)
         if self.start * self.steps < i < (self.start + self.length) * self.steps:
             before = history[-1]
-            x_before = transfer(x_s, before.eps, before.step.end, before.step.start)
+            x_before = equation.move(x_s, before.eps, before.step.end, before.step.start)
             x_s = self.eta * x_s + (1 - self.eta) * x_before
-        return transfer(x_s, eps, equation.step.start, equation.step.end)
+        return equation.move(x_s, eps, equation.step.start, equation.step.end)

@@ -16,7 +16,7 @@ from diffusion.levels import Level
 class Step:
     """One step from noise level `start` to noise level `end`, with the network evaluated at `timestep`."""
 
-    timestep: int
+    timestep: float
     start: Level
     end: Level
 

@@ -30,7 +30,7 @@ class TwoStepSolver(CoupledSolver):
         return self.steps
 
     @abstractmethod
-    def clean_timestep(self, timesteps: list[int]) -> int:
+    def clean_timestep(self, timesteps: list[float]) -> float:
         """Return the timestep at which a clean image is evaluated, for the ascending timesteps of sampling."""
 
     @abstractmethod
