@@ -46,8 +46,9 @@ class Command:
 
 def commands(page: Path) -> list[Command]:
     """Return the commands in a page's code blocks without a language, without lines that are only a comment."""
-    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    lines = [line.partition("#") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    shell = [block.replace("\\\n", " ") for language, block in blocks if language in ("", "sh")]
+    lines = [line.partition("#") for block in shell for line in block.splitlines()]
     return [Command(line.strip(), comment) for line, _, comment in lines if line.strip()]
 
 
