@@ -83,7 +83,8 @@ class ModelAnalysis(Analysis):
         """Return the number of network evaluations, one per image and step, that missing tensors take."""
         names = {name for measure in self.measures(self.last_step) for name in measure.inputs} | {"samples"}
         missing = [name for name in names & GENERATORS.keys() if not self._generations.file(name).exists()]
-        return sum(self._evaluations_per_image(name) * self._images(name) for name in missing)
+        calls = sum(self._evaluations_per_image(name) * self._images(name) for name in missing)
+        return calls * self.source.denoiser.evaluations_per_call
 
     def _evaluations_per_image(self, name: str) -> int:
         generations = self._generations
@@ -143,11 +144,12 @@ def _is_supported(source: Source, ddim_steps: int) -> bool:
 
 
 def denoiser_loader(study: ModelStudy, source: Source, after_call: Callable[[int], Any]) -> LoadDenoiser:
-    """Return a function that opens the model once per device; `after_call` gets the batch size of each network call."""
+    """Return a function that opens the model once per device; `after_call` gets the evaluations of each call."""
 
     @functools.cache
     def load_denoiser(device: torch.device, optimized: bool = True) -> Denoiser:
-        options, denoiser = study.analyze, source.load_denoiser(device)
+        options = study.analyze
+        denoiser = source.load_denoiser(device, half=optimized and options.precision == "bf16")
         if optimized:
             denoiser = optimize_inference(denoiser, options.precision, options.compile)
         return add_call_hook(denoiser, after_call)

@@ -322,6 +322,13 @@ class ModelStudy:
         None,
         "divisor of the latent codes before decoding; null: 1 for a VQModel, the factor stored in an AutoencoderKL",
     )
+    prompts: list[str] = option([], "prompts of a text-to-image model; image i has prompt i modulo their number")
+    prompts_file: Optional[str] = option(None, "text file with the prompts, one per line")
+    negative_prompt: Optional[str] = option(None, "prompt of the second branch of guidance; null: the pipeline's own")
+    guidance: float = option(1.0, "scale g of classifier-free guidance ε_u + g·(ε_c − ε_u); 1: none")
+    latent_size: Optional[int] = option(
+        None, "height and width of the latent codes of a text-to-image model; null: as trained", at_least=1
+    )
     openai: OpenAI = section(OpenAI, "settings that an OpenAI file does not contain")
     analyze: Analyze = section(Analyze, "analysis")
     wandb: Wandb = section(Wandb, "Weights & Biases")

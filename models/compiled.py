@@ -3,7 +3,7 @@
 import copy
 import functools
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,17 @@ from diffusion.denoiser import Denoiser
 from models.unet import UNet
 
 Precision = Literal["fp32", "tf32", "bf16"]
+Module = TypeVar("Module", bound=nn.Module)
+
+CAST_TO_HALF = (nn.Linear, nn.Conv2d)
 
 
 def optimize_inference(denoiser: Denoiser, precision: Precision, compiled: bool) -> Denoiser:
     """Return the denoiser with its network in a precision, optionally compiled.
 
-    In float32 and TF32 without compilation, the denoiser is returned unchanged. Otherwise all denoisers of one
-    architecture on one device share a network, so that the checkpoints of a job are compiled only once. Raises
-    UserError if networks cannot be compiled.
+    In float32 and TF32 without compilation, the denoiser is returned unchanged. Otherwise all U-Nets of one
+    architecture on one device share a network, so that the checkpoints of a job are compiled only once; a pipeline's
+    network is not copied. Raises UserError if networks cannot be compiled.
     """
     allow_tf32(precision == "tf32")
     in_half = precision == "bf16"
@@ -31,6 +34,8 @@ def optimize_inference(denoiser: Denoiser, precision: Precision, compiled: bool)
         note_slow_bf16(denoiser.device)
     network = denoiser.network
     assert isinstance(network, nn.Module), "only modules can be optimized"
+    if not isinstance(network, UNet):
+        return replace(denoiser, network=_single(network, in_half, compiled, denoiser.device))
     key = (str(network), str(network.config), denoiser.device, in_half, compiled)
     if key not in _NETWORKS:
         _NETWORKS[key] = _compile(network, in_half, compiled, denoiser.device)
@@ -115,18 +120,26 @@ class NetworkHandle:
 _NETWORKS: dict[tuple, CompiledNetwork] = {}
 
 
-def _compile(network: nn.Module, in_half: bool, compiled: bool, device: torch.device) -> CompiledNetwork:
+def _compile(network: UNet, in_half: bool, compiled: bool, device: torch.device) -> CompiledNetwork:
     """Return a copy of the network, in half precision and compiled if requested."""
     network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = network
-    if in_half and isinstance(network, UNet):
+    if in_half:
         network.convert_to_half(torch.bfloat16)
-    elif in_half:
-        module = Autocast(network)
+    if compiled:
+        check_compiler(device.type)
+        network.compile(dynamic=False)
+    return CompiledNetwork(network, network)
+
+
+def _single(network: nn.Module, in_half: bool, compiled: bool, device: torch.device) -> "NetworkHandle":
+    """Return a handle of a network that no other shares, in half precision and compiled if requested."""
+    module = Autocast(network) if in_half else network
     if compiled:
         check_compiler(device.type)
         module.compile(dynamic=False)
-    return CompiledNetwork(network, module)
+    shared = CompiledNetwork(network, module)
+    shared.owner = NetworkHandle(shared, {})
+    return shared.owner
 
 
 class Autocast(nn.Module):
@@ -139,3 +152,19 @@ class Autocast(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         with torch.autocast(x_t.device.type, torch.bfloat16):
             return self.network(x_t, t, y).float()
+
+
+def copy_to(module: Module, device: torch.device, half: bool = False) -> Module:
+    """Return a copy of a module on a device; `half` stores the weights that `Autocast` would cast in bfloat16.
+
+    Tensors are moved one at a time, so that the whole copy never exists on the module's own device.
+    """
+    moved: dict[int, Any] = {}
+    for layer in module.modules():
+        is_cast = half and isinstance(layer, CAST_TO_HALF)
+        for parameter in layer.parameters(recurse=False):
+            value = parameter.detach().to(device, torch.bfloat16 if is_cast else parameter.dtype)
+            moved[id(parameter)] = nn.Parameter(value, requires_grad=False)
+        for buffer in layer.buffers(recurse=False):
+            moved[id(buffer)] = buffer.to(device)
+    return copy.deepcopy(module, moved)

@@ -1,32 +1,80 @@
-"""Pipelines of diffusers: pixel DDPMs and latent-diffusion models, from a folder or from the Hugging Face Hub.
+"""Pipelines of diffusers as denoisers, from a folder or from the Hugging Face Hub.
 
-Networks and schedulers are those of diffusers; DDIM uses the steps of its DDIMScheduler and DDIMInverseScheduler.
+Networks, text encoders, autoencoders and schedulers are those of diffusers and transformers. docs/models.md lists the
+supported pipelines.
 """
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from configs.errors import UserError, first_line
-from diffusion.denoiser import Denoiser, PredictionType
-from diffusion.levels import Level, NoiseLevels
-from diffusion.solvers.solver import Step
+from configs.errors import UserError
+from diffusion.denoiser import Denoiser
 from diffusion.solvers.spacing import TimestepSpacing
-from models.state_dict import mismatch_message
+from models.autoencoders import Decoder, open_decoder
+from models.compiled import copy_to
+from models.components import import_diffusers, load_model, load_scheduler, read_index
+from models.networks import (
+    ClassTransformer,
+    DiffusersNetwork,
+    FluxTransformer,
+    MultimodalTransformer,
+    SizedTextUNet,
+    TextNetwork,
+    TextUNet,
+)
+from models.pipeline_options import PipelineOptions, check_class_options, check_text_options
+from models.schedulers import open_process
+from models.text import embed
 
-PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
-AUTOENCODERS = {"VQModel": "vqvae", "AutoencoderKL": "vae"}
-INDEX = "model_index.json"
+NO_OPTIONS = PipelineOptions()
 
 
-def is_pipeline(folder: Path) -> bool:
-    """Return whether a folder contains a pipeline of diffusers."""
-    return (folder / INDEX).is_file()
+@dataclass(frozen=True)
+class Family:
+    """Pipelines with the same kind of network: its component, its classes and its wrapper.
+
+    The network's tokens are patches of `packing` × `packing` values, which its pipeline packs into channels;
+    `default_size` is the size of the latent if the network's configuration does not contain it.
+    """
+
+    component: str
+    networks: tuple[str, ...]
+    wrapper: type[nn.Module]
+    packing: int = 1
+    default_size: int | None = None
+
+
+UNCONDITIONAL = Family("unet", ("UNet2DModel",), DiffusersNetwork)
+FAMILIES = {
+    "DiTPipeline": Family("transformer", ("DiTTransformer2DModel", "Transformer2DModel"), ClassTransformer),
+    "StableDiffusionPipeline": Family("unet", ("UNet2DConditionModel",), TextUNet),
+    "StableDiffusionXLPipeline": Family("unet", ("UNet2DConditionModel",), SizedTextUNet),
+    "StableDiffusion3Pipeline": Family("transformer", ("SD3Transformer2DModel",), MultimodalTransformer),
+    "FluxPipeline": Family("transformer", ("FluxTransformer2DModel",), FluxTransformer, packing=2, default_size=128),
+}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """An opened pipeline: its denoiser on the CPU in float32, and the timesteps of its scheduler."""
+
+    kind: str
+    denoiser: Denoiser
+    spacing: TimestepSpacing
+
+    def load_denoiser(self, device: torch.device, half: bool = False) -> Denoiser:
+        """Return the denoiser on a device, the weights of its matrix products and convolutions in bfloat16 if `half`.
+
+        The autoencoder stays in float32; those of some models overflow in half precision.
+        """
+        network, decode = self.denoiser.network, self.denoiser.decode
+        assert isinstance(network, nn.Module)
+        decode = copy_to(decode, device) if isinstance(decode, Decoder) else None
+        return replace(self.denoiser, network=copy_to(network, device, half), decode=decode, device=device)
 
 
 def download_pipeline(name: str) -> Path:
@@ -34,7 +82,7 @@ def download_pipeline(name: str) -> Path:
 
     Raises UserError if the download fails.
     """
-    diffusers = _diffusers()
+    diffusers = import_diffusers()
     try:
         return Path(diffusers.DiffusionPipeline.download(name))
     except Exception as error:  # the client raises many types: no network, unknown name, no permission
@@ -44,148 +92,104 @@ def download_pipeline(name: str) -> Path:
         ) from None
 
 
-def open_pipeline(folder: Path, vae_scaling_factor: float | None, device: torch.device) -> Denoiser:
-    """Open the pipeline in a folder as a denoiser, with a decoder if it has an autoencoder.
+def open_pipeline(folder: Path, options: PipelineOptions = NO_OPTIONS) -> Pipeline:
+    """Open the pipeline in a folder, with a decoder if it has an autoencoder.
 
-    Codes are divided by `vae_scaling_factor` before decoding; None uses the factor of training. Raises UserError if a
-    component is missing, damaged or not supported.
+    Raises UserError if a component is missing, damaged or not supported, or if an option does not apply.
     """
-    components = _components(folder)
-    network, scheduler = _model(folder, "unet", components, ("UNet2DModel",)), _scheduler(folder, components)
-    config = network.config
-    if config.in_channels != config.out_channels and 2 * config.in_channels != config.out_channels:
-        raise UserError(f"{folder}: the network has inputs other than x_t (another image, for example); not supported")
-    if not isinstance(config.sample_size, int):
-        raise UserError(f"{folder}: sample_size of the network is not a number; only square images are supported")
-    return Denoiser(
-        network=DiffusersNetwork(network.to(device)),
-        levels=NoiseLevels.from_alphas_cumprod(scheduler.alphas_cumprod.double()),
-        shape=(config.in_channels, config.sample_size, config.sample_size),
-        timestep_scale=1.0,
-        num_classes=config.num_class_embeds,
-        device=device,
-        prediction_type=PREDICTION_TYPES[scheduler.config.prediction_type],
-        clip=scheduler.config.clip_sample,
-        decode=_decoder(folder, components, vae_scaling_factor, device),
+    kind, components = read_index(folder)
+    family = FAMILIES.get(kind, UNCONDITIONAL)
+    if components.get(family.component) not in family.networks:
+        raise UserError(f"{folder}: {_unsupported(kind, components)}")
+    network = load_model(folder, family.component, components, family.networks)
+    scheduler, decoder = (
+        load_scheduler(folder, components),
+        open_decoder(folder, components, options.vae_scaling_factor),
     )
+    _check_network(folder, family, network)
+    shape = _shape(folder, family, network.config, options)
+    tokens = (shape[1] // _patch_size(family, network.config)) ** 2
+    process = open_process(folder, scheduler, tokens, from_one=kind == "FluxPipeline")
+    wrapped = _wrap(folder, kind, network, options, decoder, shape[1])
+    denoiser = Denoiser(
+        network=wrapped,
+        levels=process.levels,
+        shape=shape,
+        timestep_scale=1.0,
+        num_classes=len(options.prompts) or _number_of_classes(network.config),
+        device=torch.device("cpu"),
+        prediction_type=process.prediction_type,
+        clip=process.clip,
+        decode=decoder,
+        evaluations_per_call=getattr(wrapped, "evaluations_per_call", 1),
+    )
+    return Pipeline(kind, denoiser, process.spacing)
 
 
-@dataclass(frozen=True)
-class SchedulerSpacing(TimestepSpacing):
-    """The timesteps of DDIMScheduler and DDIMInverseScheduler under a pipeline's scheduler configuration.
-
-    The configuration sets the spacing, the offset and the level at the clean end. When inverting, the network is
-    evaluated at the end of each step, not at its start.
-    """
-
-    config: Any
-
-    def sampling(self, levels: NoiseLevels, steps: int) -> list[Step]:
-        scheduler = _diffusers().DDIMScheduler.from_config(self.config)
-        scheduler.set_timesteps(steps)
-        stride, clean = len(levels) // steps, Level.from_alpha_bar(scheduler.final_alpha_cumprod.item())
-        timesteps = scheduler.timesteps.tolist()
-        return [Step(t, levels[t], levels[t - stride] if t >= stride else clean) for t in timesteps]
-
-    def inversion(self, levels: NoiseLevels, steps: int) -> list[Step]:
-        spacing = {"linspace": "leading"}.get(self.config.timestep_spacing, self.config.timestep_spacing)
-        # DDIMInverseScheduler has no "linspace".
-        scheduler = _diffusers().DDIMInverseScheduler.from_config(self.config, timestep_spacing=spacing)
-        scheduler.set_timesteps(steps)
-        stride, clean = len(levels) // steps, Level.from_alpha_bar(scheduler.initial_alpha_cumprod.item())
-        timesteps = scheduler.timesteps.tolist()
-        return [Step(t, levels[t - stride] if t >= stride else clean, levels[t]) for t in timesteps]
+def _wrap(
+    folder: Path, kind: str, network: Any, options: PipelineOptions, decoder: Decoder | None, size: int
+) -> nn.Module:
+    """Return the network with the call signature of a denoiser's, with its conditions and guidance."""
+    wrapper = FAMILIES.get(kind, UNCONDITIONAL).wrapper
+    if issubclass(wrapper, TextNetwork):
+        return _with_prompts(folder, kind, network, options, decoder, size)
+    check_class_options(folder, options, has_null=wrapper is ClassTransformer)
+    if wrapper is ClassTransformer:
+        return ClassTransformer(network, options.guidance, null=network.config.num_embeds_ada_norm)
+    return wrapper(network)
 
 
-def timestep_spacing(folder: Path) -> SchedulerSpacing:
-    """Return the timestep spacing of the pipeline in a folder. Raises UserError if its scheduler cannot be opened."""
-    return SchedulerSpacing(_scheduler(folder, _components(folder)).config)
+def _with_prompts(
+    folder: Path, kind: str, network: Any, options: PipelineOptions, decoder: Decoder | None, size: int
+) -> nn.Module:
+    check_text_options(folder, options, network.config)
+    if decoder is None:
+        raise UserError(f"{folder}: its autoencoder is missing")
+    needs_null = options.needs_null(network.config)
+    embeddings = embed(folder, kind, network, options.prompts, options.negative_prompt, needs_null)
+    if kind == "StableDiffusionXLPipeline":
+        return SizedTextUNet(network, options.guidance, embeddings, image_size=size * decoder.factor)
+    return FAMILIES[kind].wrapper(network, options.guidance, embeddings)
 
 
-class DiffusersNetwork(nn.Module):
-    """A network of diffusers with the call signature of a denoiser's network."""
-
-    def __init__(self, network: Any):
-        super().__init__()
-        self.network, self.config = network, network.config
-
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        return self.network(x_t, t, class_labels=y, return_dict=False)[0]
+def _number_of_classes(config: Any) -> int | None:
+    return config.get("num_embeds_ada_norm") or config.get("num_class_embeds")
 
 
-def _components(folder: Path) -> dict[str, str]:
-    """Return the class names of a pipeline's components by name, as listed in its index."""
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return {name: entry[1] for name, entry in index.items() if isinstance(entry, list) and entry[1]}
-    except (OSError, ValueError, LookupError) as error:
-        raise UserError(f"{folder / INDEX} cannot be read: {first_line(error)}") from None
+def _patch_size(family: Family, config: Any) -> int:
+    """Return the number of values along the side of a token."""
+    return family.packing * (config.get("patch_size") or 1)
 
 
-def _component_folder(folder: Path, name: str) -> Path:
-    """Return a component's folder: a subfolder with its name, or the pipeline's folder in the oldest pipelines."""
-    return folder / name if (folder / name).is_dir() else folder
+def _shape(folder: Path, family: Family, config: Any, options: PipelineOptions) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of x_T. Raises UserError if the network has no such size."""
+    size, patch = options.latent_size or config.get("sample_size") or family.default_size, _patch_size(family, config)
+    if not isinstance(size, int):
+        raise UserError(f"{folder}: sample_size of the network is not a number; only square images are supported")
+    if size % patch:
+        raise UserError(f"{folder}: latent_size={size} is not divisible by the size of the network's patches, {patch}")
+    return config.in_channels // family.packing**2, size, size
 
 
-def _model(folder: Path, name: str, components: dict[str, str], supported: tuple[str, ...]) -> Any:
-    kind, path = components.get(name), _component_folder(folder, name)
-    if kind not in supported:
-        raise UserError(f"{folder}: its {name} is {kind or 'missing'}; only {', '.join(supported)} is supported")
-    try:
-        loader = getattr(_diffusers(), kind)
-        model, info = loader.from_pretrained(path, output_loading_info=True, local_files_only=True)
-    except Exception as error:  # types of safetensors, pickle, diffusers and PyTorch
-        raise UserError(f"{path} cannot be opened as {kind}: {first_line(error)}") from None
-    if message := mismatch_message(info["missing_keys"], info["unexpected_keys"], map(str, info["mismatched_keys"])):
-        raise UserError(f"{path} does not fit {kind}: {message}")
-    return model.requires_grad_(False).eval().float()
+def _check_network(folder: Path, family: Family, network: Any) -> None:
+    """Raise UserError if the network has inputs other than x_t, the timestep and its family's conditions."""
+    config, channels = network.config, network.config.in_channels
+    if (config.get("out_channels") or channels) not in (channels, 2 * channels):
+        raise UserError(f"{folder}: the network has inputs other than x_t (another image, for example); not supported")
+    if config.get("time_cond_proj_dim"):
+        raise UserError(f"{folder}: the network is a consistency model, which DDIM does not sample; not supported")
+    if family.networks != ("UNet2DConditionModel",):
+        return
+    expected = "text_time" if family.wrapper is SizedTextUNet else None
+    others = [config.get(name) for name in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type")]
+    if any(others) or config.addition_embed_type != expected:
+        raise UserError(f"{folder}: the network has conditions other than the prompt; not supported")
 
 
-def _scheduler(folder: Path, components: dict[str, str]) -> Any:
-    """Return a DDIMScheduler with the betas, prediction type and clipping of the pipeline's scheduler."""
-    diffusers, path = _diffusers(), _component_folder(folder, "scheduler")
-    kind = getattr(diffusers, components.get("scheduler", ""), None)
-    if kind is None:
-        raise UserError(f'{folder}: its scheduler "{components.get("scheduler")}" does not exist in diffusers')
-    try:
-        own = kind.from_pretrained(path, local_files_only=True)
-    except Exception as error:
-        raise UserError(f"{path} cannot be opened as {components['scheduler']}: {first_line(error)}") from None
-    if not hasattr(own, "alphas_cumprod"):
-        raise UserError(f"{folder}: its scheduler {kind.__name__} has no ᾱ (flow matching, for example); not supported")
-    if own.config.get("thresholding") or (own.config.get("clip_sample") and own.config.clip_sample_range != 1):
-        raise UserError(f"{folder}: its scheduler limits x_0 other than by clipping to [−1, 1]; not supported")
-    return diffusers.DDIMScheduler.from_config(own.config)
-
-
-def _decoder(
-    folder: Path, components: dict[str, str], vae_scaling_factor: float | None, device: torch.device
-) -> Callable[[Tensor], Tensor] | None:
-    """Return a function that decodes codes to images, or None for a pixel model.
-
-    CompVis trained its models on unscaled codes of a VQModel. LDMPipeline of diffusers divides them by the VQModel's
-    scaling factor, which degrades the images of CompVis/ldm-celebahq-256 (diffusers, issue 6725).
-    """
-    kind = next((kind for kind in AUTOENCODERS if components.get(AUTOENCODERS[kind]) == kind), None)
-    if kind is None:
-        if unknown := components.keys() & set(AUTOENCODERS.values()):
-            raise UserError(f"{folder}: its autoencoder {components[unknown.pop()]} is not supported")
-        return None
-    autoencoder = _model(folder, AUTOENCODERS[kind], components, (kind,)).to(device)
-    training_scale = 1.0 if kind == "VQModel" else autoencoder.config.scaling_factor
-    scale, shift = vae_scaling_factor or training_scale, autoencoder.config.get("shift_factor") or 0.0
-
-    @torch.no_grad()
-    def decode(codes: Tensor) -> Tensor:
-        return autoencoder.decode(codes / scale + shift, return_dict=False)[0]
-
-    return decode
-
-
-def _diffusers() -> Any:
-    try:
-        import diffusers
-    except ImportError:
-        raise UserError("pipelines of diffusers require an extra: pip install 'noisemap[diffusers]'") from None
-    diffusers.utils.logging.set_verbosity_error()
-    return diffusers
+def _unsupported(kind: str, components: dict[str, str]) -> str:
+    """Return a sentence on a pipeline whose network is not supported."""
+    networks = [f"{name} {components[name]}" for name in ("unet", "transformer", "prior") if name in components]
+    return (
+        f"{kind or 'a pipeline'} with {' and '.join(networks) or 'no network'} is not supported; supported are "
+        f"pipelines with a UNet2DModel, and {', '.join(FAMILIES)}"
+    )

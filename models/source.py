@@ -6,23 +6,26 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import ModelStudy
 from diffusion.denoiser import Denoiser
 from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
+from models.components import is_pipeline
 from models.open import open_checkpoint
 from models.openai import open_openai
 from models.openai_presets import PRESETS
-from models.pipelines import download_pipeline, is_pipeline, open_pipeline, timestep_spacing
+from models.pipeline_options import PipelineOptions, check_class_options
+from models.pipelines import download_pipeline, open_pipeline
 from records import checkpoint
 from records.atomic import file_digest
 from records.download import download
 
 WEIGHTS = (".pt", ".pth", ".safetensors")
+PROMPTS_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,15 @@ class Source:
     about: list[str]
     digest: str
     denoiser: Denoiser
-    load_denoiser: Callable[[torch.device], Denoiser]
+    load_denoiser: "LoadOnDevice"
     spacing: TimestepSpacing = StridedSpacing()
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class LoadOnDevice(Protocol):
+    """Opens a model on a device; with `half`, the weights of a pipeline take half the memory (see `copy_to`)."""
+
+    def __call__(self, device: torch.device, half: bool = False) -> Denoiser: ...
 
 
 def find_model(study: ModelStudy) -> Path:
@@ -60,10 +69,11 @@ def find_model(study: ModelStudy) -> Path:
 def open_source(study: ModelStudy) -> Source:
     """Open the model of a study on the CPU. Raises UserError if it cannot be opened."""
     path = find_model(study)
+    if path.is_dir() and is_pipeline(path):
+        return _pipeline(path, study)
+    check_class_options(path, pipeline_options(study), has_null=False)
     if (path / "checkpoint.json").is_file():
         return _checkpoint(path, study.analyze.weights)
-    if path.is_dir() and is_pipeline(path):
-        return _pipeline(path, study.vae_scaling_factor)
     if path.is_file():
         return _openai(path, study)
     raise UserError(f"{path} is neither a checkpoint folder, a pipeline of diffusers nor a file of weights")
@@ -73,7 +83,7 @@ def _checkpoint(path: Path, weights: str) -> Source:
     saved = checkpoint.read(path)
     about = [f"checkpoint of step {saved.step:,} and seed {saved.seed}, weights {weights}"]
 
-    def load_denoiser(device: torch.device) -> Denoiser:
+    def load_denoiser(device: torch.device, half: bool = False) -> Denoiser:
         return open_checkpoint(path, weights, device)
 
     denoiser = load_denoiser(torch.device("cpu"))
@@ -81,19 +91,60 @@ def _checkpoint(path: Path, weights: str) -> Source:
     return Source([*about, *summary(denoiser)], saved.digests[weights], denoiser, load_denoiser, config=config)
 
 
-def _pipeline(path: Path, vae_scaling_factor: float | None) -> Source:
-    def load_denoiser(device: torch.device) -> Denoiser:
-        return open_pipeline(path, vae_scaling_factor, device)
-
-    denoiser = load_denoiser(torch.device("cpu"))
-    about = ["pipeline of diffusers", *summary(denoiser)]
+def _pipeline(path: Path, study: ModelStudy) -> Source:
+    options = pipeline_options(study)
+    pipeline = open_pipeline(path, options)
+    about = [f"{pipeline.kind} of diffusers", *summary(pipeline.denoiser), *_conditions(options)]
     files = sorted(file for file in path.rglob("*") if file.suffix in (*WEIGHTS, ".bin", ".json"))
     listing = "".join(f"{file.relative_to(path)} {file_digest(file, 'sha256')}\n" for file in files)
-    return Source(about, hashlib.sha256(listing.encode()).hexdigest(), denoiser, load_denoiser, timestep_spacing(path))
+    digest = hashlib.sha256(listing.encode()).hexdigest()
+    config = {name: value for name, value in dataclasses.asdict(options).items() if name != "vae_scaling_factor"}
+    return Source(about, digest, pipeline.denoiser, pipeline.load_denoiser, pipeline.spacing, config)
+
+
+def pipeline_options(study: ModelStudy) -> PipelineOptions:
+    """Return the options of a study's pipeline, with its prompts. Raises UserError if they cannot be read."""
+    return PipelineOptions(
+        tuple(read_prompts(study)),
+        study.negative_prompt,
+        study.guidance,
+        study.latent_size,
+        study.vae_scaling_factor,
+    )
+
+
+def read_prompts(study: ModelStudy) -> list[str]:
+    """Return the prompts of a study, from its options or one per line from a file.
+
+    Raises UserError if the file cannot be read, or if both are set.
+    """
+    if study.prompts_file is None:
+        return study.prompts
+    if study.prompts:
+        raise UserError("prompts and prompts_file are both set; remove one of them")
+    try:
+        lines = Path(study.prompts_file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"prompts_file={study.prompts_file} cannot be read: {first_line(error)}") from None
+    if prompts := [line.strip() for line in lines if line.strip()]:
+        return prompts
+    raise UserError(f"prompts_file={study.prompts_file} contains no prompts; write one per line")
+
+
+def _conditions(options: PipelineOptions) -> list[str]:
+    """Return a description of prompts and guidance, one line per aspect."""
+    lines = []
+    if options.prompts:
+        shown = "; ".join(f"“{prompt}”" for prompt in options.prompts[:PROMPTS_SHOWN])
+        more = f" and {len(options.prompts) - PROMPTS_SHOWN:,} more" if len(options.prompts) > PROMPTS_SHOWN else ""
+        lines.append(f"prompts, in turn: {shown}{more}")
+    if options.negative_prompt is not None:
+        lines.append(f"negative prompt: “{options.negative_prompt}”")
+    return [*lines, f"guidance {options.guidance:g}"] if options.guidance != 1 else lines
 
 
 def _openai(path: Path, study: ModelStudy) -> Source:
-    def load_denoiser(device: torch.device) -> Denoiser:
+    def load_denoiser(device: torch.device, half: bool = False) -> Denoiser:
         return open_openai(path, study.openai, device)[0]
 
     denoiser, description = open_openai(path, study.openai, torch.device("cpu"))
@@ -108,10 +159,12 @@ def summary(denoiser: Denoiser) -> list[str]:
     kind = "codes" if denoiser.decode else "images"
     classes = f", {denoiser.num_classes:,} classes" if denoiser.num_classes else ""
     clips = "is clipped to [−1, 1]" if denoiser.clip else "is not clipped"
-    names = {"eps": "ε", "x_0": "x_0", "v": "v"}
+    names = {"eps": "ε", "x_0": "x_0", "v": "v", "velocity": "the velocity ε − x_0"}
+    is_flow = denoiser.prediction_type == "velocity"
+    process = "flow matching" if is_flow else f"{len(denoiser.levels):,} diffusion steps"
     return [
         f"{kind} of {channels} × {height} × {width}{classes}",
-        f"{len(denoiser.levels):,} diffusion steps, predicts {names[denoiser.prediction_type]}, x_0 {clips}",
+        f"{process}, predicts {names[denoiser.prediction_type]}, x_0 {clips}",
     ]
 
 
@@ -128,11 +181,11 @@ def check_ddim_steps(source: Source, ddim_steps: int) -> None:
 
 
 def add_call_hook(denoiser: Denoiser, hook: Callable[[int], Any]) -> Denoiser:
-    """Return the denoiser with a hook that gets the batch size after every call of the network."""
+    """Return the denoiser with a hook that gets the number of evaluations, one or two per image, after every call."""
 
     def network(x_t, t, y):
         output = denoiser.network(x_t, t, y)
-        hook(len(x_t))
+        hook(len(x_t) * denoiser.evaluations_per_call)
         return output
 
     return dataclasses.replace(denoiser, network=network)

@@ -168,7 +168,7 @@ def test_too_many_steps_are_rejected_before_anything_is_generated(study, tmp_pat
 def test_another_model_under_the_same_name_is_rejected(study, openai_file):
     analyze_model(study("name=same"))
     with pytest.raises(
-        UserError, match=r"same contains the analysis of another model \(pipeline of diffusers; .*name="
+        UserError, match=r"same contains the analysis of another model \(LDMPipeline of diffusers; .*name="
     ):
         analyze_model(study("name=same", "openai.schedule=cosine", source=openai_file))
 

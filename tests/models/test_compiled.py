@@ -119,9 +119,11 @@ def test_a_smaller_batch_is_padded(random_unet, x_t, relative_error):
 
 
 def test_a_pipelines_network_runs_in_half_precision(pipelines):
-    plain = open_pipeline(pipelines / "ldm_vq", None, CPU)
+    pipeline = open_pipeline(pipelines / "ldm_vq")
+    plain, half = pipeline.denoiser, pipeline.load_denoiser(CPU, half=True)
     x_T = torch.randn(2, *plain.shape, generator=torch.Generator().manual_seed(2))
-    output, output_bf16 = plain.output(x_T, 500), optimize_inference(plain, "bf16", False).output(x_T, 500)
+    output, output_bf16 = plain.output(x_T, 500), optimize_inference(half, "bf16", False).output(x_T, 500)
+    assert torch.equal(output_bf16, optimize_inference(plain, "bf16", False).output(x_T, 500))
     assert output_bf16.dtype == torch.float32 and 0 < (output_bf16 - output).norm() / output.norm() < 0.02
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    CMStochasticIterativeScheduler,
     DDIMInverseScheduler,
     DDIMScheduler,
     DDPMScheduler,
@@ -22,7 +24,8 @@ from configs.errors import UserError
 from diffusion.denoiser import Denoiser
 from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
-from models.pipelines import open_pipeline, timestep_spacing
+from models.pipeline_options import PipelineOptions
+from models.pipelines import open_pipeline
 
 CPU = torch.device("cpu")
 NOISE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -30,7 +33,7 @@ NOISE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 @pytest.fixture(scope="module")
 def ldm(pipelines) -> Denoiser:
-    return open_pipeline(pipelines / "ldm_vq", None, CPU)
+    return open_pipeline(pipelines / "ldm_vq").denoiser
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,8 @@ def saved(tmp_path):
 
 def open_with_ddim(folder: Path) -> tuple[Denoiser, Ddim]:
     """Open a pipeline; return its denoiser, and DDIM with 10 steps in its timestep spacing."""
-    return open_pipeline(folder, None, CPU), Ddim(10, timestep_spacing(folder))
+    pipeline = open_pipeline(folder)
+    return pipeline.denoiser, Ddim(10, pipeline.spacing)
 
 
 def test_a_latent_diffusion_model_computes_the_same_as_in_diffusers(ldm, golden, relative_error):
@@ -79,7 +83,7 @@ def test_a_latent_diffusion_model_computes_the_same_as_in_diffusers(ldm, golden,
 
 @pytest.mark.parametrize("ddim_steps", [10, 50])
 def test_sampling_and_inversion_equal_those_of_diffusers(ddim_steps, ldm, pipelines, golden, relative_error):
-    spacing = timestep_spacing(pipelines / "ldm_vq")
+    spacing = open_pipeline(pipelines / "ldm_vq").spacing
     sampling, inversion = spacing.sampling(ldm.levels, ddim_steps), spacing.inversion(ldm.levels, ddim_steps)
     ddim = Ddim(ddim_steps, spacing)
     assert [step.timestep for step in sampling] == golden[f"T{ddim_steps}_timesteps"].tolist()
@@ -95,7 +99,7 @@ def test_codes_are_decoded(ldm, golden, relative_error):
 
 
 def test_codes_are_divided_by_vae_scaling_factor(pipelines, golden, relative_error):
-    scaled = open_pipeline(pipelines / "ldm_vq", 0.5, CPU)
+    scaled = open_pipeline(pipelines / "ldm_vq", PipelineOptions(vae_scaling_factor=0.5)).denoiser
     assert scaled.decode is not None
     assert relative_error(scaled.decode(0.5 * golden["T10_x0"]), golden["decoded_T10"]) < 1e-4
 
@@ -103,7 +107,7 @@ def test_codes_are_divided_by_vae_scaling_factor(pipelines, golden, relative_err
 def test_an_autoencoder_defines_its_own_scaling_factor(saved, relative_error):
     torch.manual_seed(0)
     vae = AutoencoderKL(block_out_channels=(32,), latent_channels=3, scaling_factor=0.25, shift_factor=0.1).eval()
-    denoiser = open_pipeline(saved(DDIMScheduler(clip_sample=False), vae=vae), None, CPU)
+    denoiser = open_pipeline(saved(DDIMScheduler(clip_sample=False), vae=vae)).denoiser
     with torch.no_grad():
         assert denoiser.decode is not None
         assert relative_error(denoiser.decode(NOISE), vae.decode(NOISE / 0.25 + 0.1).sample) < 1e-5
@@ -152,13 +156,13 @@ def test_a_model_that_predicts_x_0_inverts_clean_images(saved):
 
 def test_betas_and_clipping_come_from_the_pipelines_scheduler(saved):
     scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=500, clip_sample=False)
-    denoiser = open_pipeline(saved(scheduler), None, CPU)
+    denoiser = open_pipeline(saved(scheduler)).denoiser
     assert torch.equal(denoiser.levels.alphas, scheduler.alphas_cumprod.double().sqrt()) and not denoiser.clip
 
 
 def test_labels_are_passed_to_the_network(saved):
     unet = small_unet(num_class_embeds=5)
-    denoiser = open_pipeline(saved(DDIMScheduler(), unet), None, CPU)
+    denoiser = open_pipeline(saved(DDIMScheduler(), unet)).denoiser
     y = denoiser.labels(3, 2, [4, 0, 2])
     assert denoiser.num_classes == 5 and y is not None and y.tolist() == [4, 0]
     with torch.no_grad():
@@ -167,31 +171,51 @@ def test_labels_are_passed_to_the_network(saved):
 
 def test_pipelines_without_subfolders_are_opened(saved):
     folder = saved(DDIMScheduler())
-    expected = open_pipeline(folder, None, CPU).output(NOISE, 7)
+    expected = open_pipeline(folder).denoiser.output(NOISE, 7)
     for name in ("unet", "scheduler"):
         for file in (folder / name).iterdir():
             file.rename(folder / file.name)
         (folder / name).rmdir()
-    assert torch.equal(open_pipeline(folder, None, CPU).output(NOISE, 7), expected)
+    assert torch.equal(open_pipeline(folder).denoiser.output(NOISE, 7), expected)
 
 
 @pytest.mark.parametrize(
     "scheduler, message",
     [
-        (FlowMatchEulerDiscreteScheduler(), "FlowMatchEulerDiscreteScheduler has no ᾱ"),
+        (FlowMatchEulerDiscreteScheduler(invert_sigmas=True), "FlowMatchEulerDiscreteScheduler has no ᾱ"),
+        (CMStochasticIterativeScheduler(), "CMStochasticIterativeScheduler has no ᾱ"),
         (DDIMScheduler(thresholding=True), "limits x_0 other than"),
         (DDIMScheduler(clip_sample=True, clip_sample_range=2.0), "limits x_0 other than"),
     ],
 )
 def test_a_scheduler_that_ddim_cannot_use_is_rejected(scheduler, message, saved):
     with pytest.raises(UserError, match=message):
-        open_pipeline(saved(scheduler), None, CPU)
+        open_pipeline(saved(scheduler))
 
 
-def test_the_scheduler_of_another_sampler_is_accepted(saved):
+def test_the_scheduler_of_another_sampler_is_accepted_and_does_not_clip(saved):
     scheduler = EulerDiscreteScheduler()
-    alphas = open_pipeline(saved(scheduler), None, CPU).levels.alphas
-    assert torch.equal(alphas, scheduler.alphas_cumprod.double().sqrt())
+    denoiser = open_pipeline(saved(scheduler)).denoiser
+    assert torch.equal(denoiser.levels.alphas, scheduler.alphas_cumprod.double().sqrt()) and not denoiser.clip
+
+
+def test_a_pixel_model_of_flow_matching_samples_by_eulers_method(saved, relative_error):
+    """The network predicts ε − x_0 at 1,000·σ, and σ falls from 1 to 0 in steps of a shifted schedule."""
+    unet = small_unet()
+    folder = saved(FlowMatchEulerDiscreteScheduler(shift=2.0), unet)
+    pipeline = open_pipeline(folder)
+
+    def shift(sigma: torch.Tensor) -> torch.Tensor:
+        return 2 * sigma / (1 + sigma)
+
+    smallest = shift(torch.tensor(1 / 1000)).item()
+    sigmas = [*shift(torch.linspace(1, smallest, 10, dtype=torch.float64)).tolist(), 0.0]
+    x = NOISE
+    with torch.no_grad():
+        for sigma, following in pairwise(sigmas):
+            x = x + (following - sigma) * unet(x, 1000 * sigma).sample
+    sampled = final_state(Ddim(10, pipeline.spacing).sample(pipeline.denoiser, NOISE))
+    assert relative_error(sampled, x) < 1e-4 and relative_error(NOISE, x) > 0.1
 
 
 def test_mismatched_weights_are_listed(saved):
@@ -201,7 +225,7 @@ def test_mismatched_weights_are_listed(saved):
     weights["extra"] = weights.pop("conv_in.weight")
     save_file(weights, file)
     with pytest.raises(UserError, match=r"unet does not fit UNet2DModel: missing: conv_in.weight; unexpected: extra"):
-        open_pipeline(folder, None, CPU)
+        open_pipeline(folder)
 
 
 @pytest.mark.parametrize("broken", ["unet", "scheduler", "model_index.json", "unet/config.json"])
@@ -213,7 +237,7 @@ def test_a_damaged_pipeline_is_rejected_with_its_path(broken, saved):
     else:
         path.write_text("{")
     with pytest.raises(UserError, match=str(folder)):
-        open_pipeline(folder, None, CPU)
+        open_pipeline(folder)
 
 
 def test_a_pickle_with_more_than_tensors_is_rejected(saved):
@@ -221,13 +245,13 @@ def test_a_pickle_with_more_than_tensors_is_rejected(saved):
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     torch.save({"conv_in.weight": Path("anything")}, folder / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(UserError, match="unet cannot be opened as UNet2DModel"):
-        open_pipeline(folder, None, CPU)
+        open_pipeline(folder)
 
 
 @pytest.mark.parametrize(
     "component, kind, message",
     [
-        ("unet", "UNet2DConditionModel", "its unet is UNet2DConditionModel; only UNet2DModel is supported"),
+        ("unet", "UNet1DModel", "DDPMPipeline with unet UNet1DModel is not supported; supported are pipelines with"),
         ("vae", "AsymmetricAutoencoderKL", "its autoencoder AsymmetricAutoencoderKL is not supported"),
         ("scheduler", "NoSuchScheduler", 'its scheduler "NoSuchScheduler" does not exist in diffusers'),
     ],
@@ -237,4 +261,4 @@ def test_unsupported_components_are_rejected(component, kind, message, saved):
     index = json.loads((folder / "model_index.json").read_text()) | {component: ["diffusers", kind]}
     (folder / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match=message):
-        open_pipeline(folder, None, CPU)
+        open_pipeline(folder)

@@ -45,7 +45,7 @@ def test_an_openai_state_dict(state_dict, trained32, relative_error):
 def test_a_diffusers_pipeline(pipelines):
     source = open_model(pipelines / "ldm_vq")
     assert source.about == [
-        "pipeline of diffusers",
+        "LDMPipeline of diffusers",
         "codes of 3 × 16 × 16",
         "1,000 diffusion steps, predicts ε, x_0 is not clipped",
     ]
@@ -114,7 +114,7 @@ def test_ddim_steps_are_limited_by_the_diffusion_steps(ddim_steps, message, pipe
 
 def test_steps_without_an_integer_stride_are_rejected(unet32):
     with pytest.raises(UserError, match="T = 300: no integer stride over 4000 steps gives 300"):
-        check_ddim_steps(Source([], "", unet32.denoiser, lambda device: unet32.denoiser), 300)
+        check_ddim_steps(Source([], "", unet32.denoiser, lambda device, half=False: unet32.denoiser), 300)
 
 
 def test_the_call_hook_gets_batch_sizes_and_does_not_change_the_output(unet32):

@@ -1,0 +1,58 @@
+"""Export to and import from improved-diffusion's files, and training that starts from them."""
+
+import torch
+from safetensors.torch import load_file
+
+from models.improved_diffusion import export_checkpoint, import_folder
+from models.open import open_checkpoint
+from records import checkpoint
+from records.layout import seed_folder
+from train.trainer import train
+
+
+def test_exported_files_have_the_expected_names_and_all_tensors(with_checkpoints, tmp_path):
+    folder = seed_folder(with_checkpoints(), 0)
+    files = export_checkpoint(folder.checkpoint(5), tmp_path / "out")
+    assert sorted(file.name for file in files) == ["ema_0.99_000005.pt", "model000005.pt"]
+    content = torch.load(tmp_path / "out" / "model000005.pt", weights_only=True)
+    expected = load_file(folder.checkpoint(5) / "model.safetensors")
+    assert content.keys() == expected.keys() and all(torch.equal(content[key], expected[key]) for key in expected)
+
+
+def test_import_restores_the_exported_checkpoints(with_checkpoints, tiny, tmp_path):
+    folder = seed_folder(with_checkpoints(), 0)
+    for step in (0, 5):
+        export_checkpoint(folder.checkpoint(step), tmp_path / "out")
+    imported = tiny("name=imported")
+    paths = import_folder(imported, tmp_path / "out")
+    assert [path.name for path in paths] == ["000000000", "000000005"]
+    for path in paths:
+        for name in ("model", "ema_0.99"):
+            before = checkpoint.read(folder.checkpoints / path.name).weights(name)
+            after = checkpoint.read(path).weights(name)
+            assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_imported_network_gives_the_same_output(trained32, relative_error, tiny, tmp_path):
+    """The trained network of tests/reference is saved like their files, imported and opened."""
+    torch.save(trained32.network.state_dict(), tmp_path / "ema_0.9999_000500.pt")
+    model = trained32.network.config
+    overrides = [f"model.{name}={'null' if value is None else value}" for name, value in vars(model).items()]
+    experiment = tiny(
+        *overrides, "name=imported", "data.name=cifar10", "train.ema_rates=[0.9999]", "analyze.weights=model"
+    )
+    (path,) = import_folder(experiment, tmp_path)
+    denoiser = open_checkpoint(path, "ema_0.9999", torch.device("cpu"))
+    x_T = trained32["x_T"]
+    assert relative_error(denoiser.output(x_T, 2000), trained32.denoiser.output(x_T, 2000)) == 0
+
+
+def test_training_starts_from_init_from(with_checkpoints, tiny, tmp_path):
+    folder = seed_folder(with_checkpoints(), 0)
+    export_checkpoint(folder.checkpoint(5), tmp_path / "out")
+    for source in (folder.checkpoint(5), tmp_path / "out" / "model000005.pt"):
+        experiment = tiny(f"name=from-{source.suffix[1:]}-{source.parent.name}", f"train.init_from={source}")
+        train(experiment)
+        initial = load_file(seed_folder(experiment, 0).checkpoint(0) / "model.safetensors")
+        expected = load_file(folder.checkpoint(5) / "model.safetensors")
+        assert all(torch.equal(initial[key], expected[key]) for key in expected)
