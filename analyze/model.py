@@ -7,13 +7,15 @@ runs/openai_cifar10/
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from analyze.analysis import Analysis
 from analyze.generations import GENERATORS, TRAJECTORY_IMAGES, Generations, LoadDenoiser
@@ -22,7 +24,7 @@ from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
-from models.compiled import optimize_inference
+from models.compiled import optimize_inference, tensor_bytes
 from models.source import Source, add_call_hook, check_ddim_steps, open_source
 from records import lock
 from records.atomic import write_json
@@ -62,6 +64,14 @@ class ModelAnalysis(Analysis):
     @property
     def has_decoder(self) -> bool:
         return self.source.denoiser.decode is not None
+
+    def conditions(self, count: int) -> list[str]:
+        """Return the conditions of the first `count` images, in turn: prompts or classes; empty if there are none."""
+        labels = self.source.denoiser.labels(0, count, self.options.labels)
+        if labels is None:
+            return []
+        prompts, numbers = self.source.config.get("prompts"), list(dict.fromkeys(labels.tolist()))
+        return [f"“{prompts[number]}”" for number in numbers] if prompts else [f"class {number}" for number in numbers]
 
     @functools.cached_property
     def _generations(self) -> Generations:
@@ -122,8 +132,27 @@ def analyze_model(study: ModelStudy, only: str | None = None) -> tuple[Source, l
 def describe(study: ModelStudy) -> str:
     """Describe a study's model and its sweep of T. Raises UserError like `analyze_model`."""
     source = open_source(study)
-    steps = ", ".join(f"{ddim_steps:,}" for ddim_steps in sweep(study, source))
-    return "\n  ".join([study.source, *source.about, f"T = {steps} DDIM steps"])
+    steps = sweep(study, source)
+    listed = ", ".join(f"{ddim_steps:,}" for ddim_steps in steps)
+    return "\n  ".join([study.source, *source.about, f"T = {listed} DDIM steps", *_cost(study, source, steps)])
+
+
+def _cost(study: ModelStudy, source: Source, steps: Sequence[int]) -> list[str]:
+    """Return the size of the network, and the evaluations and memory that missing results take, one line each."""
+    network, decode, options = source.denoiser.network, source.denoiser.decode, study.analyze
+    modules = [module for module in (network, decode) if isinstance(module, nn.Module)]
+    half, gigabytes = options.precision == "bf16", functools.partial("{:,.2f} GB".format)
+    weights = sum(tensor_bytes(module, half and module is network) for module in modules) / 1e9
+    parameters = sum(parameter.numel() for module in modules for parameter in module.parameters()) / 1e6
+    load_denoiser = denoiser_loader(study, source, lambda evaluations: None)
+    analyses = [model_analysis(study, source, load_denoiser, ddim_steps) for ddim_steps in steps]
+    evaluations = sum(analysis.evaluations() for analysis in analyses if analysis.missing())
+    per_tensor = options.samples * math.prod(source.denoiser.shape) * 4 / 1e9
+    return [
+        f"{parameters:,.1f} M parameters; {gigabytes(weights)} on every device",
+        f"{evaluations:,} network evaluations to generate and invert {options.samples:,} images",
+        f"{gigabytes(per_tensor)} of main memory for each of noise, images and latents",
+    ]
 
 
 def sweep(study: ModelStudy, source: Source) -> list[int]:

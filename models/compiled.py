@@ -168,3 +168,13 @@ def copy_to(module: Module, device: torch.device, half: bool = False) -> Module:
         for buffer in layer.buffers(recurse=False):
             moved[id(buffer)] = buffer.to(device)
     return copy.deepcopy(module, moved)
+
+
+def tensor_bytes(module: nn.Module, half: bool) -> int:
+    """Return the memory of a module's parameters and buffers after `copy_to`, in bytes."""
+    total = 0
+    for layer in module.modules():
+        size = 2 if half and isinstance(layer, CAST_TO_HALF) else 4
+        total += size * sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+        total += sum(buffer.nbytes for buffer in layer.buffers(recurse=False))
+    return total

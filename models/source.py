@@ -94,11 +94,16 @@ def _checkpoint(path: Path, weights: str) -> Source:
 def _pipeline(path: Path, study: ModelStudy) -> Source:
     options = pipeline_options(study)
     pipeline = open_pipeline(path, options)
-    about = [f"{pipeline.kind} of diffusers", *summary(pipeline.denoiser), *_conditions(options)]
+    about = [
+        f"{pipeline.kind} of diffusers",
+        *summary(pipeline.denoiser, "prompts" if options.prompts else "classes"),
+        *_conditions(options),
+    ]
     files = sorted(file for file in path.rglob("*") if file.suffix in (*WEIGHTS, ".bin", ".json"))
     listing = "".join(f"{file.relative_to(path)} {file_digest(file, 'sha256')}\n" for file in files)
     digest = hashlib.sha256(listing.encode()).hexdigest()
-    config = {name: value for name, value in dataclasses.asdict(options).items() if name != "vae_scaling_factor"}
+    config = {**dataclasses.asdict(options), "prompts": list(options.prompts)}
+    del config["vae_scaling_factor"]  # affects pictures only
     return Source(about, digest, pipeline.denoiser, pipeline.load_denoiser, pipeline.spacing, config)
 
 
@@ -153,11 +158,11 @@ def _openai(path: Path, study: ModelStudy) -> Source:
     return Source(about, file_digest(path, "sha256"), denoiser, load_denoiser, config=config)
 
 
-def summary(denoiser: Denoiser) -> list[str]:
-    """Return a human-readable description of a denoiser, one line per aspect."""
+def summary(denoiser: Denoiser, conditions: str = "classes") -> list[str]:
+    """Return a human-readable description of a denoiser and its kind of conditions, one line per aspect."""
     channels, height, width = denoiser.shape
     kind = "codes" if denoiser.decode else "images"
-    classes = f", {denoiser.num_classes:,} classes" if denoiser.num_classes else ""
+    classes = f", {denoiser.num_classes:,} {conditions}" if denoiser.num_classes else ""
     clips = "is clipped to [−1, 1]" if denoiser.clip else "is not clipped"
     names = {"eps": "ε", "x_0": "x_0", "v": "v", "velocity": "the velocity ε − x_0"}
     is_flow = denoiser.prediction_type == "velocity"

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_pipelines import tiny_pipeline
 
 from analyze import model
 from analyze.generations import GENERATORS
@@ -235,3 +236,20 @@ def test_a_model_is_one_wandb_run_with_one_point_per_t(study):
     more = study("wandb.mode=offline", "sweep=[2,3]")
     collect(more, *analyze_model(more))
     assert len(offline_runs(folder)) == 1 and offline_runs(folder) != [run]
+
+
+def test_a_text_to_image_model_is_analyzed_with_its_prompts(study, tmp_path):
+    """Prompts and guidance are recorded, shown under the pictures, and part of the model's identity."""
+    tiny_pipeline("stable_diffusion").save_pretrained(tmp_path / "tiny")
+    text_study = study("prompts=[a cat, two dogs]", "guidance=3", source=tmp_path / "tiny")
+    source, analyses = analyze_model(text_study)
+    assert source.denoiser.num_classes == 2 and analyses[0].conditions(3) == ["“a cat”", "“two dogs”"]
+    collect(text_study, source, analyses)
+    folder = model.experiment_folder(text_study)
+    recorded = json.loads((folder / "model.json").read_text())["config"]
+    assert recorded["prompts"] == ["a cat", "two dogs"] and recorded["guidance"] == 3
+    assert "Conditions, in turn: “a cat”, “two dogs”." in (folder / "report" / "index.html").read_text()
+    assert analyze_model(text_study)[1][0].missing() == []
+    for other in ("prompts=[a cat]", "guidance=2"):
+        with pytest.raises(UserError, match="contains the analysis of another model"):
+            analyze_model(study("prompts=[a cat, two dogs]", "guidance=3", other, source=tmp_path / "tiny"))

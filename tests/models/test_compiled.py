@@ -15,7 +15,7 @@ from diffusion.schedule import Schedule
 from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
 from models import compiled
-from models.compiled import optimize_inference
+from models.compiled import optimize_inference, tensor_bytes
 from models.pipelines import open_pipeline
 
 CPU = torch.device("cpu")
@@ -148,3 +148,10 @@ def test_a_missing_compiler_is_a_user_error(monkeypatch, random_unet):
     compiled.check_compiler.cache_clear()
     with pytest.raises(UserError, match=r"no g\+\+ here.* compile=false"):
         optimize_inference(as_denoiser(random_unet()), "fp32", True)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_memory_of_weights_is_predicted(half, pipelines):
+    pipeline = open_pipeline(pipelines / "ldm_vq")
+    loaded = pipeline.load_denoiser(CPU, half).network
+    assert tensor_bytes(pipeline.denoiser.network, half) == sum(weight.nbytes for weight in loaded.parameters())
