@@ -1,9 +1,9 @@
 """Conversion of checkpoints to and from improved-diffusion's files: model002500.pt and ema_0.9999_002500.pt.
 
-Generations and their names are the same in both.
+Tensors and their names are the same in both.
 
-python -m train.improved_diffusion export CHECKPOINT_FOLDER OUT_FOLDER
-python -m train.improved_diffusion import CONFIG.yaml FOLDER [key=value …]
+python -m models.improved_diffusion CONFIG.yaml FOLDER [key=value …]   converts its files to checkpoint folders
+python -m models.export CHECKPOINT --to improved-diffusion FOLDER      converts a checkpoint to its files
 """
 
 import argparse
@@ -24,11 +24,11 @@ from records.layout import seed_folder
 FILE_NAME = re.compile(r"(model|ema_[\d.]+_)(\d{6,})\.pt")
 
 
-def export_checkpoint(source: Path, out: Path) -> list[Path]:
-    """Write each set of weights of a checkpoint folder under improved-diffusion's name; return the files."""
+def export_checkpoint(source: Path, out: Path, weights: str | None = None) -> list[Path]:
+    """Write a set of weights of a checkpoint folder, or all, under improved-diffusion's names; return the files."""
     opened = checkpoint.read(source)
     files = []
-    for name in opened.digests:
+    for name in [weights] if weights else opened.digests:
         file = out / (f"model{opened.step:06d}.pt" if name == "model" else f"{name}_{opened.step:06d}.pt")
         with atomic_file(file) as partial:
             torch.save(opened.weights(name), partial)
@@ -62,23 +62,13 @@ def import_folder(experiment: Experiment, source: Path) -> list[Path]:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m train.improved_diffusion",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m models.improved_diffusion", description="write improved-diffusion's files as checkpoint folders"
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    export_parser = commands.add_parser("export", help="write a checkpoint folder as improved-diffusion's .pt files")
-    export_parser.add_argument("checkpoint", type=Path, help="e.g. runs/cifar10/seed_0/checkpoints/000002500")
-    export_parser.add_argument("out", type=Path, help="output folder")
-    import_parser = commands.add_parser("import", help="write improved-diffusion's .pt files as checkpoint folders")
-    import_parser.add_argument("config", help="YAML file that describes the model and the diffusion")
-    import_parser.add_argument("folder", type=Path, help="folder with model*.pt and ema_*.pt")
-    import_parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
+    parser.add_argument("config", help="YAML file that describes the model and the diffusion")
+    parser.add_argument("folder", type=Path, help="folder with model*.pt and ema_*.pt")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parsed = parser.parse_args(arguments)
-    if parsed.command == "export":
-        paths = export_checkpoint(parsed.checkpoint, parsed.out)
-    else:
-        paths = import_folder(load(parsed.config, parsed.overrides), parsed.folder)
+    paths = import_folder(load(parsed.config, parsed.overrides), parsed.folder)
     print("\n".join(map(str, paths)))
 
 
