@@ -138,7 +138,7 @@ def describe(study: ModelStudy) -> str:
 
 
 def _cost(study: ModelStudy, source: Source, steps: Sequence[int]) -> list[str]:
-    """Return the size of the network, and the evaluations and memory that missing results take, one line each."""
+    """Return the size of the network, and the evaluations and memory that missing results take, as lines of text."""
     network, decode, options = source.denoiser.network, source.denoiser.decode, study.analyze
     modules = [module for module in (network, decode) if isinstance(module, nn.Module)]
     half, gigabytes = options.precision == "bf16", functools.partial("{:,.2f} GB".format)

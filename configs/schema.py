@@ -329,6 +329,7 @@ class ModelStudy:
     latent_size: Optional[int] = option(
         None, "height and width of the latent codes of a text-to-image model; null: as trained", at_least=1
     )
+    flow_matching: bool = option(False, "the file is a velocity model of facebookresearch/flow_matching")
     openai: OpenAI = section(OpenAI, "settings that an OpenAI file does not contain")
     analyze: Analyze = section(Analyze, "analysis")
     wandb: Wandb = section(Wandb, "Weights & Biases")

@@ -31,24 +31,24 @@ class GuidedNetwork(nn.Module):
 
     def __init__(self, network: Any, guidance: float, null: int):
         super().__init__()
-        self.network, self.config, self.guidance, self.null = network, network.config, guidance, null
+        self.network, self.guidance, self.null = network, guidance, null
 
     @property
     def evaluations_per_call(self) -> int:
         return 1 if self.guidance == 1 else 2
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        assert y is not None, "every image has a condition"
         t = t.expand(len(x_t))
         conditional = self.evaluate(x_t, t, y)
         if self.guidance == 1:
             return conditional
+        assert y is not None, "guidance needs conditions"
         unconditional = self.evaluate(x_t, t, torch.full_like(y, self.null))
         return unconditional + self.guidance * (conditional - unconditional)
 
     @abstractmethod
-    def evaluate(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Return the network's output for x_t [N, C, H, W], timesteps t [N] and conditions y [N]."""
+    def evaluate(self, x_t: Tensor, t: Tensor, y: Any) -> Tensor:
+        """Return the network's output for x_t [N, C, H, W], timesteps t [N] and conditions y [N], if there are any."""
 
 
 class ClassTransformer(GuidedNetwork):

@@ -50,7 +50,7 @@ class FlowMatchingSpacing(TimestepSpacing):
     """The steps of FlowMatchEulerDiscreteScheduler under a pipeline's scheduler configuration.
 
     `tokens` is the number of image tokens, which dynamic shifting depends on. `from_one` spaces σ uniformly from 1, as
-    FLUX's pipeline does, and not as the scheduler does by itself. The steps of the inversion are those of sampling in
+    FLUX's pipeline does, instead of the scheduler's default. The steps of the inversion are those of sampling in
     reverse; as in `SchedulerSpacing`, the network is evaluated at the end of each step.
     """
 

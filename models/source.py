@@ -11,10 +11,12 @@ from typing import Any, Protocol
 import torch
 
 from configs.errors import UserError, first_line
+from configs.load import load_model_study
 from configs.schema import ModelStudy
 from diffusion.denoiser import Denoiser
-from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
+from diffusion.solvers.spacing import EulerSpacing, StridedSpacing, TimestepSpacing
 from models.components import is_pipeline
+from models.flow_matching import open_flow_matching
 from models.open import open_checkpoint
 from models.openai import open_openai
 from models.openai_presets import PRESETS
@@ -66,16 +68,24 @@ def find_model(study: ModelStudy) -> Path:
     raise UserError(f"{study.source} is neither an existing file or folder nor the name of a published model")
 
 
+def open_model(source: str, *options: str) -> Source:
+    """Open a model by path or name, with options of `ModelStudy` as in "analyze.weights=model" or "guidance=2".
+
+    Raises UserError if it cannot be opened.
+    """
+    return open_source(load_model_study(source, options))
+
+
 def open_source(study: ModelStudy) -> Source:
     """Open the model of a study on the CPU. Raises UserError if it cannot be opened."""
     path = find_model(study)
     if path.is_dir() and is_pipeline(path):
         return _pipeline(path, study)
-    check_class_options(path, pipeline_options(study), has_null=False)
+    check_class_options(path, pipeline_options(study), has_null=study.flow_matching)
     if (path / "checkpoint.json").is_file():
         return _checkpoint(path, study.analyze.weights)
     if path.is_file():
-        return _openai(path, study)
+        return _flow_matching(path, study) if study.flow_matching else _openai(path, study)
     raise UserError(f"{path} is neither a checkpoint folder, a pipeline of diffusers nor a file of weights")
 
 
@@ -146,6 +156,18 @@ def _conditions(options: PipelineOptions) -> list[str]:
     if options.negative_prompt is not None:
         lines.append(f"negative prompt: “{options.negative_prompt}”")
     return [*lines, f"guidance {options.guidance:g}"] if options.guidance != 1 else lines
+
+
+def _flow_matching(path: Path, study: ModelStudy) -> Source:
+    def load_denoiser(device: torch.device, half: bool = False) -> Denoiser:
+        return open_flow_matching(path, study.openai, study.guidance, device)[0]
+
+    denoiser, description = open_flow_matching(path, study.openai, study.guidance, torch.device("cpu"))
+    if study.guidance != 1 and denoiser.num_classes is None:
+        raise UserError(f"{path}: guidance needs a model with classes; set guidance=1")
+    about = ["velocity model of flow_matching", *summary(denoiser), *description.lines]
+    config = dataclasses.asdict(description.model) | {"flow_matching": True, "guidance": study.guidance}
+    return Source(about, file_digest(path, "sha256"), denoiser, load_denoiser, EulerSpacing(), config)
 
 
 def _openai(path: Path, study: ModelStudy) -> Source:

@@ -99,7 +99,7 @@ def text_unet(cross_attention_dim: int, **options: Any) -> UNet2DConditionModel:
 
 
 def dit(network: dict[str, Any], scheduler: dict[str, Any]) -> DiTPipeline:
-    """DiTPipeline uses the null class 1000 whatever the number of classes."""
+    """DiTPipeline uses the null class 1000 for any number of classes."""
     sizes = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "sample_size": SIZE, "patch_size": 2}
     transformer = DiTTransformer2DModel(in_channels=4, out_channels=8, num_embeds_ada_norm=1000, **sizes, **network)
     torch.nn.init.normal_(transformer.proj_out_2.weight, std=0.01)

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from diffusion.denoiser import Denoiser
-from diffusion.levels import CLEAN, PURE_NOISE, NoiseLevels
+from diffusion.levels import CLEAN, PURE_NOISE, Level, NoiseLevels
 from diffusion.solvers.solver import Solver, Step
 
 
@@ -38,6 +38,25 @@ class StridedSpacing(TimestepSpacing):
         timesteps = ddim_timesteps(len(levels), steps)
         ends = [*(levels[t] for t in timesteps), PURE_NOISE]
         return [Step(timesteps[i], ends[i], ends[i + 1]) for i in range(steps)]
+
+
+class EulerSpacing(TimestepSpacing):
+    """Uniform steps of flow matching, from pure noise (σ = 1) to the clean image; levels[i] has σ = i/(number − 1).
+
+    DDIM's step is Euler's. The steps of the inversion are those of sampling in reverse, with the network evaluated at
+    the start of each step, as when the differential equation is integrated from the image to the noise.
+    """
+
+    def sampling(self, levels: NoiseLevels, steps: int) -> list[Step]:
+        return [_uniform_step(levels, i / steps, (i - 1) / steps) for i in range(steps, 0, -1)]
+
+    def inversion(self, levels: NoiseLevels, steps: int) -> list[Step]:
+        return [_uniform_step(levels, i / steps, (i + 1) / steps) for i in range(steps)]
+
+
+def _uniform_step(levels: NoiseLevels, start: float, end: float) -> Step:
+    """Return the step between two σ, with the network evaluated at the first."""
+    return Step((len(levels) - 1) * start, Level(1 - start, start), Level(1 - end, end))
 
 
 @dataclass(frozen=True)

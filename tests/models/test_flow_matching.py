@@ -1,0 +1,117 @@
+"""Tests of velocity models in the convention of facebookresearch/flow_matching."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from configs.errors import UserError
+from configs.load import load_model_study
+from diffusion.solvers.anderson import Anderson
+from diffusion.solvers.ddim import Ddim
+from diffusion.solvers.fixed_point import FixedPoint
+from diffusion.solvers.solver import final_state
+from diffusion.solvers.spacing import EulerSpacing
+from models.flow_matching import velocity_denoiser
+from models.source import open_source
+
+CPU = torch.device("cpu")
+NOISE = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def velocity(x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    """Return the velocity of a flow to data N(½, ¼·I), or around y/2 for labels, in closed form."""
+    t, mean = t[:, None, None, None], 0.5 if y is None else y[:, None, None, None] / 2
+    variance = t**2 / 4 + (1 - t) ** 2
+    data = mean + t / 4 / variance * (x - t * mean)
+    return (data - x) / (1 - t).clamp(min=1e-3)
+
+
+def euler(x: Tensor, steps: int, y: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+    """Integrate a velocity from t = 0 to 1, with null label 2."""
+    for i in range(steps):
+        t = torch.full((len(x),), i / steps)
+        slope = velocity(x, t, y)
+        if guidance != 1:
+            null = velocity(x, t, torch.full_like(y, 2))
+            slope = null + guidance * (slope - null)
+        x = x + slope / steps
+    return x
+
+
+def test_sampling_is_eulers_method(relative_error):
+    sampled = final_state(Ddim(10, EulerSpacing()).sample(velocity_denoiser(velocity, (3, 8, 8), CPU), NOISE))
+    assert relative_error(sampled, euler(NOISE, 10)) < 1e-5
+
+
+def test_guidance_combines_velocities(relative_error):
+    denoiser, y = velocity_denoiser(velocity, (3, 8, 8), CPU, num_classes=2, guidance=3.0), torch.tensor([0, 1, 1])
+    sampled = final_state(Ddim(10, EulerSpacing()).sample(denoiser, NOISE, y))
+    assert denoiser.evaluations_per_call == 2 and relative_error(sampled, euler(NOISE, 10, y, 3.0)) < 1e-5
+
+
+def test_inversion_is_eulers_method_from_data_to_noise(relative_error):
+    x = NOISE
+    for i in range(10, 0, -1):
+        x = x - velocity(x, torch.full((3,), i / 10)) / 10
+    inverted = final_state(Ddim(10, EulerSpacing()).invert(velocity_denoiser(velocity, (3, 8, 8), CPU), NOISE))
+    assert relative_error(inverted, x) < 1e-5
+
+
+@pytest.mark.parametrize("solver", [FixedPoint(10, EulerSpacing(), rounds=30), Anderson(10, EulerSpacing(), rounds=8)])
+def test_exact_inverters_return_to_pure_noise(solver, relative_error):
+    """The last step ends at α = 0, where DDIM's equation of ε is singular."""
+    denoiser = velocity_denoiser(velocity, (3, 8, 8), CPU)
+    x_0 = final_state(solver.sample(denoiser, NOISE))
+    assert relative_error(final_state(solver.invert(denoiser, x_0)), NOISE) < 1e-5
+
+
+def test_the_ode_solver_of_flow_matching_samples_the_same(relative_error):
+    solver = pytest.importorskip("flow_matching.solver", reason="requires flow_matching and torchdiffeq")
+    ode = solver.ODESolver(lambda x, t: velocity(x, t.expand(len(x))))
+    expected = ode.sample(NOISE, step_size=None, time_grid=torch.linspace(0, 1, 11))
+    sampled = final_state(Ddim(10, EulerSpacing()).sample(velocity_denoiser(velocity, (3, 8, 8), CPU), NOISE))
+    assert relative_error(sampled, expected) < 1e-5
+
+
+@pytest.fixture
+def state_dict(random_unet, tmp_path):
+    """Return a function that saves a state dict with new attention order, as flow_matching's example trains."""
+
+    def save(**options):
+        network = random_unet(use_new_attention_order=True, model_channels=32, norm_groups=32, **options)
+        torch.save(network.state_dict(), tmp_path / "velocity.pt")
+        return network, tmp_path / "velocity.pt"
+
+    return save
+
+
+def open_velocity(path, *overrides):
+    options = ["flow_matching=true", "openai.image_size=8", "openai.use_new_attention_order=true", "openai.num_heads=2"]
+    return open_source(load_model_study(str(path), [*options, *overrides]))
+
+
+def test_a_state_dict_is_opened(state_dict, relative_error):
+    network, path = state_dict(out_channels=3)
+    source = open_velocity(path)
+    sampled = final_state(Ddim(4, source.spacing).sample(source.denoiser, NOISE))
+    x = NOISE
+    for i in range(4):
+        x = x + network(x, torch.full((3,), i / 4)) / 4
+    assert relative_error(sampled, x) < 1e-4 and "flow matching, predicts the velocity" in source.about[2]
+    with pytest.raises(UserError, match="guidance needs a model with classes"):
+        open_velocity(path, "guidance=2")
+
+
+def test_the_last_class_of_a_state_dict_is_the_null_class(state_dict, relative_error):
+    network, path = state_dict(out_channels=3, num_classes=5)
+    denoiser, y = open_velocity(path, "guidance=3").denoiser, torch.tensor([0, 1, 3])
+    conditional, null = (network(NOISE, torch.full((3,), 0.25), labels) for labels in (y, torch.full((3,), 4)))
+    assert denoiser.num_classes == 4
+    assert relative_error(denoiser.output(NOISE, 750, y), -(null + 3 * (conditional - null))) < 1e-4
+
+
+@pytest.mark.parametrize("option", ["guidance=2", "prompts=[a cat]", "latent_size=16"])
+def test_options_of_other_models_are_rejected(option, state_dict):
+    path = state_dict(out_channels=3)[1]
+    with pytest.raises(UserError, match=option.partition("=")[0]):
+        open_source(load_model_study(str(path), ["openai.image_size=8", option]))
