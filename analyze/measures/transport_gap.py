@@ -12,7 +12,7 @@ MIN_IMAGES = 64  # of the smallest subset
 
 @dataclass(frozen=True)
 class TransportGap:
-    """Excess cost as a fraction of the optimal cost: of the model's pairs (`gap`), and expected of random pairs.
+    """Excess cost relative to the optimal cost: of the model's pairs (`gap`), and expected of random pairs.
 
     `by_images` contains [n, gap, random] for the first n images.
     """
@@ -27,8 +27,8 @@ def transport_gap(noise: Tensor, samples: Tensor) -> TransportGap:
 
     noise x_T and samples x_0 are [N, C, H, W]. The gap is 0 if the map from x_T to x_0 is the gradient of a convex
     function, as for Gaussian data. It grows with the number of images, because among more of them a better permutation
-    exists, so it is computed for nested subsets of 64, 128, … images, and for all, at most MAX_IMAGES. `random` is the
-    gap that pairs without any relation have; it is small in many dimensions, where all distances are similar.
+    exists, so it is computed for nested subsets of 64, 128, … images, and for all, at most MAX_IMAGES. `random` shows
+    how much the pairing matters at all: in many dimensions it is small unless images resemble their noise.
     Source: Khrulkov et al. (2023), "Understanding DDPM latent codes through optimal transport".
     """
     by_images = [(count, *_gaps(noise, samples, count)) for count in subset_sizes(len(noise))]

@@ -85,7 +85,7 @@ TRAINING = (
 )
 
 MAPPED = Quantity("correctly assigned", "fraction", (0.0, 1.0))
-EXCESS = Quantity("excess transport cost", "fraction", (0.0, None))
+EXCESS = Quantity("relative excess cost", range=(0.0, None))
 SHARED = Quantity("shared neighbors", "fraction", (0.0, 1.0))
 SIMILARITY = Quantity("similarity", range=(None, 1.0))
 OVERLAP = Quantity("similarity", range=(0.0, 1.0))

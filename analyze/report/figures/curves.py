@@ -53,8 +53,8 @@ NOISE_MAPPING = _figure(
 TRANSPORT = _figure(
     "transport_gap",
     "Transport gap",
-    "Total squared L2 distance of noises and their images, in percent above that of the optimal one-to-one assignment. "
-    "It is 0 % for an optimal transport map; random pairs show the value of pairs without any relation.",
+    "Excess of the total squared L2 distance of noises and their images over that of the optimal one-to-one "
+    "assignment, relative to the latter. It is 0 for an optimal transport map; random pairs show the value without any relation.",
     "transport_gap/gap",
     "transport_gap/random",
 )
