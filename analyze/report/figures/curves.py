@@ -54,7 +54,8 @@ TRANSPORT = _figure(
     "transport_gap",
     "Transport gap",
     "Excess of the total squared L2 distance of noises and their images over that of the optimal one-to-one "
-    "assignment, relative to the latter. It is 0 for an optimal transport map; random pairs show the value without any relation.",
+    "assignment, relative to the latter. It is 0 for an optimal transport map; random pairs show the value without "
+    "any relation.",
     "transport_gap/gap",
     "transport_gap/random",
 )
