@@ -28,6 +28,10 @@ class SchedulerSpacing(TimestepSpacing):
 
     config: Any
 
+    @property
+    def starts_from_pure_noise(self) -> bool:
+        return bool(self.config.rescale_betas_zero_snr)
+
     def sampling(self, levels: NoiseLevels, steps: int) -> list[Step]:
         scheduler = import_diffusers().DDIMScheduler.from_config(self.config)
         scheduler.set_timesteps(steps)
@@ -57,6 +61,10 @@ class FlowMatchingSpacing(TimestepSpacing):
     config: Any
     tokens: int
     from_one: bool
+
+    @property
+    def starts_from_pure_noise(self) -> bool:
+        return True
 
     def sampling(self, levels: NoiseLevels, steps: int) -> list[Step]:
         scheduler = import_diffusers().FlowMatchEulerDiscreteScheduler.from_config(self.config)

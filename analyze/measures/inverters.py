@@ -116,9 +116,13 @@ def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequ
     if unknown := [name for name in names if name not in INVERTERS]:
         available = ", ".join(INVERTERS)
         raise UserError(f'analyze.measures.inverters: there is no inverter "{unknown[0]}"; available are {available}')
+    if singular := [name for name in names if not _applies(name, generations)]:
+        raise UserError(
+            f'analyze.measures.inverters: "{singular[0]}" divides by the signal level, which is 0 at the start'
+        )
     options = generations.options
     budgets = budgets or [multiple * options.ddim_steps for multiple in DEFAULT_NFE]
-    for name in names or INVERTERS:
+    for name in names or [name for name in INVERTERS if _applies(name, generations)]:
         inverter = INVERTERS[name]
         solvers = {
             rounds: inverter.build(
@@ -133,6 +137,11 @@ def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequ
         chosen = {inverter.max_rounds} if inverter.is_adaptive else {max(rounds) for rounds in affordable if rounds}
         for rounds in sorted(chosen):
             yield from (Candidate(name, rounds, images, solvers[rounds]) for images in origins(solvers[rounds]))
+
+
+def _applies(name: str, generations: Generations) -> bool:
+    """Return whether an inverter is defined at the level that sampling starts from."""
+    return not (INVERTERS[name].divides_by_signal and generations.spacing.starts_from_pure_noise)
 
 
 def origins(solver: Solver) -> list[str]:

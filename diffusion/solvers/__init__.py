@@ -34,12 +34,13 @@ class Inverter:
     """A method that is compared: `build(rounds, steps=…, spacing=…, clip=…)` returns its solver.
 
     `max_rounds` limits the rounds per step, and is 0 if the method has none. An adaptive method decides when to
-    stop.
+    stop. A method that divides by the signal level α of every step does not start from pure noise.
     """
 
     build: Callable[..., Solver]
     max_rounds: int = 0
     is_adaptive: bool = False
+    divides_by_signal: bool = False
 
 
 def _rounds(kind: Callable[..., Solver], name: str = "rounds", **options: object) -> Callable[..., Solver]:
@@ -58,22 +59,22 @@ INVERTERS = {
     "naive (BELM)": Inverter(_fixed(Naive, evaluate_at="start")),
     "forward start": Inverter(_fixed(ForwardStart)),
     "EasyInv": Inverter(_fixed(EasyInv)),
-    "DPM-Solver++(2M)": Inverter(_fixed(DpmSolver, order=2)),
-    "DPM-Solver++(3M)": Inverter(_fixed(DpmSolver, order=3)),
-    "BDIA": Inverter(_fixed(Bdia)),
-    "O-BELM": Inverter(_fixed(OBelm)),
-    "EDICT": Inverter(_fixed(Edict)),
-    "Rex (Euler)": Inverter(_fixed(Rex, tableau="euler")),
-    "Rex (midpoint)": Inverter(_fixed(Rex, tableau="midpoint")),
-    "Rex (RK4)": Inverter(_fixed(Rex, tableau="rk4")),
+    "DPM-Solver++(2M)": Inverter(_fixed(DpmSolver, order=2), divides_by_signal=True),
+    "DPM-Solver++(3M)": Inverter(_fixed(DpmSolver, order=3), divides_by_signal=True),
+    "BDIA": Inverter(_fixed(Bdia), divides_by_signal=True),
+    "O-BELM": Inverter(_fixed(OBelm), divides_by_signal=True),
+    "EDICT": Inverter(_fixed(Edict), divides_by_signal=True),
+    "Rex (Euler)": Inverter(_fixed(Rex, tableau="euler"), divides_by_signal=True),
+    "Rex (midpoint)": Inverter(_fixed(Rex, tableau="midpoint"), divides_by_signal=True),
+    "Rex (RK4)": Inverter(_fixed(Rex, tableau="rk4"), divides_by_signal=True),
     "fixed point": Inverter(_rounds(FixedPoint), 100),
     "AIDI (Anderson)": Inverter(_rounds(AidiAnderson), 100),
     "AIDI (empirical)": Inverter(_rounds(AidiEmpirical), 100),
     "ReNoise": Inverter(_rounds(ReNoise), 100),
-    "GNRI": Inverter(_rounds(Gnri), 100),
+    "GNRI": Inverter(_rounds(Gnri), 100, divides_by_signal=True),
     "Newton–Krylov": Inverter(_rounds(NewtonKrylov, "krylov_steps"), 20),
     "forward step": Inverter(_rounds(ForwardStep, "max_rounds"), 500, is_adaptive=True),
-    "forward step (2M)": Inverter(_rounds(DpmForwardStep, "max_rounds"), 500, is_adaptive=True),
+    "forward step (2M)": Inverter(_rounds(DpmForwardStep, "max_rounds"), 500, is_adaptive=True, divides_by_signal=True),
     "extrapolated Anderson": Inverter(_rounds(Anderson), 100),
     "adaptive Anderson": Inverter(_rounds(Anderson, tolerance=1e-6), 100, is_adaptive=True),
 }

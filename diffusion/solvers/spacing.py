@@ -12,6 +12,11 @@ from diffusion.solvers.solver import Solver, Step
 class TimestepSpacing(ABC):
     """A choice of T steps over the noise levels of a model, in each direction."""
 
+    @property
+    def starts_from_pure_noise(self) -> bool:
+        """Whether sampling starts at α = 0, where formulas that divide by α are not defined."""
+        return False
+
     @abstractmethod
     def sampling(self, levels: NoiseLevels, steps: int) -> list[Step]:
         """Return the steps from noise to image. Raises ValueError if the spacing cannot produce `steps` steps."""
@@ -46,6 +51,10 @@ class EulerSpacing(TimestepSpacing):
     DDIM's step is Euler's. The steps of the inversion are those of sampling in reverse, with the network evaluated at
     the start of each step, as when the differential equation is integrated from the image to the noise.
     """
+
+    @property
+    def starts_from_pure_noise(self) -> bool:
+        return True
 
     def sampling(self, levels: NoiseLevels, steps: int) -> list[Step]:
         return [_uniform_step(levels, i / steps, (i - 1) / steps) for i in range(steps, 0, -1)]

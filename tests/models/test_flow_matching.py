@@ -1,11 +1,15 @@
 """Tests of velocity models in the convention of facebookresearch/flow_matching."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from analyze.model import analyze_model
 from configs.errors import UserError
 from configs.load import load_model_study
+from diffusion.solvers import INVERTERS
 from diffusion.solvers.anderson import Anderson
 from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.fixed_point import FixedPoint
@@ -115,3 +119,37 @@ def test_options_of_other_models_are_rejected(option, state_dict):
     path = state_dict(out_channels=3)[1]
     with pytest.raises(UserError, match=option.partition("=")[0]):
         open_source(load_model_study(str(path), ["openai.image_size=8", option]))
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+def test_inverters_that_divide_by_the_signal_level_are_marked(name, relative_error):
+    """The others recover the noise to some degree."""
+    inverter, denoiser = INVERTERS[name], velocity_denoiser(velocity, (3, 8, 8), CPU)
+    solver = inverter.build(min(1, inverter.max_rounds), steps=10, spacing=EulerSpacing(), clip=False)
+    x_0 = final_state(Ddim(10, EulerSpacing()).sample(denoiser, NOISE))
+    try:
+        final_state(solver.sample(denoiser, NOISE))
+        error = relative_error(final_state(solver.invert(denoiser, x_0)), NOISE)
+    except (ZeroDivisionError, ValueError):  # ValueError: Rex inverts the levels, which start with a clean image
+        error = float("nan")
+    assert inverter.divides_by_signal == math.isnan(error) and not error > 0.5
+
+
+@pytest.mark.parametrize(("names", "failure"), [("", None), ("[fixed point,EDICT]", '"EDICT" divides by the signal')])
+def test_inverters_of_pure_noise_are_compared(names, failure, state_dict, tmp_path):
+    path = state_dict(out_channels=3)[1]
+    options = ["flow_matching=true", "openai.image_size=8", "analyze.samples=4", "analyze.ddim_steps=2", "sweep=[2]"]
+    options += [
+        f"runs={tmp_path}/runs",
+        "wandb.mode=disabled",
+        "analyze.precision=fp32",
+        "analyze.measures.inverter_nfe=[2]",
+    ]
+    study = load_model_study(str(path), [*options, *([f"analyze.measures.inverters={names}"] if names else [])])
+    (analysis,) = analyze_model(study, only="inverters")[1]
+    if failure:
+        assert failure in " ".join(analysis.failures().values())
+        return
+    assert not analysis.failures()
+    results = analysis.results(2)["inverters"]["values"]["results"].values()
+    assert {result["method"] for result in results} >= {"fixed point", "naive (diffusers)"} and len(results) < 15
