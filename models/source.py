@@ -12,7 +12,6 @@ import torch
 
 from configs.errors import UserError, first_line
 from configs.load import load_model_study
-from configs.load import load_model_study
 from configs.schema import ModelStudy
 from diffusion.denoiser import Denoiser
 from diffusion.solvers.spacing import EulerSpacing, StridedSpacing, TimestepSpacing
@@ -67,14 +66,6 @@ def find_model(study: ModelStudy) -> Path:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", study.source) and path.suffix not in WEIGHTS:
         return download_pipeline(study.source)
     raise UserError(f"{study.source} is neither an existing file or folder nor the name of a published model")
-
-
-def open_model(source: str, *options: str) -> Source:
-    """Open a model by path or name, with options of `ModelStudy` as in "analyze.weights=model" or "guidance=2".
-
-    Raises UserError if it cannot be opened.
-    """
-    return open_source(load_model_study(source, options))
 
 
 def open_model(source: str, *options: str) -> Source:
