@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyze.measures.cka import cka
+from analyze.measures.contraction import contraction
 from analyze.measures.correlation import correlation
 from analyze.measures.dino import dino
 from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
 from analyze.measures.fid import fid
+from analyze.measures.forward_start import forward_start
 from analyze.measures.hungarian import hungarian
 from analyze.measures.interpolation import interpolation_map
 from analyze.measures.inverters import inverters
@@ -28,6 +30,7 @@ from analyze.measures.plain_areas import plain_areas
 from analyze.measures.reconstruction import reconstruction
 from analyze.measures.self_interpolation import self_interpolation
 from analyze.measures.ssim import ssim
+from analyze.measures.step_error import step_error
 from analyze.measures.svcca import svcca
 from analyze.measures.transport_gap import transport_gap
 from analyze.measures.triangle import triangle
@@ -127,5 +130,8 @@ MEASURES = [
     Measure(reconstruction),
     Measure(interpolation_map),
     Measure(self_interpolation),
+    Measure(step_error),
+    Measure(contraction),
+    Measure(forward_start),
     Measure(inverters),
 ]

@@ -97,6 +97,11 @@ ERROR = Quantity("error", range=(0.0, None))
 PLAIN = Quantity("plain pixels", "fraction", (0.0, 1.0))
 DEVIATION = Quantity("standard deviation", range=(0.0, None))
 DIVERGENCE = Quantity("KL divergence", "nats", (0.0, None))
+CONTRACTION = Quantity("factor per round", range=(0.0, None))
+EXPANDING = Quantity("images or steps", "fraction", (0.0, 1.0))
+FIRST_SHARE = Quantity("part of the error", "fraction", (None, 1.0))
+INVERSE_STEP = Quantity("inverse step", range=(1.0, None))
+PREDICTION = Quantity("quality of the prediction", range=(-1.0, None))
 CORNERS = {"image": "image x_0", "noise": "noise x_T", "latent": "latent x̂_T"}
 SIDES = {"noise_latent": "‖x_T − x̂_T‖", "image_latent": "‖x_0 − x̂_T‖", "image_noise": "‖x_0 − x_T‖"}
 ANGLES = {
@@ -158,6 +163,53 @@ def _self_interpolation() -> Iterator[Metric]:
         yield Metric(f"self_interpolation/data_{name}", f"image at {label} to the data", DISTANCE, distance)
 
 
+def _step_errors() -> Iterator[Metric]:
+    error = "mean ‖x_T − x̂_T‖; every step is x_t = f(x_s)"
+    yield Metric("step_error/error", "naive inversion to the level of x_T", DISTANCE, error, better="lower")
+    for part in ("plain", "other"):
+        key, label = f"step_error/error_{part}", f"root mean square error in {part} pixels"
+        yield Metric(key, label, ERROR, f"root mean square of x_T − x̂_T in {part} pixels", better="lower")
+    worst = "argmax over steps of the mean ‖f(x_s) − x_t‖"
+    yield Metric("step_error/worst_step", "step with the largest error", INVERSE_STEP, worst)
+    relative = ("step_error/worst_relative", "step with the largest relative error")
+    yield Metric(*relative, INVERSE_STEP, worst.replace("‖f(x_s) − x_t‖", "‖f(x_s) − x_t‖ / σ_t"))
+    share = "1 − ‖x_T − x̂_T‖ from the exact state after two steps / ‖x_T − x̂_T‖ from x_0"
+    yield Metric("step_error/first_share", "share of the first two steps", FIRST_SHARE, share)
+    logarithms = "Pearson r of log ‖J (x_s − x_t)‖ and log ‖f(x_s) − x_t‖ over images and steps"
+    yield Metric("step_error/correlation", "correlation of predicted and measured errors", PREDICTION, logarithms)
+    slope = "least-squares s of ‖f(x_s) − x_t‖ = s ‖J (x_s − x_t)‖"
+    yield Metric("step_error/slope", "measured over predicted error", PREDICTION, slope)
+
+
+def _contraction() -> Iterator[Metric]:
+    jacobian = "; J = ∂f/∂x at the exact x_t; largest mean over steps"
+    yield Metric("contraction/largest_norm", "largest spectral norm", CONTRACTION, f"‖J‖{jacobian}", better="lower")
+    radius = f"largest |eigenvalue| of J{jacobian}"
+    yield Metric("contraction/largest_radius", "largest spectral radius", CONTRACTION, radius, better="lower")
+    for part in ("plain", "other"):
+        label, gain = f"largest gain in {part} pixels", f"mean ‖J v‖ of random v in {part} pixels, ‖v‖ = 1{jacobian}"
+        yield Metric(f"contraction/largest_gain_{part}", label, CONTRACTION, gain)
+    yield Metric("contraction/expanding", "steps with a norm above 1", EXPANDING, "‖J‖ > 1", better="lower")
+    folding = "an eigenvalue of J has a real part > 1 at some step"
+    yield Metric("contraction/folding", "images with an eigenvalue above 1", EXPANDING, folding, better="lower")
+
+
+def _forward_start() -> Iterator[Metric]:
+    replaced = "; noise replaces the first 4 % of the steps"
+    for key, label, error in (
+        ("error", "latent from forward noise", "mean ‖x_T − x̂_T‖"),
+        ("exact_start", "latent from the exact state", "mean ‖x_T − x̂_T‖ from the exact state after these steps"),
+        ("reconstruction", "image of the latent from forward noise", "mean ‖x_0 − DDIM(x̂_T)‖"),
+    ):
+        yield Metric(f"forward_start/{key}", label, DISTANCE, error + replaced, better="lower")
+    for part in ("plain", "other"):
+        label = f"latent from forward noise in {part} pixels"
+        yield Metric(f"forward_start/std_{part}", label, DEVIATION, f"std of the values{replaced}")
+    divergence = "as plain_areas/kl"
+    yield Metric("forward_start/kl", "values from forward noise", DIVERGENCE, divergence + replaced, better="lower")
+    yield Metric("forward_start/kl_floor", "values of the noise x_T", DIVERGENCE, divergence)
+
+
 ASSIGNED, FIGURE_7 = ("Table 2, Figure 5", "higher"), "Figures 7, 10"
 EARLY = ("early_inverter", "Figure 4", ", for x̄_0 inverted by this checkpoint")
 ANALYSIS = (
@@ -191,6 +243,9 @@ ANALYSIS = (
     Metric("reconstruction/mse", "reconstruction MSE", ERROR, "mean (x̃_0 − x_0)²; x̃_0: sampled from x̂_T", "", "lower"),
     Metric("reconstruction/mean_absolute_error", "reconstruction MAE", ERROR, "mean |x̃_0 − x_0|", "", "lower"),
     *_self_interpolation(),
+    *_step_errors(),
+    *_contraction(),
+    *_forward_start(),
 )
 INVERTERS = "inverters/"  # one metric per inverter and budget
 METRICS = {metric.key: metric for metric in (*TRAINING, *ANALYSIS)}

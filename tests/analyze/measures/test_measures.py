@@ -29,6 +29,9 @@ REQUIREMENTS = {
     "reconstruction": (["samples", "reconstructions"], {}, False),
     "interpolation_map": (["noise", "latents", "trajectory"], {}, False),
     "self_interpolation": (["generations"], {}, False),
+    "step_error": (["generations"], {"step_error_images": 64, "plain_threshold": 0.5}, False),
+    "contraction": (["generations"], {"contraction_images": 8, "plain_threshold": 0.5}, False),
+    "forward_start": (["generations"], {"forward_start_images": 64, "plain_threshold": 0.5}, False),
     "inverters": (["generations"], {"inverters": ["EDICT"], "inverter_nfe": [], "inverter_images": 64}, False),
 }
 CONFIG = Measures(

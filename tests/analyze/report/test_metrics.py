@@ -25,7 +25,7 @@ def test_every_number_of_every_measure_has_one_entry():
         for name, result in results.items()
         if is_dataclass(result)
         for field in fields(result)
-        if field.type in (float, float | None)
+        if field.type in (int, float, float | None)
     ]
     assert sorted(keys) == sorted(metric.key for metric in ANALYSIS)
     assert len(METRICS) == len(ANALYSIS) + len(TRAINING)
