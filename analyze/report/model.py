@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analyze.curves import curves
 from analyze.model import ModelAnalysis
+from analyze.report.inversion_errors import inversion_errors_section
 from analyze.report.inverters import inverters_section
 from analyze.report.metrics import METRICS
 from analyze.report.page.blocks import Page, Section, Text, Track, Viewer, render
@@ -14,10 +15,12 @@ from analyze.report.paper_figures import StudyResults, write_figures
 from analyze.report.paper_tables import final_numbers, tables_from, write_tables
 from analyze.report.provenance import footer, settings_section
 from analyze.report.study import (
+    GALLERY_IMAGES,
     GEOMETRY_FIGURES,
     gallery,
     geometry_section,
     mistakes_section,
+    numbers_section,
     solver_text,
     tables_section,
 )
@@ -119,14 +122,22 @@ def _sections(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelA
             "The same noise with increasing T",
             [_viewer(analyses)],
             "The model generates images x_0 from the same noise x_T with T steps of DDIM, and inverts them to latents "
-            "x̂_T.",
+            f"x̂_T. {_conditions(analysis, analysis.options.pictures)}".rstrip(),
         ),
         Section("geometry", f"{geometry.heading} ({T})", geometry.blocks),
         Section("mistakes", f"{mistakes.heading} ({T})", mistakes.blocks),
+        inversion_errors_section([analysis]),
         inverters_section([analysis]),
-        Section("gallery", f"Images ({T})", [gallery(images, T)]),
+        Section("gallery", f"Images ({T})", [gallery(images, T)], _conditions(analysis, GALLERY_IMAGES)),
+        numbers_section(curves([analysis]), "T"),
         settings_section(study),
     ]
+
+
+def _conditions(analysis: ModelAnalysis, count: int) -> str:
+    """Return a sentence on the prompts or classes of the first `count` images, or "" if there are none."""
+    conditions = analysis.conditions(count)
+    return f"Conditions, in turn: {', '.join(conditions)}." if conditions else ""
 
 
 def _codes_note(analysis: ModelAnalysis) -> list[Text]:

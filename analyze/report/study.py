@@ -12,6 +12,7 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, other_figures
 from analyze.report.findings import findings
+from analyze.report.inversion_errors import inversion_errors_section
 from analyze.report.inverters import inverters_section
 from analyze.report.metrics import find_metric
 from analyze.report.page.blocks import Drawings, Gallery, Grid, Notes, Page, Plots, Section, Text, render
@@ -116,6 +117,7 @@ def write_report(experiment: Experiment) -> Path:
         geometry_section(results),
         tables_section(tables(experiment)),
         mistakes_section(results),
+        inversion_errors_section(analyses),
         inverters_section(analyses),
         gallery_section(analyses),
         numbers_section(results.curves),
@@ -207,15 +209,15 @@ def gallery_section(analyses: Iterable[SeedAnalysis]) -> Section:
     return Section("gallery", "Images of the last checkpoint", galleries)
 
 
-def numbers_section(curves: Mapping[str, Curve]) -> Section:
-    """Return a table of all metrics at their last step."""
+def numbers_section(curves: Mapping[str, Curve], position: str = "step") -> Section:
+    """Return a table of all metrics at their last step; `position` is the name of the x axis."""
     rows = []
     for name, curve in curves.items():
         (mean, std), metric = curve.at(curve.steps[-1]), find_metric(name)
         numbers = [f"{curve.steps[-1]:,}", f"{mean:.4g}", f"{std or 0:.4g}"]
         rows.append([name, *numbers, metric.label, metric.quantity.stored_axis])
-    header = ["metric", "step", "mean", "std over seeds", "label", "quantity"]
-    table = Grid("Every metric at its last step", header, rows, folded=True)
+    header = ["metric", position, "mean", "std over seeds", "label", "quantity"]
+    table = Grid(f"Every metric at its last {position}", header, rows, folded=True)
     return Section("numbers", "All numbers", [table] if rows else [])
 
 

@@ -1,0 +1,153 @@
+"""Section on the errors of naive inversion: steps, contraction, plain areas and forward start."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from analyze.analysis import Analysis
+from analyze.report.figures.contraction import draw_contraction, draw_forward_start, draw_step_errors
+from analyze.report.page.blocks import Block, Drawings, Section, Text
+from analyze.report.page.plots import drawing
+
+FIRST_STEPS = 5  # next to the image, where plain areas are expected to matter
+STRONG = 0.9  # correlation of predicted and measured errors above which the theory counts as confirmed
+MEASURES = ("step_error", "contraction", "plain_areas", "forward_start")
+FIGURES = {  # measure → figure, description, and a note on how it is computed
+    "step_error": (
+        draw_step_errors,
+        "Error of naive inversion by step",
+        "Left: error of a single naive step from the exact state, its first-order prediction, and the bound if the "
+        "denoiser does not react. Right: accumulated error and that of single steps, in plain and in other pixels.",
+    ),
+    "contraction": (
+        draw_contraction,
+        "Contraction of the exact inverse steps",
+        "Left: spectral norm and radius of J, mean ± std over images. Right: ‖J·v‖ of random unit directions v "
+        "supported in plain or in other pixels. Fixed-point rounds multiply an error by about the radius.",
+    ),
+    "forward_start": (
+        draw_forward_start,
+        "First steps of the inversion replaced by noise",
+        "Error, standard deviation of the latents' values, and their divergence from N(0, 1).",
+    ),
+}
+LEAD = (
+    "The exact inverse of a DDIM step solves x_t = f(x_t) with f(y) = D(x_s, ε(y, t); s→t). Naive inversion "
+    "evaluates f at x_s instead, so its error is J·(x_s − x_t) to first order, with the Jacobian J = B·(I − "
+    "α_t·∂x̂_0/∂x). B depends on the noise schedule only; the rest is close to 1 where the denoiser barely reacts "
+    "to its input. Numbers are of the last checkpoint, averaged over seeds."
+)
+
+
+def inversion_errors_section(analyses: Sequence[Analysis]) -> Section:
+    """Return findings and figures of the last step; without blocks if nothing is measured."""
+    sentences = findings(analyses)
+    blocks: list[Block] = [*map(Text, sentences), *_figures(analyses)]
+    return Section("inversion-errors", "Where inversion fails", blocks, LEAD)
+
+
+def _figures(analyses: Sequence[Analysis]) -> Iterator[Block]:
+    for measure, (draw, description, note) in FIGURES.items():
+        if seeds := list(stored_values(analyses, measure)):
+            yield Drawings([drawing(draw(seeds), measure, description, note)])
+
+
+def findings(analyses: Sequence[Analysis]) -> list[str]:
+    """Return one sentence per question whose measures are available."""
+    numbers = {name: mean_values(analyses, name) for name in MEASURES}
+    sentences = [
+        _steps(numbers["step_error"]),
+        _prediction(numbers["step_error"]),
+        _contraction(numbers["contraction"]),
+        _plain_areas(numbers["plain_areas"]) if numbers["step_error"] else "",
+        _gains(list(stored_values(analyses, "contraction"))),
+        _forward_start(numbers["forward_start"], numbers["step_error"]),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def mean_values(analyses: Sequence[Analysis], measure: str) -> dict[str, float]:
+    """Return the numbers of a measure at the last step, averaged over the seeds that have them."""
+    values: dict[str, list[float]] = {}
+    for stored in stored_values(analyses, measure):
+        for name, value in stored.items():
+            if isinstance(value, (int, float)):
+                values.setdefault(name, []).append(value)
+    return {name: statistics.fmean(numbers) for name, numbers in values.items()}
+
+
+def stored_values(analyses: Sequence[Analysis], measure: str) -> Iterator[dict[str, Any]]:
+    """Yield the stored values of a measure at the last step of each seed that has them."""
+    for analysis in analyses:
+        if analysis.steps and (result := analysis.results(analysis.last_step).get(measure, {}).get("values")):
+            yield result
+
+
+def _steps(errors: dict[str, float]) -> str:
+    if "first_share" not in errors:
+        return ""
+    return (
+        f"Naive inversion ends at a distance of {errors['error']:.3g} from x_T. The largest error of a single step "
+        f"is made in step {errors['worst_step']:.0f} (relative to σ_t: in step {errors['worst_relative']:.0f}); "
+        f"{errors['first_share']:.0%} of the final error vanishes if the first two steps are exact."
+    )
+
+
+def _prediction(errors: dict[str, float]) -> str:
+    if "correlation" not in errors:
+        return ""
+    is_confirmed = errors["correlation"] >= STRONG
+    return (
+        f"The Jacobian {'predicts' if is_confirmed else 'predicts only in part'} the error of a step: ‖J·(x_s − "
+        f"x_t)‖ and the measured error correlate with {errors['correlation']:.2f} (logarithms, over images and "
+        f"steps), and the measured error is {errors['slope']:.2f} times the predicted one."
+    )
+
+
+def _contraction(contraction: dict[str, float]) -> str:
+    if not contraction:
+        return ""
+    return (
+        f"J expands some direction (spectral norm above 1) in {contraction['expanding']:.0%} of all images and "
+        f"steps; its largest spectral radius is {contraction['largest_radius']:.2f}. {contraction['folding']:.0%} of "
+        "the images have a step with an eigenvalue above 1, where DDIM's map reverses orientation: there different "
+        "noises can give the same image, and no inverter can tell them apart."
+    )
+
+
+def _plain_areas(areas: dict[str, float]) -> str:
+    if "error_plain" not in areas or "error_other" not in areas:
+        return ""
+    return (
+        f"{areas['share']:.0%} of the pixels are plain. The mean |x_T − x̂_T| is {areas['error_plain']:.3g} in plain "
+        f"and {areas['error_other']:.3g} in other pixels, the standard deviation of the latents "
+        f"{areas['std_plain']:.3g} and {areas['std_other']:.3g}."
+    )
+
+
+def _gains(seeds: Sequence[dict[str, Any]]) -> str:
+    """Compare the gains of J in plain and other pixels over the first steps."""
+    plain, other = (
+        [gain for seed in seeds for gain in seed["steps"][name][:FIRST_STEPS] if gain is not None]
+        for name in ("gain_plain", "gain_other")
+    )
+    if not plain or not other:
+        return ""
+    in_plain, in_other = statistics.fmean(plain), statistics.fmean(other)
+    conclusion = "explains why" if in_plain > in_other else "does not explain why"
+    return (
+        f"Over the first {FIRST_STEPS} steps, J scales random directions in plain pixels by {in_plain:.2f} and in "
+        f"other pixels by {in_other:.2f} on average. This {conclusion} errors of single steps would be larger in "
+        "plain areas."
+    )
+
+
+def _forward_start(forward: dict[str, float], errors: dict[str, float]) -> str:
+    if "error" not in forward or "error" not in errors:
+        return ""
+    change = "less" if forward["error"] < errors["error"] else "not less"
+    return (
+        f"If noise replaces the first 4 % of the steps, as published, the error is {forward['error']:.3g}, {change} "
+        f"than that of naive inversion; the reconstruction error is {forward['reconstruction']:.3g}, and the "
+        f"divergence of the latents' values from N(0, 1) is {forward['kl']:.2g} (noise: {forward['kl_floor']:.2g})."
+    )

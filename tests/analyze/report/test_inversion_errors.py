@@ -1,0 +1,68 @@
+"""Tests of the section on the errors of naive inversion."""
+
+import pytest
+
+from analyze.report import inversion_errors
+from analyze.report.inversion_errors import findings, inversion_errors_section, mean_values
+
+
+class Seed:
+    """A seed with stored values of measures at its only step."""
+
+    last_step = 7
+    steps = (7,)
+
+    def __init__(self, **values):
+        self.values = values
+
+    def results(self, step: int) -> dict:
+        assert step == self.last_step
+        return {name: {"values": values} for name, values in self.values.items()}
+
+
+STEP_ERROR = {
+    "error": 4.0,
+    "worst_step": 20,
+    "worst_relative": 2,
+    "first_share": 0.25,
+    "correlation": 0.97,
+    "slope": 1.1,
+    "error_plain": None,
+}
+FORWARD_START = {"error": 5.0, "reconstruction": 2.0, "kl": 0.02, "kl_floor": 0.01}
+
+
+def test_numbers_are_averaged_over_the_seeds_that_have_them():
+    seeds = [Seed(step_error={**STEP_ERROR, "error": 2.0}), Seed(step_error={**STEP_ERROR, "error_plain": 1.0}), Seed()]
+    values = mean_values(seeds, "step_error")
+    assert values["error"] == 3.0 and values["error_plain"] == 1.0
+    assert mean_values(seeds, "contraction") == {}
+
+
+def test_theory_is_called_confirmed_only_if_it_predicts_the_errors():
+    (steps, prediction) = findings([Seed(step_error=STEP_ERROR)])
+    assert "distance of 4 from x_T" in steps and "in step 20 (relative to σ_t: in step 2); 25%" in steps
+    assert "The Jacobian predicts the error" in prediction and "0.97" in prediction
+    (_, doubtful) = findings([Seed(step_error={**STEP_ERROR, "correlation": 0.5})])
+    assert "predicts only in part" in doubtful
+
+
+@pytest.mark.parametrize("error, text", [(5.0, "not less than"), (3.0, "less than")])
+def test_forward_start_is_compared_with_naive_inversion(error, text):
+    seeds = [Seed(step_error=STEP_ERROR, forward_start={**FORWARD_START, "error": error})]
+    assert text in findings(seeds)[-1]
+
+
+@pytest.mark.parametrize("plain, text", [(0.9, "explains why"), (0.2, "does not explain why")])
+def test_gains_in_plain_and_other_pixels_are_compared(plain, text):
+    steps = {"gain_plain": [plain, None], "gain_other": [0.5, 0.5]}
+    contraction = {"expanding": 0.1, "folding": 0.0, "largest_radius": 0.9, "steps": steps}
+    assert text in findings([Seed(contraction=contraction)])[-1]
+
+
+def test_section_is_omitted_without_measures():
+    assert not inversion_errors_section([Seed()]).blocks
+
+
+def test_every_figure_belongs_to_a_measure():
+    assert inversion_errors.FIGURES.keys() <= set(inversion_errors.MEASURES)
