@@ -1,4 +1,4 @@
-"""Generated pages of the documentation: options, metrics, benchmark results, and the notebook with its figures.
+"""Generated pages of the documentation: options, metrics, benchmark results, and the notebooks with their figures.
 
 Pages link to files of the repository, for readers of the repository. In the built documentation, such a link leads to
 the page generated from the file, or becomes the file name as text.
@@ -20,13 +20,13 @@ from configs.load import type_name
 from configs.schema import Experiment, ModelStudy
 
 REPOSITORY = Path(__file__).parent.parent
-NOTEBOOK = REPOSITORY / "docs" / "curves.ipynb"
+NOTEBOOKS = {"curves.ipynb": "curves.md", "library.ipynb": "library_example.md"}
 RESULTS = sorted((REPOSITORY / "benchmarks" / "results").glob("*.md"))
 PAGE_OF = {
     "configs/schema.py": "options.md",
     "analyze/report/metrics.py": "catalog.md",
-    "docs/curves.ipynb": "curves.md",
 }
+PAGE_OF |= {f"docs/{notebook}": page for notebook, page in NOTEBOOKS.items()}
 PAGE_OF |= {f"benchmarks/results/{file.name}": f"benchmarks/{file.name}" for file in RESULTS}
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#:]+)(#[^)]*)?\)")
 
@@ -40,7 +40,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _generated_pages() -> Iterator[tuple[str, str | bytes]]:
     yield "options.md", options_page()
     yield "catalog.md", metrics_page()
-    yield from notebook_pages()
+    for notebook, page in NOTEBOOKS.items():
+        yield from notebook_pages(REPOSITORY / "docs" / notebook, page)
     yield from benchmark_pages()
 
 
@@ -116,12 +117,13 @@ def benchmark_pages() -> list[tuple[str, str]]:
     return [(f"benchmarks/{file.name}", file.read_text(encoding="utf-8")) for file in RESULTS]
 
 
-def notebook_pages() -> list[tuple[str, str | bytes]]:
-    """Execute the notebook, and return it as a page with its figures."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+def notebook_pages(path: Path, page: str) -> list[tuple[str, str | bytes]]:
+    """Execute a notebook, and return it as a page with its figures, without warnings, which depend on the machine."""
+    notebook = nbformat.read(path, as_version=4)
     quiet = ["--log-level=ERROR"]  # hides the kernel's warning about network access, which does not apply here
-    ExecutePreprocessor(timeout=120, extra_arguments=quiet).preprocess(
-        notebook, {"metadata": {"path": NOTEBOOK.parent}}
-    )
-    text, resources = MarkdownExporter().from_notebook_node(notebook)
-    return [("curves.md", text), *resources["outputs"].items()]
+    ExecutePreprocessor(timeout=120, extra_arguments=quiet).preprocess(notebook, {"metadata": {"path": path.parent}})
+    for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    text, resources = MarkdownExporter().from_notebook_node(notebook, {"unique_key": path.stem})
+    return [(page, text), *resources["outputs"].items()]

@@ -48,9 +48,11 @@ def test_every_benchmark_result_has_a_page(site):
     assert results and [name for name in results if f'href="benchmarks/{name}.html"' not in numbers] == []
 
 
-def test_notebook_page_shows_its_figure(site):
-    assert 'src="output' in (site / "curves.html").read_text(encoding="utf-8")
-    assert list(site.glob("output*.png"))
+@pytest.mark.parametrize("notebook, page", [("curves", "curves.html"), ("library", "library_example.html")])
+def test_notebook_page_shows_its_figure(notebook, page, site):
+    html = (site / page).read_text(encoding="utf-8")
+    assert f'src="{notebook}' in html and "Warning" not in html
+    assert list(site.glob(f"{notebook}_*.png"))
 
 
 def test_notebook_reads_an_exported_table(analyzed, tmp_path):
