@@ -4,14 +4,14 @@ The exact inverse of a step is a fixed point of f(y) = D(x_s, ε(y, t); s→t). 
 determines the error of naive inversion and the convergence of fixed-point iteration, see docs/inverters.md.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from analyze.generations import Generations
-from analyze.measures.exact_path import ExactStep, along_exact_path, exact_steps
+from analyze.measures.exact_path import ExactStep, Product, along_exact_path, exact_steps
 from analyze.measures.plain_areas import plain_mask
 from diffusion.randomness import normal
 
@@ -20,8 +20,6 @@ DIRECTIONS = 2  # random directions per region
 FIRST_STEPS, MAX_STEPS = 5, 25  # the first steps are always measured, and at most MAX_STEPS in total
 BATCH_SIZE = 8  # the activations of a batch are held for derivatives
 COLUMNS = ("prefactor", "norm", "radius", "rightmost", "gain_plain", "rayleigh_plain", "gain_other", "rayleigh_other")
-
-Product = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -105,37 +103,19 @@ def _statistics(by_name: dict[str, Tensor]) -> dict[str, list[float | None]]:
 
 def _measure_step(exact: ExactStep, plain: Tensor) -> Tensor:
     """Return the columns [n, columns] of one step; `plain` is the mask [n, 1, H, W] of plain pixels."""
-    product, transposed = jacobian(exact)
+    jacobian = exact.jacobian()
     start, *directions = _directions(1 + DIRECTIONS, exact.x_t)
     iterations = min(ITERATIONS, start[0].numel())
-    eigenvalues = ritz_values(transposed, start.flatten(1), iterations)  # those of J, at less cost
+    eigenvalues = ritz_values(jacobian.transposed, start.flatten(1), iterations)  # those of J, at less cost
     columns = [
         torch.full_like(start[:, 0, 0, 0], exact.prefactor),
-        spectral_norm(product, transposed, start.flatten(1), iterations),
+        spectral_norm(jacobian.product, jacobian.transposed, start.flatten(1), iterations),
         eigenvalues.abs().amax(dim=1),
         eigenvalues.real.amax(dim=1),
     ]
     for mask in (plain, ~plain):
-        columns += gains(product, [(mask * direction).flatten(1) for direction in directions])
+        columns += gains(jacobian.product, [(mask * direction).flatten(1) for direction in directions])
     return torch.stack([column.to(start) for column in columns], dim=1)
-
-
-def jacobian(exact: ExactStep) -> tuple[Product, Product]:
-    """Return v ↦ J·v and u ↦ Jᵀ·u for vectors [n, D], where J is the Jacobian of f at x_t.
-
-    J·v is the transposed product of u ↦ Jᵀ·u. This takes less than half the time of forward mode.
-    """
-    shape, weight = exact.x_t.shape, exact.eps_weight
-    pull_back = torch.func.vjp(exact.equation.eps, exact.x_t)[1]
-    push_forward = torch.func.vjp(lambda u: pull_back(u)[0], torch.zeros_like(exact.x_t))[1]
-
-    def product(vector: Tensor) -> Tensor:
-        return weight * push_forward(vector.view(shape))[0].detach().flatten(1)
-
-    def transposed(vector: Tensor) -> Tensor:
-        return weight * pull_back(vector.view(shape))[0].detach().flatten(1)
-
-    return product, transposed
 
 
 def _directions(count: int, like: Tensor) -> Iterator[Tensor]:

@@ -19,6 +19,17 @@ from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.implicit import StepEquation, equation_type, inverse_steps
 from diffusion.solvers.solver import Step
 
+Product = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Jacobian:
+    """The products v ↦ J·v and u ↦ Jᵀ·u for vectors [N, D], where J is the Jacobian of f at x_t, and ε(x_t, t)."""
+
+    eps: Tensor
+    product: Product
+    transposed: Product
+
 
 @dataclass(frozen=True)
 class ExactStep:
@@ -41,6 +52,21 @@ class ExactStep:
     def prefactor(self) -> float:
         """B, the factor of J = ∂f/∂x where ∂x̂_0/∂x vanishes."""
         return self.eps_weight / self.equation.step.end.sigma
+
+    def jacobian(self) -> Jacobian:
+        """Evaluate the network at x_t and hold its activations for products with J.
+
+        J·v is the transposed product of u ↦ Jᵀ·u: reverse mode twice is faster than forward mode, and works for all
+        layers.
+        """
+        shape, weight = self.x_t.shape, self.eps_weight
+        eps, pull_back, *_ = torch.func.vjp(self.equation.eps, self.x_t)
+        push_forward = torch.func.vjp(lambda u: pull_back(u)[0], torch.zeros_like(self.x_t))[1]
+
+        def scaled(product: Callable[[Tensor], tuple[Tensor]]) -> Product:
+            return lambda vector: weight * product(vector.view(shape))[0].detach().flatten(1)
+
+        return Jacobian(eps.detach(), scaled(push_forward), scaled(pull_back))
 
     @torch.no_grad()
     def naive(self, x_s: Tensor) -> Tensor:
@@ -69,7 +95,7 @@ def along_exact_path(
     def run_batch(denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
         return run(exact_path(denoiser, sampler(generations), x_T, y))
 
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention has neither forward-mode nor second derivatives
+    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
         noise = first_noises(generations, images)
         return in_batches(generations.float32_denoisers, noise, options, run_batch, may_diverge=True).double()
 

@@ -16,7 +16,7 @@ from diffusion.solvers.solver import final_state
 
 FRACTIONS = (0.02, 0.04, 0.1, 0.2, 0.4)  # of the steps
 PUBLISHED = 0.04  # of the steps
-BATCH_SIZE = 32  # all states of a batch are held
+BATCH_SIZE = 64  # all states of a batch are held
 
 
 @dataclass(frozen=True)

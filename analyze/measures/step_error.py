@@ -11,7 +11,7 @@ from analyze.measures.exact_path import ExactStep, along_exact_path, exact_steps
 from analyze.measures.plain_areas import plain_mask
 
 FIRST_STEPS = 2  # to the second timestep; the first step alone hardly moves, because DDIM's first timestep is clean
-BATCH_SIZE = 32  # all states of a batch are held
+BATCH_SIZE = 16  # all states of a batch and the activations of a network evaluation are held
 DISTANCES = ("distance", "local", "predicted", "accumulated")
 SQUARES = ("local_plain", "local_other", "accumulated_plain", "accumulated_other")
 COLUMNS = ("prefactor", *DISTANCES, *SQUARES, "plain_values", "other_values", "without_first")
@@ -96,14 +96,15 @@ def _path_errors(path: Sequence[ExactStep], plain: Tensor) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-@torch.no_grad()
 def _local_error(exact: ExactStep) -> tuple[Tensor, Tensor]:
     """Return f(x_s) − x_t and J·(x_s − x_t), [n, C, H, W] each.
 
     The first is B·σ_t·(ε(x_s, t) − ε(x_t, t)), which loses less precision than the difference of the states.
     """
-    eps, derivative, *_ = torch.func.jvp(exact.equation.eps, (exact.x_t,), (exact.x_s - exact.x_t,))
-    return exact.eps_weight * (exact.equation.eps(exact.x_s) - eps), exact.eps_weight * derivative
+    jacobian = exact.jacobian()
+    with torch.no_grad():
+        local = exact.eps_weight * (exact.equation.eps(exact.x_s) - jacobian.eps)
+    return local, jacobian.product((exact.x_s - exact.x_t).flatten(1)).view_as(local)
 
 
 def _norm(images: Tensor) -> Tensor:
