@@ -52,8 +52,9 @@ def _training(source: Path) -> tuple[str, dict[str, Any]]:
 
     Options that describe a machine and not the training are left out.
     """
-    run = SeedFolder(source.resolve().parent.parent)
-    if not run.config.exists():
+    source = source.resolve()
+    run = SeedFolder(source.parent.parent)
+    if source.parent != run.checkpoints or not run.config.exists():
         return "Diffusion model", {}
     experiment = load_resolved(run.config)
     fixed = {field.name for field in dataclasses.fields(experiment.train) if not field.metadata["may_change"]}

@@ -88,7 +88,7 @@ def exported_betas(schedule: Schedule, timestep_scale: float) -> Tensor:
 
 @torch.no_grad()
 def _check_output(denoiser: Denoiser, unet: Any) -> None:
-    """Raise UserError if the converted network predicts another ε, because this version of diffusers computes it."""
+    """Raise UserError if the converted network predicts another ε, because diffusers has changed."""
     x_t, y = torch.randn(1, *denoiser.shape, generator=torch.Generator().manual_seed(0)), denoiser.labels(0, 1)
     expected = denoiser.output(x_t, 500 / denoiser.timestep_scale, y)
     actual = unet(x_t, 500, class_labels=y).sample[:, : denoiser.shape[0]]

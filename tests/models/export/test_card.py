@@ -78,6 +78,16 @@ def test_the_card_lists_the_options_of_the_training_without_those_of_the_machine
     assert "secret" not in card and str(tmp_path) not in card
 
 
+def test_another_config_yaml_is_ignored(with_checkpoints, tmp_path):
+    (tmp_path / "config.yaml").write_text("key: value")
+    (tmp_path / "folder").mkdir()
+    checkpoint = (
+        seed_folder(with_checkpoints("diffusion.steps=1000"), 0).checkpoint(5).rename(tmp_path / "folder" / "5")
+    )
+    card = (export_pipeline(checkpoint, tmp_path / "exported") / "README.md").read_text()
+    assert "those of the training are unknown" in card
+
+
 def test_the_training_of_a_checkpoint_outside_of_its_run_folder_is_unknown(with_checkpoints, tmp_path):
     checkpoint = seed_folder(with_checkpoints("diffusion.steps=1000"), 0).checkpoint(5).rename(tmp_path / "5")
     card = (export_pipeline(checkpoint, tmp_path / "exported") / "README.md").read_text()

@@ -9,12 +9,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from configs.errors import UserError
+from configs.load import load
 from configs.schema import Diffusion, Model, ModelStudy
 from diffusion.schedule import Schedule
 from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
 from models.export.card import WEIGHTS_FILE
 from models.export.pipeline import default_weights, export_pipeline, exported_betas
+from models.export.unet2d import to_unet2d
 from models.open import open_checkpoint
 from models.source import open_source
 from models.unet import UNet
@@ -29,8 +31,8 @@ NETWORKS = {
     "gray": {"in_channels": 1, "dropout": 0.1},
     "one level": {"channel_mult": [1], "conv_resample": False},
     "guided-diffusion": ATTENTION | {"resblock_updown": True, "use_new_attention_order": True},
-    "classes": {"num_classes": 5},
 }
+DROPPED = 3 * (128 * 9 + 1)  # weights of the learned variance in the CIFAR-10 network
 PROCESSES = {
     "learned": {},
     "fixed": {"variance": "fixed_large", "schedule": "linear", "steps": 1000},
@@ -69,7 +71,7 @@ def sample_with_noisemap(source, steps: int, x_T: Tensor, y: Tensor | None = Non
 
 
 @pytest.mark.parametrize("diffusion", PROCESSES.values(), ids=PROCESSES)
-@pytest.mark.parametrize("model", [model for model in NETWORKS.values() if "num_classes" not in model])
+@pytest.mark.parametrize("model", NETWORKS.values(), ids=NETWORKS)
 def test_a_pipeline_samples_the_same_images(model, diffusion, saved, tmp_path):
     source = saved(diffusion, **model)
     export_pipeline(source, tmp_path / "out")
@@ -89,7 +91,7 @@ def test_a_pipeline_samples_the_same_images(model, diffusion, saved, tmp_path):
 
 
 def test_a_class_conditional_pipeline_samples_the_same_images_of_each_class(saved, tmp_path):
-    source = saved(**NETWORKS["classes"])
+    source = saved(num_classes=5)
     pipeline = diffusers.DDIMPipeline.from_pretrained(export_pipeline(source, tmp_path / "out"))
     x, y = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(7)), torch.tensor([0, 3, 4])
     expected = sample_with_noisemap(source, 20, x, y)
@@ -171,6 +173,18 @@ def test_a_model_without_counterpart_is_refused_and_nothing_is_written(options, 
     with pytest.raises(UserError, match=message):
         export_pipeline(source, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize("name, is_supported", [("cifar10", True), ("imagenet64", False)])
+def test_the_papers_network_is_supported_if_its_attention_heads_have_one_width(name, is_supported, repository):
+    experiment = load(repository / "configs" / f"{name}.yaml")
+    with torch.device("meta"):
+        network = UNet.from_config(experiment.model, experiment.diffusion)
+        if is_supported:
+            assert to_unet2d(network, 3).num_parameters() == sum(p.numel() for p in network.parameters()) - DROPPED
+        else:
+            with pytest.raises(UserError, match="heads have 96 and 128 channels"):
+                to_unet2d(network, 3)
 
 
 def test_an_existing_folder_is_not_overwritten(saved, tmp_path):
