@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from configs.errors import UserError
 from configs.load import load_model_study
-from models.source import Source, add_call_hook, check_ddim_steps, find_model, open_source
+from models.source import Source, add_call_hook, check_ddim_steps, find_model, open_source, read_prompts
 from records.layout import seed_folder
 
 CPU = torch.device("cpu")
@@ -124,3 +124,16 @@ def test_the_call_hook_gets_batch_sizes_and_does_not_change_the_output(unet32):
         add_call_hook(unet32.denoiser, batch_sizes.append).output(x_T, 40), unet32.denoiser.output(x_T, 40)
     )
     assert batch_sizes == [len(x_T)]
+
+
+def test_prompts_are_read_from_a_file(tmp_path):
+    (tmp_path / "captions.txt").write_text("a cat\n\n  two dogs \n")
+    options = [f"prompts_file={tmp_path}/captions.txt"]
+    assert read_prompts(load_model_study("some/model", options)) == ["a cat", "two dogs"]
+    with pytest.raises(UserError, match="prompts and prompts_file are both set"):
+        read_prompts(load_model_study("some/model", [*options, "prompts=[a cat]"]))
+    (tmp_path / "captions.txt").write_text("\n")
+    with pytest.raises(UserError, match="contains no prompts; write one per line"):
+        read_prompts(load_model_study("some/model", options))
+    with pytest.raises(UserError, match=r"absent\.txt cannot be read"):
+        read_prompts(load_model_study("some/model", ["prompts_file=absent.txt"]))
