@@ -237,10 +237,9 @@ def draw_errors(series: Mapping[str, Sequence[Point]]) -> Figure:
     axes = figure.add_subplot()
     for i, (method, points) in enumerate(series.items()):
         turn, color = divmod(i, len(COLORS))
-        look = {"color": COLORS[color], "linestyle": LINES[turn % len(LINES)]}
-        marker = MARKERS[(i + turn) % len(MARKERS)]  # color and marker are unique for 36 lines
-        x, y = [point.x for point in points], [point.y for point in points]
-        axes.plot(x, y, **look, marker=marker, label=mathtext(method))
+        (line,) = axes.plot([point.x for point in points], [point.y for point in points], label=mathtext(method))
+        line.set(color=COLORS[color], linestyle=LINES[turn % len(LINES)])
+        line.set_marker(MARKERS[(i + turn) % len(MARKERS)])  # color and marker are unique for 36 lines
     axes.set(xscale="log", yscale="log", xlabel="network evaluations per image", ylabel=mathtext("median ‖x_T − x̂_T‖"))
     axes.set_xticks(_ticks(point.x for points in series.values() for point in points))
     axes.xaxis.set_major_formatter(ScalarFormatter())
