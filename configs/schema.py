@@ -183,11 +183,14 @@ class Measures:
     inversion_checkpoints: Literal["none", "last", "all"] = option(
         "last", "checkpoints at which measures that run the network, such as the comparison of inverters, are computed"
     )
-    inverters: list[str] = option([], "inverters that are compared; empty: all")
+    inverters: list[str] = option(
+        ["naive (diffusers)", "fixed point", "extrapolated Anderson"],
+        "inverters that are compared; empty: all, which is also the default of python -m analyze inverters",
+    )
     inverter_nfe: list[int] = option(
         [], "budgets of network evaluations per image; empty: 1, 2, 3, 5 and 10 × T", at_least=1
     )
-    inverter_images: int = option(64, "images that each inverter inverts", at_least=2)
+    inverter_images: int = option(32, "images that each inverter inverts", at_least=2)
     contraction_images: int = option(8, "images at which the Jacobians of the inverse steps are measured", at_least=1)
     step_error_images: int = option(64, "images whose inversion is compared with the exact one by step", at_least=1)
     forward_start_images: int = option(64, "images that are inverted from forward noise", at_least=1)

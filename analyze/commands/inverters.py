@@ -11,6 +11,8 @@ SHORT_NAMES = {"inverters=": "analyze.measures.inverters=", "nfe=": "analyze.mea
 
 def main(arguments: list[str]) -> None:
     arguments = [_expand(argument) for argument in arguments]
+    if not any(argument.startswith("analyze.measures.inverters=") for argument in arguments):
+        arguments.append("analyze.measures.inverters=[]")
     if any(describes_experiment(argument) for argument in arguments):
         _compare_in_experiment(arguments)
     else:

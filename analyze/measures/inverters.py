@@ -94,8 +94,8 @@ def inverters(
 
     x_0 is clipped in neither direction: the last sampling step would replace all x_0 beyond [−1, 1] by the same values,
     whose noise no method can recover. Returns the mean error ‖x_T − x̂_T‖ of each inverter by its key, and all
-    statistics as "results". Latents and statistics are stored per inverter and reused. Raises UserError if an inverter
-    is unknown.
+    statistics as "results", of these and of earlier comparisons of the same images. Latents and statistics are stored
+    per inverter and reused. Raises UserError if an inverter is unknown.
     """
     generations = generations.unclipped(inverter_images)
     candidates = list(candidates_for(generations, inverters, inverter_nfe))
@@ -106,7 +106,7 @@ def inverters(
             bar.set_postfix_str(candidate.label)
             _evaluate(generations, candidate, files[candidate.key], inverter_images)
             bar.update()
-    results = {key: json.loads(file.read_text(encoding="utf-8"))["values"] for key, file in files.items()}
+    results = _stored_results(generations, inverter_images)
     errors = {key: result["recovery"]["error_mean"] for key, result in results.items()}
     return {**errors, "results": results}
 
@@ -149,6 +149,13 @@ def origins(solver: Solver) -> list[str]:
     if isinstance(solver, DdimSampler):
         return ["DDIM"]
     return ["DDIM", "own", "own + state"] if isinstance(solver, CoupledSolver) else ["DDIM", "own"]
+
+
+def _stored_results(generations: Generations, images: int) -> dict[str, Any]:
+    """Return the statistics of all inverters that were compared on the same images, by key."""
+    suffix = result_file(generations, "", images)
+    files = {file.name.removesuffix(suffix.name): file for file in sorted(suffix.parent.glob(f"*{suffix.name}"))}
+    return {key: json.loads(file.read_text(encoding="utf-8"))["values"] for key, file in files.items()}
 
 
 def result_file(generations: Generations, key: str, images: int) -> Path:
