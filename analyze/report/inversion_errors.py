@@ -43,7 +43,7 @@ def inversion_errors_section(analyses: Sequence[Analysis]) -> Section:
     """Return findings and figures of the last step; without blocks if nothing is measured."""
     sentences = findings(analyses)
     blocks: list[Block] = [*map(Text, sentences), *_figures(analyses)]
-    return Section("inversion-errors", "Where inversion fails", blocks, LEAD)
+    return Section("inversion-errors", "Errors of naive inversion", blocks, LEAD)
 
 
 def _figures(analyses: Sequence[Analysis]) -> Iterator[Block]:
