@@ -3,6 +3,9 @@
 Each measure runs in a separate process, on a GPU if available, so that peaks do not mix. The row "inputs alone" is the
 peak of Python, torch and the inputs. The first checkpoint of a job includes the values that are cached for further
 checkpoints, which depend only on the last checkpoint's images, and the initialization of a GPU.
+
+Measures that run the network are measured with a random one of 1.7 M parameters, few images and few steps; their time
+is proportional to all three.
 """
 
 import argparse
@@ -19,11 +22,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from analyze.generations import Generations
 from analyze.measures.cka import cka
+from analyze.measures.contraction import contraction
 from analyze.measures.correlation import correlation, top_correlation
 from analyze.measures.dino import dino
 from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
+from analyze.measures.forward_start import forward_start
 from analyze.measures.hungarian import hungarian
 from analyze.measures.interpolation import interpolation_map
 from analyze.measures.knn_coverage import knn_coverage
@@ -33,11 +39,17 @@ from analyze.measures.plain_areas import plain_areas
 from analyze.measures.reconstruction import reconstruction
 from analyze.measures.self_interpolation import interpolation_distances
 from analyze.measures.ssim import ssim
+from analyze.measures.step_error import step_error
 from analyze.measures.svcca import svcca
 from analyze.measures.transport_gap import transport_gap
 from analyze.measures.triangle import triangle
+from analyze.settings import Setting
 from benchmarks.memory import device_peak_gib
 from benchmarks.timing import time_call
+from configs.schema import Analyze, Diffusion, Model
+from diffusion.denoiser import Denoiser
+from models.open import as_denoiser
+from models.unet import UNet
 
 IMAGES = 2048
 SIDES = (32, 64)  # D = 3,072 and 12,288
@@ -113,6 +125,39 @@ MEASURED: dict[str, Callable[[Inputs], object]] = {
 }
 
 
+NETWORK_IMAGES, NETWORK_STEPS = 4, 5
+NETWORK_SIZE = f" of {NETWORK_IMAGES} images, T = {NETWORK_STEPS}"
+NETWORK_MEASURES: dict[str, Callable[[Inputs], object]] = {
+    f"contraction{NETWORK_SIZE}": lambda x: contraction(
+        random_generations(x), contraction_images=NETWORK_IMAGES, plain_threshold=0.025
+    ),
+    f"step_error{NETWORK_SIZE}": lambda x: step_error(
+        random_generations(x), step_error_images=NETWORK_IMAGES, plain_threshold=0.025
+    ),
+    f"forward_start{NETWORK_SIZE}": lambda x: forward_start(
+        random_generations(x), forward_start_images=NETWORK_IMAGES, plain_threshold=0.025
+    ),
+}
+
+
+def random_generations(x: Inputs) -> Generations:
+    """Return the generations of a network with random weights, for images of the inputs' size."""
+    side = x["noise"].shape[-1]
+    options = Analyze(ddim_steps=NETWORK_STEPS)
+
+    def load_denoiser(device: torch.device, optimized: bool = True) -> Denoiser:
+        torch.manual_seed(0)
+        model = Model(
+            image_size=side, model_channels=32, num_res_blocks=1, attention_resolutions=[side // 2, side // 4]
+        )
+        network = UNet.from_config(model, Diffusion())
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
+        return as_denoiser(network.requires_grad_(False).eval().to(device), model, Diffusion(), device)
+
+    return Generations(Path(), Setting.from_options(options, 0), options, load_denoiser)
+
+
 def inputs(side: int) -> Inputs:
     """Return tensors [2048, 3, side, side] like those of an analysis; images are smooth, so pixels correlate."""
     generator = torch.Generator().manual_seed(0)
@@ -130,7 +175,9 @@ def measure(name: str, side: int) -> dict[str, float]:
     """Measure seconds for a job's first and a further checkpoint, and peak memory [GiB], in this process."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tensors = {key: tensor.to(device) for key, tensor in inputs(side).items()}
-    first_s, further_s = (time_call(lambda: MEASURED[name](tensors), device)[0] for _ in range(2))
+    first_s, further_s = (
+        time_call(lambda: {**MEASURED, **NETWORK_MEASURES}[name](tensors), device)[0] for _ in range(2)
+    )
     return {FIRST: first_s, FURTHER: further_s, PEAK: device_peak_gib(device)}
 
 
@@ -142,20 +189,21 @@ def measure_in_subprocess(name: str, side: int) -> dict[str, float]:
 
 
 def main() -> None:
+    names = [*MEASURED, *NETWORK_MEASURES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="measure", help=", ".join(MEASURED))
+    parser.add_argument("names", nargs="*", metavar="measure", help=", ".join(names))
     parser.add_argument("--here", type=int, metavar="SIDE", help="measure in this process and print JSON")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - MEASURED.keys()
+    unknown = set(arguments.names) - set(names)
     if unknown:
-        parser.error(f"unknown measure: {', '.join(sorted(unknown))}; choose from {', '.join(MEASURED)}")
+        parser.error(f"unknown measure: {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
     if arguments.here:
         print(json.dumps(measure(arguments.names[0], arguments.here)))
         return
     print(f"N = {IMAGES:,}, {torch.get_num_threads()} thread(s), torch {torch.__version__}\n")
     heads = [f"D = {3 * side**2:,}: {unit}" for side in SIDES for unit in (FIRST, FURTHER, PEAK)]
     print("| measure | " + " | ".join(heads) + " |\n|---|" + "--:|" * len(heads))
-    for name in arguments.names or MEASURED:
+    for name in arguments.names or names:
         results = [measure_in_subprocess(name, side) for side in SIDES]
         cells = [f"{value:.2f}" for result in results for value in result.values()]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
