@@ -13,7 +13,7 @@ from analyze.measures.plain_areas import plain_mask
 FIRST_STEPS = 2  # to the second timestep; the first step alone hardly moves, because DDIM's first timestep is clean
 BATCH_SIZE = 16  # all states of a batch and the activations of a network evaluation are held
 DISTANCES = ("distance", "local", "predicted", "accumulated")
-SQUARES = ("local_plain", "local_other", "accumulated_plain", "accumulated_other")
+SQUARES = tuple(f"{name}_{part}" for name in ("distance", "local", "accumulated") for part in ("plain", "other"))
 COLUMNS = ("prefactor", *DISTANCES, *SQUARES, "plain_values", "other_values", "without_first")
 
 
@@ -23,8 +23,8 @@ class StepError:
 
     `steps` contains for every step the means over images of four L2 norms: `distance` ‖x_s − x_t‖; the `local` error
     ‖f(x_s) − x_t‖ of a naive step from the exact x_s; its first-order prediction ‖J·(x_s − x_t)‖, `predicted`; and the
-    `accumulated` error of an inversion from x_0. Both errors follow as root mean squares over all plain and over all
-    other values of all images, None if there are none.
+    `accumulated` error of an inversion from x_0. The distance and both errors follow as root mean squares over all
+    plain and over all other values of all images, None if there are none.
 
     `error…` are the accumulated errors of the last step. `worst_step` is the step with the largest local error, counted
     from 1, and `worst_relative` that with the largest local error relative to σ_t. `first_share` is the fraction of
@@ -88,8 +88,9 @@ def _path_errors(path: Sequence[ExactStep], plain: Tensor) -> Tensor:
         without_first = exact.x_t if number <= FIRST_STEPS else exact.naive(without_first)
         local, predicted = _local_error(exact)
         prefactor = torch.full_like(x[:, 0, 0, 0], exact.prefactor)
-        distances = [exact.x_s - exact.x_t, local, predicted, x - exact.x_t]
-        squares = [_sum_of_squares(error, mask) for error in (local, x - exact.x_t) for mask in (plain, ~plain)]
+        distance, accumulated = exact.x_s - exact.x_t, x - exact.x_t
+        distances = [distance, local, predicted, accumulated]
+        squares = [_sum_of_squares(d, mask) for d in (distance, local, accumulated) for mask in (plain, ~plain)]
         counts = [mask.expand_as(x).flatten(1).sum(dim=1) for mask in (plain, ~plain)]
         columns = [prefactor, *map(_norm, distances), *squares, *counts, _norm(without_first - exact.x_t)]
         rows.append(torch.stack(columns, dim=1))

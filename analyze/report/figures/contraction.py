@@ -14,6 +14,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from analyze.report.figures.style import COLORS, LINES, MARKERS, PAGE, SOFT, mathtext, new_figure, styled
 
+MARKED_POINTS = 30
 Seeds = Sequence[Mapping[str, Any]]
 
 
@@ -95,8 +96,9 @@ def _mean(seeds: Seeds, name: str) -> np.ndarray:
 
 
 def _line(axes: Axes, i: int, x: Any, mean: np.ndarray, label: str, spread: np.ndarray | None = None) -> None:
-    """Draw the i-th line of a plot, with a band if its spread is given."""
-    axes.plot(x, mean, color=COLORS[i], marker=MARKERS[i], linestyle=LINES[i], label=label, markersize=2.5)
+    """Draw the i-th line of a plot, with markers if there are few points, and a band if its spread is given."""
+    marker = MARKERS[i] if len(x) <= MARKED_POINTS else ""
+    axes.plot(x, mean, color=COLORS[i], marker=marker, linestyle=LINES[i], label=label, markersize=2.5)
     if spread is not None:
         axes.fill_between(x, mean - spread, mean + spread, color=COLORS[i], alpha=0.15, linewidth=0)
 

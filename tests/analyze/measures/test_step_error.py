@@ -69,6 +69,7 @@ def test_errors_of_plain_and_other_pixels(tmp_path, double_noise):
     values = step_error(generations(data, tmp_path), **OPTIONS)
     last = data.inverse_steps[-1]
     errors = {
+        "distance": data.images(states[-2] - states[-1]),
         "local": data.images(data.jacobian(last) * (states[-2] - states[-1])),
         "accumulated": data.images(naive_states(data, states[0])[-1] - states[-1]),
     }
