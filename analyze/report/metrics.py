@@ -190,7 +190,7 @@ def _contraction() -> Iterator[Metric]:
         label, gain = f"largest gain in {part} pixels", f"mean ‖J v‖ of random v in {part} pixels, ‖v‖ = 1{jacobian}"
         yield Metric(f"contraction/largest_gain_{part}", label, CONTRACTION, gain)
     yield Metric("contraction/expanding", "steps with a norm above 1", EXPANDING, "‖J‖ > 1", better="lower")
-    folding = "an eigenvalue of J has a real part > 1 at some step"
+    folding = "an eigenvalue of J has a real part > 1.01 at some step"
     yield Metric("contraction/folding", "images with an eigenvalue above 1", EXPANDING, folding, better="lower")
 
 

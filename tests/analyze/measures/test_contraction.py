@@ -17,6 +17,7 @@ from analyze.measures.contraction import (
     chosen_steps,
     contraction,
     gains,
+    has_fold,
     ritz_values,
     spectral_norm,
 )
@@ -91,6 +92,11 @@ def test_isotropic_data_contracts_by_the_closed_form_in_every_direction(tmp_path
     assert values.largest_norm == values.largest_radius == pytest.approx(max(expected), rel=1e-6)
     assert values.steps["prefactor"][0] == 1 and values.steps["number"] == list(range(1, T + 1))
     assert values.expanding == values.folding == 0
+
+
+def test_an_eigenvalue_of_one_up_to_rounding_is_no_fold():
+    """Clipped pixels have J = B·I, and B is 1 in the first step."""
+    assert has_fold(torch.tensor([[1 + 1e-6, 0.5], [0.9, 1.2]])).tolist() == [False, True]
 
 
 def test_correlated_data_contracts_by_its_smallest_variance(tmp_path, double_noise):
