@@ -32,7 +32,7 @@ REQUIREMENTS = {
     "step_error": (["generations"], {"step_error_images": 64, "plain_threshold": 0.5}, False),
     "contraction": (["generations"], {"contraction_images": 8, "plain_threshold": 0.5}, False),
     "forward_start": (["generations"], {"forward_start_images": 64, "plain_threshold": 0.5}, False),
-    "inverters": (["generations"], {"inverters": ["EDICT"], "inverter_nfe": [], "inverter_images": 64}, False),
+    "inverters": (["generations"], {"inverters": ["EDICT"], "inverter_nfe": [], "inverter_images": 32}, False),
 }
 CONFIG = Measures(
     knn_k=3,
