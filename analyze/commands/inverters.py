@@ -10,7 +10,7 @@ SHORT_NAMES = {"inverters=": "analyze.measures.inverters=", "nfe=": "analyze.mea
 
 
 def main(arguments: list[str]) -> None:
-    arguments = [_expand(argument) for argument in arguments]
+    arguments = [expand(argument) for argument in arguments]
     if not any(argument.startswith("analyze.measures.inverters=") for argument in arguments):
         arguments.append("analyze.measures.inverters=[]")
     if any(describes_experiment(argument) for argument in arguments):
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
         _compare_in_model(arguments)
 
 
-def _expand(argument: str) -> str:
+def expand(argument: str) -> str:
     """Return the argument with the full name of an option that has a short name in this command."""
     for short, full in SHORT_NAMES.items():
         if argument.startswith(short):
