@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
 
 
 def variants(generations: Generations, grid: Sequence[str]) -> Iterator[tuple[str, Solver]]:
-    """Yield every inverter of the options with every combination of the values of its own options, and a label."""
+    """Yield a label and a solver for every inverter and every combination of the values in the grid."""
     measures = generations.options.measures
     names = [setting.partition("=")[0] for setting in grid]
     lists = [yaml.safe_load(setting.partition("=")[2]) for setting in grid]

@@ -1,4 +1,4 @@
-"""How Anderson inversion spreads its rounds over the steps, and how far a round moves x."""
+"""Rounds of Anderson inversion, spread over the steps, and the distance that a step moves x."""
 
 import dataclasses
 import itertools
