@@ -20,19 +20,29 @@ TRAJECTORY_POINTS = 25  # stored states x_t per trajectory, including the noise 
 SELF_INTERPOLATION = tuple(i / 6 for i in range(7))  # λ between noise (0) and latent (1)
 
 
-def sample(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze) -> Tensor:
-    """Return the images x_0 [N, C, H, W] generated from noise x_T, with the class labels set in the options."""
-    return in_batches(denoisers, noise, options, lambda *batch: final_state(solver.sample(*batch)))
+def sample(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze, first: int = 0) -> Tensor:
+    """Return the images x_0 [N, C, H, W] generated from noise x_T, with the class labels set in the options.
+
+    Here and below, `first` is the number of the first image, which its label depends on.
+    """
+    return in_batches(denoisers, noise, options, lambda *batch: final_state(solver.sample(*batch)), first=first)
 
 
 def invert(
-    denoisers: Sequence[Denoiser], solver: Solver, images: Tensor, options: Analyze, may_diverge: bool = False
+    denoisers: Sequence[Denoiser],
+    solver: Solver,
+    images: Tensor,
+    options: Analyze,
+    may_diverge: bool = False,
+    first: int = 0,
 ) -> Tensor:
     """Return the latents x̂_T [N, C, H, W] of images x_0; they are finite unless the solver `may_diverge`."""
-    return in_batches(denoisers, images, options, lambda *batch: final_state(solver.invert(*batch)), may_diverge)
+    return in_batches(denoisers, images, options, lambda *batch: final_state(solver.invert(*batch)), may_diverge, first)
 
 
-def trajectory(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze) -> Tensor:
+def trajectory(
+    denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, options: Analyze, first: int = 0
+) -> Tensor:
     """Return x_t [K, n, C, H, W] at K evenly spaced points of the trajectory from noise x_T [n, C, H, W] to x_0."""
     stored = trajectory_steps(options.ddim_steps)
 
@@ -40,7 +50,7 @@ def trajectory(denoisers: Sequence[Denoiser], solver: Solver, noise: Tensor, opt
         states = enumerate(solver.sample(denoiser, x_T, y), start=1)
         return torch.stack([x_T, *(x_t for step, x_t in states if step in stored)], dim=1)
 
-    return in_batches(denoisers, noise, options, run).transpose(0, 1).contiguous()
+    return in_batches(denoisers, noise, options, run, first=first).transpose(0, 1).contiguous()
 
 
 def trajectory_steps(ddim_steps: int) -> list[int]:
@@ -90,6 +100,7 @@ def in_batches(
     options: Analyze,
     run: Callable[[Denoiser, Tensor, Tensor | None], Tensor],
     may_diverge: bool = False,
+    first: int = 0,
 ) -> Tensor:
     """Return run(denoiser, batch, labels) of all batches, concatenated on the CPU.
 
@@ -98,13 +109,13 @@ def in_batches(
     idle: queue.SimpleQueue[Denoiser] = queue.SimpleQueue()
     for denoiser in denoisers:
         idle.put(denoiser)
-    size = options.batch_size or choose_batch_size(denoisers[0], len(inputs), len(denoisers))
+    size = batch_size(denoisers, len(inputs), options)
 
     def run_batch(start: int) -> Tensor:
         denoiser = idle.get()
         try:
             batch = inputs[start : start + size].to(denoiser.device)
-            return run(denoiser, batch, denoiser.labels(start, len(batch), options.labels)).float().cpu()
+            return run(denoiser, batch, denoiser.labels(first + start, len(batch), options.labels)).float().cpu()
         finally:
             idle.put(denoiser)
 
@@ -112,6 +123,10 @@ def in_batches(
     if not may_diverge and not outputs.isfinite().all():
         raise UserError("the model's outputs are not finite")
     return outputs
+
+
+def batch_size(denoisers: Sequence[Denoiser], images: int, options: Analyze) -> int:
+    return options.batch_size or choose_batch_size(denoisers[0], images, len(denoisers))
 
 
 def _map_threads(run_batch: Callable[[int], Tensor], starts: Sequence[int], threads: int) -> list[Tensor]:

@@ -5,6 +5,8 @@ generations/000002500/
   inversions/ddim-T100/
     latents.safetensors   last_latents-000700000.safetensors   reconstructions.safetensors
     self_interpolations.safetensors   interpolation_images.safetensors (of latent-diffusion models)
+
+Tensors that are still being generated may be stored in slices, see `analyze.slices`.
 """
 
 import dataclasses
@@ -21,6 +23,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from analyze import slices
 from analyze.generate import decode, invert, sample, self_interpolations, trajectory
 from analyze.settings import Setting
 from configs.errors import UserError
@@ -66,11 +69,11 @@ class Generations:
     training: Path | None = None  # the prepared data set
     last: "Generations | None" = None  # of the last checkpoint; None if this is the last
     are_codes: bool = False  # whether samples are codes of an autoencoder
+    part: range | None = None  # images of a slice; None: all
 
     def __getitem__(self, name: str) -> Tensor:
         if name == "noise":
-            shape = tuple(self["samples"].shape[1:])
-            return fixed_noise(shape, self.options.samples, self.options.noise_seed)
+            return self._noise(tuple(self["samples"].shape[1:]), self.images_of("noise"))
         if name == "training_images":
             return training_images(self.training) if self.training else NO_IMAGES
         if name == "last_samples":
@@ -80,6 +83,8 @@ class Generations:
         if name not in GENERATORS:
             known = ", ".join(sorted({*GENERATORS, *NOT_CACHED}))
             raise UserError(f'a measure has the parameter "{name}", which is not available; available are {known}')
+        if self.part is not None and not slices.missing(self, name, self.part):
+            return slices.read(self, name, self.images_of(name))
         return self._cached(name)
 
     def _cached(self, name: str) -> Tensor:
@@ -87,13 +92,36 @@ class Generations:
         try:
             return load_file(file)[name]
         except (OSError, SafetensorError):
-            tensor = GENERATORS[name](self)
+            tensor = slices.join(self, name) if self._has_slices(name) else GENERATORS[name](self)
         with atomic_file(file) as partial:
             partial.write_bytes(serialize({name: tensor}))
+        if self._has_slices(name):
+            slices.delete(self, name)
         return tensor
+
+    def _has_slices(self, name: str) -> bool:
+        """Return whether a tensor of all images is stored in slices."""
+        return self.part is None and name in slices.SLICED and slices.folder(self.file(name)).exists()
+
+    @property
+    def whole(self) -> "Generations":
+        """The tensors of all images."""
+        return dataclasses.replace(self, part=None)
+
+    def slice(self, part: range) -> "Generations":
+        """Return the tensors of some images: noise, and those in `analyze.slices.SLICED`."""
+        return dataclasses.replace(self, part=part)
+
+    def images_of(self, name: str) -> range:
+        """Return the numbers of the images in a tensor."""
+        total = min(TRAJECTORY_IMAGES, self.options.samples) if name == "trajectory" else self.options.samples
+        return range(total) if self.part is None else slices.intersection(self.part, range(total))
 
     def file(self, name: str) -> Path:
         """Return the path of a tensor; a tensor that depends on the last checkpoint has that step in its name."""
+        return self._whole_file(name) if self.part is None else slices.slice_file(self._whole_file(name), self.part)
+
+    def _whole_file(self, name: str) -> Path:
         last = f"-{step_name(self.last.setting.position)}" if name == "last_latents" and self.last else ""
         checkpoint, file_name = self.folder / step_name(self.setting.position), f"{name}{last}.safetensors"
         if name not in OF_INVERTER:
@@ -139,18 +167,26 @@ class Generations:
         options = dataclasses.replace(self.options, clip_denoised=False, samples=min(samples, self.options.samples))
         return dataclasses.replace(self, folder=self.folder / "unclipped", options=options, last=None)
 
-    def initial_noise(self) -> Tensor:
-        """Return x_T [N, C, H, W] for the model's shape; unlike self["noise"], it needs no samples."""
-        return fixed_noise(self.denoisers[0].shape, self.options.samples, self.options.noise_seed)
+    def initial_noise(self, name: str = "samples") -> Tensor:
+        """Return x_T [n, C, H, W] of a tensor's images for the model's shape; self["noise"] needs samples instead."""
+        return self._noise(self.denoisers[0].shape, self.images_of(name))
+
+    def _noise(self, shape: tuple[int, ...], images: range) -> Tensor:
+        return fixed_noise(shape, len(images), self.options.noise_seed, images.start)
+
+    @property
+    def first(self) -> int:
+        """The number of the first image."""
+        return 0 if self.part is None else self.part.start
 
 
 GENERATORS: dict[str, Callable[[Generations], Tensor]] = {
-    "samples": lambda self: sample(self.denoisers, self.sampler, self.initial_noise(), self.options),
-    "latents": lambda self: invert(self.denoisers, self.inverter, self["samples"], self.options),
+    "samples": lambda self: sample(self.denoisers, self.sampler, self.initial_noise(), self.options, self.first),
+    "latents": lambda self: invert(self.denoisers, self.inverter, self["samples"], self.options, first=self.first),
     "last_latents": lambda self: invert(self.denoisers, self.inverter, self["last_samples"], self.options),
-    "reconstructions": lambda self: sample(self.denoisers, self.sampler, self["latents"], self.options),
+    "reconstructions": lambda self: sample(self.denoisers, self.sampler, self["latents"], self.options, self.first),
     "trajectory": lambda self: trajectory(
-        self.denoisers, self.sampler, self.initial_noise()[:TRAJECTORY_IMAGES], self.options
+        self.denoisers, self.sampler, self.initial_noise("trajectory"), self.options, self.first
     ),
     "self_interpolations": lambda self: self_interpolations(
         self.denoisers,

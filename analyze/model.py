@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from analyze import slices
 from analyze.analysis import Analysis
-from analyze.generations import GENERATORS, TRAJECTORY_IMAGES, Generations, LoadDenoiser
+from analyze.generate import batch_size
+from analyze.generations import GENERATORS, Generations, LoadDenoiser, devices
 from analyze.measures import Measure
 from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
-from models.compiled import optimize_inference, tensor_bytes
+from models.compiled import allow_tf32, check_compiler, optimize_inference, tensor_bytes
+from models.flops import evaluation_flop
 from models.source import Source, add_call_hook, check_ddim_steps, open_source
 from records import lock
 from records.atomic import write_json
@@ -36,14 +39,37 @@ PAPER_SWEEP = (10, 50, 100, 500, 1000, 4000)
 
 
 @dataclass(frozen=True)
+class Facts:
+    """Properties of a model that its jobs are planned with, recorded to plan and show them without opening it."""
+
+    clip: bool
+    sweep: list[int]  # numbers T of the paper that it supports
+    evaluations_per_call: int
+    flop: float  # floating-point operations of one evaluation for one image
+
+    @classmethod
+    def of(cls, source: Source) -> "Facts":
+        denoiser = source.denoiser
+        return cls(denoiser.clip, _paper_sweep(source), denoiser.evaluations_per_call, evaluation_flop(denoiser))
+
+
+@dataclass(frozen=True)
 class ModelAnalysis(Analysis):
-    """Analysis of a model with one number T of sampling steps."""
+    """Analysis of a model with one number T of sampling steps.
+
+    If the model is not open, `opened` is None, and only results that are already stored are available.
+    """
 
     study: ModelStudy
     analyze_options: Analyze
-    source: Source
+    opened: Source | None
     load_denoiser: LoadDenoiser
     only: str | None = None
+
+    @property
+    def source(self) -> Source:
+        assert self.opened is not None, "the model is not open"
+        return self.opened
 
     @property
     def options(self) -> Analyze:
@@ -75,8 +101,10 @@ class ModelAnalysis(Analysis):
 
     @functools.cached_property
     def _generations(self) -> Generations:
-        folder, spacing, are_codes = self.generations_folder, self.source.spacing, self.has_decoder
-        return Generations(folder, self.setting, self.options, self.load_denoiser, spacing, are_codes=are_codes)
+        stored = Generations(self.generations_folder, self.setting, self.options, self.load_denoiser)
+        if self.opened is None:
+            return stored
+        return dataclasses.replace(stored, spacing=self.opened.spacing, are_codes=self.has_decoder)
 
     def generations(self, step: int) -> Generations:
         return self._generations
@@ -89,20 +117,50 @@ class ModelAnalysis(Analysis):
     def may_run_network(self, step: int) -> bool:
         return super().may_run_network(step) and self.options.ddim_steps == self.study.analyze.ddim_steps
 
-    def evaluations(self) -> int:
-        """Return the number of network evaluations, one per image and step, that missing tensors take."""
+    def tensors(self) -> list[str]:
+        """Return the names of the stored tensors that the measures need, each after those that it depends on."""
         names = {name for measure in self.measures(self.last_step) for name in measure.inputs} | {"samples"}
-        missing = [name for name in names & GENERATORS.keys() if not self._generations.file(name).exists()]
-        calls = sum(self._evaluations_per_image(name) * self._images(name) for name in missing)
-        return calls * self.source.denoiser.evaluations_per_call
+        return [*(name for name in slices.SLICED if name in names), *sorted(names & GENERATORS.keys() - slices.SLICED)]
 
-    def _evaluations_per_image(self, name: str) -> int:
+    def missing_images(self, name: str) -> list[range]:
+        """Return the images of a tensor that are not stored, as ranges."""
+        if name in slices.SLICED:
+            return slices.missing(self._generations, name, range(self.options.samples))
+        return [] if self._generations.file(name).exists() else [self._generations.images_of(name)]
+
+    def calls(self, names: Iterable[str]) -> int:
+        """Return the number of calls of the network, one per image and step, that missing tensors take."""
+        return sum(self.calls_per_image(name) * sum(map(len, self.missing_images(name))) for name in names)
+
+    def calls_per_image(self, name: str) -> int:
         generations = self._generations
         inverse = generations.inverter.inversion_evaluations
         return inverse if name == "latents" else generations.sampler.sampling_evaluations
 
-    def _images(self, name: str) -> int:
-        return min(TRAJECTORY_IMAGES if name == "trajectory" else self.options.samples, self.options.samples)
+    def generate(self, part: range) -> None:
+        """Generate the missing tensors of some images, in slices of a batch per device.
+
+        Raises UserError, after recording it as the failure of this T, if the outputs are not finite.
+        """
+        if self.options.compile:
+            check_compiler(devices()[0].type)
+        allow_tf32(self.options.precision == "tf32")
+        generations = self._generations
+        denoisers = generations.denoisers
+        size = len(denoisers) * batch_size(denoisers, len(part), self.options)
+        try:
+            for name in filter(slices.SLICED.__contains__, self.tensors()):
+                slices.fill(generations, name, part, size)
+        except UserError as error:
+            write_json(self.failure_file(self.last_step), {"step": self.last_step, "why": str(error)})
+            raise
+
+    def decode(self) -> None:
+        """Decode the codes of the pictures, unless they are stored."""
+        if self.has_decoder:
+            self._generations.images  # noqa: B018
+            if self._generations.file("self_interpolations").exists():
+                self._generations.interpolation_images  # noqa: B018
 
 
 def analyze_model(study: ModelStudy, only: str | None = None) -> tuple[Source, list[ModelAnalysis]]:
@@ -112,16 +170,14 @@ def analyze_model(study: ModelStudy, only: str | None = None) -> tuple[Source, l
     UserError if the model cannot be opened, does not support a requested T, or differs from the model analyzed before
     under the same name.
     """
-    source = open_source(study)
+    source, analyses = open_analyses(study, lambda images: bar.update(min(images, evaluations - bar.n)), only)
     print("\n  ".join([study.source, *source.about]), flush=True)
-    steps = sweep(study, source)
-    load_denoiser = denoiser_loader(study, source, lambda images: bar.update(min(images, evaluations - bar.n)))
-    analyses = [model_analysis(study, source, load_denoiser, ddim_steps, only) for ddim_steps in steps]
     with exclusive(study):
         check_model(study, source)
         missing = [analysis for analysis in analyses if analysis.missing()]
         missing.sort(key=lambda analysis: analysis.may_run_network(analysis.last_step))  # the bar excludes these runs
-        evaluations = sum(analysis.evaluations() for analysis in missing)
+        evaluations = sum(analysis.calls(analysis.tensors()) for analysis in missing)
+        evaluations *= source.denoiser.evaluations_per_call
         with progress("generating", evaluations, "image·step", shown=bool(missing)) as bar:
             for analysis in missing:
                 bar.set_description_str(f"T = {analysis.options.ddim_steps:,}")
@@ -129,24 +185,70 @@ def analyze_model(study: ModelStudy, only: str | None = None) -> tuple[Source, l
     return source, analyses
 
 
+def open_analyses(
+    study: ModelStudy, after_call: Callable[[int], Any] = lambda evaluations: None, only: str | None = None
+) -> tuple[Source, list[ModelAnalysis]]:
+    """Return the model and the analyses of all T, ascending; `after_call` gets the evaluations of each call.
+
+    Raises UserError like `analyze_model`.
+    """
+    source = open_source(study)
+    load_denoiser = denoiser_loader(study, source, after_call)
+    steps = sweep(study, source)
+    return source, [model_analysis(study, source, load_denoiser, ddim_steps, only) for ddim_steps in steps]
+
+
+@contextmanager
+def open_analysis(study: ModelStudy, ddim_steps: int, after_call: Callable[[int], Any]) -> Iterator[ModelAnalysis]:
+    """Open the model and yield the analysis of one T, while other processes may analyze the same model.
+
+    Raises UserError like `analyze_model`.
+    """
+    source = open_source(study)
+    check_ddim_steps(source, ddim_steps)
+    with exclusive(study, shared=True):
+        check_model(study, source)
+        yield model_analysis(study, source, denoiser_loader(study, source, after_call), ddim_steps)
+
+
+def stored_analysis(study: ModelStudy, facts: Facts, ddim_steps: int) -> ModelAnalysis:
+    """Return the analysis of one T without opening the model, for its stored results."""
+    options = study.analyze
+    clip = facts.clip if options.clip_denoised is None else options.clip_denoised
+    options = dataclasses.replace(options, ddim_steps=ddim_steps, clip_denoised=clip)
+    return ModelAnalysis(study, options, None, _not_open)
+
+
+def stored_analyses(study: ModelStudy, facts: Facts) -> list[ModelAnalysis]:
+    """Return the analyses of all T without opening the model, for their stored results."""
+    steps = {*study.sweep, study.analyze.ddim_steps} | (set() if study.sweep else set(facts.sweep))
+    return [stored_analysis(study, facts, ddim_steps) for ddim_steps in sorted(steps)]
+
+
+def _not_open(device: torch.device, optimized: bool = True) -> Denoiser:
+    raise AssertionError("the model is not open")
+
+
 def describe(study: ModelStudy) -> str:
     """Describe a study's model and its sweep of T. Raises UserError like `analyze_model`."""
-    source = open_source(study)
-    steps = sweep(study, source)
-    listed = ", ".join(f"{ddim_steps:,}" for ddim_steps in steps)
-    return "\n  ".join([study.source, *source.about, f"T = {listed} DDIM steps", *_cost(study, source, steps)])
+    return outline(study, *open_analyses(study))
 
 
-def _cost(study: ModelStudy, source: Source, steps: Sequence[int]) -> list[str]:
+def outline(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) -> str:
+    """Describe an open model and its sweep of T."""
+    listed = ", ".join(f"{analysis.options.ddim_steps:,}" for analysis in analyses)
+    return "\n  ".join([study.source, *source.about, f"T = {listed} DDIM steps", *_cost(study, source, analyses)])
+
+
+def _cost(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) -> list[str]:
     """Return the size of the network, and the evaluations and memory that missing results take, as lines of text."""
     network, decode, options = source.denoiser.network, source.denoiser.decode, study.analyze
     modules = [module for module in (network, decode) if isinstance(module, nn.Module)]
     half, gigabytes = options.precision == "bf16", functools.partial("{:,.2f} GB".format)
     weights = sum(tensor_bytes(module, half and module is network) for module in modules) / 1e9
     parameters = sum(parameter.numel() for module in modules for parameter in module.parameters()) / 1e6
-    load_denoiser = denoiser_loader(study, source, lambda evaluations: None)
-    analyses = [model_analysis(study, source, load_denoiser, ddim_steps) for ddim_steps in steps]
-    evaluations = sum(analysis.evaluations() for analysis in analyses if analysis.missing())
+    calls = sum(analysis.calls(analysis.tensors()) for analysis in analyses if analysis.missing())
+    evaluations = calls * source.denoiser.evaluations_per_call
     per_tensor = options.samples * math.prod(source.denoiser.shape) * 4 / 1e9
     return [
         f"{parameters:,.1f} M parameters; {gigabytes(weights)} on every device",
@@ -160,8 +262,11 @@ def sweep(study: ModelStudy, source: Source) -> list[int]:
     requested = {*study.sweep, study.analyze.ddim_steps}
     for ddim_steps in requested | {study.analyze.inversion_steps or study.analyze.ddim_steps}:
         check_ddim_steps(source, ddim_steps)
-    paper = () if study.sweep else PAPER_SWEEP
-    return sorted(requested | {ddim_steps for ddim_steps in paper if _is_supported(source, ddim_steps)})
+    return sorted(requested | (set() if study.sweep else set(_paper_sweep(source))))
+
+
+def _paper_sweep(source: Source) -> list[int]:
+    return [ddim_steps for ddim_steps in PAPER_SWEEP if _is_supported(source, ddim_steps)]
 
 
 def _is_supported(source: Source, ddim_steps: int) -> bool:
@@ -203,7 +308,7 @@ def model_analysis(
 
 def check_model(study: ModelStudy, source: Source) -> None:
     """Record the model in the study's folder. Raises UserError if the folder belongs to another model."""
-    file = experiment_folder(study) / "model.json"
+    file = _model_file(study)
     if not file.exists():
         model = {"about": source.about, "sha256": source.digest, "config": source.config}
         write_json(file, model | {"source": study.source, "versions": versions()})
@@ -217,13 +322,33 @@ def check_model(study: ModelStudy, source: Source) -> None:
         )
 
 
+def record_facts(study: ModelStudy, source: Source) -> None:
+    """Record the model's properties for planning in its description, which `check_model` writes."""
+    recorded = json.loads(_model_file(study).read_text(encoding="utf-8"))
+    facts = dataclasses.asdict(Facts.of(source))
+    if recorded.get("facts") != facts:
+        write_json(_model_file(study), recorded | {"facts": facts})
+
+
+def recorded_facts(study: ModelStudy) -> Facts | None:
+    """Return the recorded properties of a model, or None if it was not launched."""
+    try:
+        return Facts(**json.loads(_model_file(study).read_text(encoding="utf-8"))["facts"])
+    except (OSError, KeyError):
+        return None
+
+
+def _model_file(study: ModelStudy) -> Path:
+    return experiment_folder(study) / "model.json"
+
+
 @contextmanager
-def exclusive(study: ModelStudy) -> Iterator[None]:
-    """Hold the study's lock. Raises UserError if another process holds it."""
+def exclusive(study: ModelStudy, shared: bool = False) -> Iterator[None]:
+    """Hold the study's lock; jobs of a launch hold a `shared` one. Raises UserError if another process holds it."""
     folder = experiment_folder(study)
     with ExitStack() as stack:
         try:
-            stack.enter_context(lock.hold(folder / "lock", lock.describe_process("analysis"), wait_s=0))
+            stack.enter_context(lock.hold(folder / "lock", lock.describe_process("analysis"), 0, shared))
         except lock.Busy as busy:
             raise UserError(f"{folder} is in use by another {busy}") from None
         yield

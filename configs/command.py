@@ -10,13 +10,15 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import MISSING
 
 from configs.errors import UserError
-from configs.load import load, load_model_study, to_yaml, type_name
+from configs.load import load, load_model_study, load_study, to_yaml, type_name
 from configs.schema import Experiment, ModelStudy
+
+Root = TypeVar("Root", bound=Experiment | ModelStudy)
 
 
 def experiment_command(
@@ -29,9 +31,22 @@ def experiment_command(
     return parse(experiment_parser(command, purpose), arguments, describe)[0]
 
 
-def experiment_parser(command: str, purpose: str) -> argparse.ArgumentParser:
+def study_command(command: str, purpose: str, arguments: list[str]) -> Experiment | ModelStudy:
+    """Load the experiment or model study of a command line like `experiment_command`."""
+    return parse_study(study_parser(command, purpose), arguments)[0]
+
+
+def study_parser(command: str, purpose: str) -> argparse.ArgumentParser:
+    """Return the parser of a command that takes an experiment or a model study."""
+    parser = experiment_parser(command, purpose, "the experiment or model study, e.g. configs/openai_cifar10.yaml")
+    parser.epilog = f"options of a model study: python -m analyze model --help\n{parser.epilog}"
+    return parser
+
+
+def experiment_parser(
+    command: str, purpose: str, source_help: str = "the experiment, e.g. configs/digits.yaml"
+) -> argparse.ArgumentParser:
     """Return the parser that all commands share; a command may add arguments to it."""
-    source_help = "the experiment, e.g. configs/digits.yaml"
     parser = _parser(command, purpose, Experiment, metavar="CONFIG.yaml", help=source_help)
     parser.add_argument(
         "--dry-run",
@@ -46,12 +61,30 @@ def parse(
     parser: argparse.ArgumentParser, arguments: list[str], describe: Callable[[Experiment], str] = lambda _: ""
 ) -> tuple[Experiment, argparse.Namespace]:
     """Load the experiment of a command line like `experiment_command`, and return it with all parsed arguments."""
+    return _parse(load, parser, arguments, describe)
+
+
+def parse_study(
+    parser: argparse.ArgumentParser,
+    arguments: list[str],
+    describe: Callable[[Experiment | ModelStudy], str] = lambda _: "",
+) -> tuple[Experiment | ModelStudy, argparse.Namespace]:
+    """Load the experiment or model study of a command line, and return it with all parsed arguments."""
+    return _parse(load_study, parser, arguments, describe)
+
+
+def _parse(
+    load_root: Callable[..., Root],
+    parser: argparse.ArgumentParser,
+    arguments: list[str],
+    describe: Callable[[Root], str],
+) -> tuple[Root, argparse.Namespace]:
     options = parser.parse_intermixed_args(arguments)
-    experiment = load(options.source, options.overrides, options.cluster)
+    root = load_root(options.source, options.overrides, options.cluster)
     if options.dry_run:
-        print(to_yaml(experiment), describe(experiment), sep="\n")
+        print(to_yaml(root), describe(root), sep="\n")
         sys.exit()
-    return experiment, options
+    return root, options
 
 
 def dispatch(package: types.ModuleType, default: str, arguments: list[str]) -> None:

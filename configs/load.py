@@ -38,19 +38,32 @@ def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | 
     """
     path = Path(path)
     if "source" in _read(path):
-        raise UserError(f"{path} describes a pretrained model; analyze it with  python -m analyze model {path}")
+        raise UserError(
+            f"{path} describes a pretrained model; analyze it with  python -m analyze model {path}  or with  "
+            f"python -m launch {path}"
+        )
     return _load(Experiment, path, {"name": path.stem}, overrides, cluster)
 
 
-def load_model_study(source: str, overrides: typing.Sequence[str] = ()) -> ModelStudy:
+def load_study(
+    source: str, overrides: typing.Sequence[str] = (), cluster: str | None = None
+) -> Experiment | ModelStudy:
+    """Load the experiment or model study in a YAML file, or a study of the model `source`, like `load`."""
+    is_yaml = Path(source).suffix in YAML_SUFFIXES
+    is_model = Path(source).exists() and (not is_yaml or "source" in _read(Path(source)))
+    return (load_model_study if is_model else load)(source, overrides, cluster)
+
+
+def load_model_study(source: str, overrides: typing.Sequence[str] = (), cluster: str | None = None) -> ModelStudy:
     """Load the study in a YAML file, or return a study of the model `source`. Raises UserError like `load`."""
     content = OmegaConf.create()
     if Path(source).suffix in YAML_SUFFIXES:
         if "seeds" in (content := _read(Path(source))) or "train" in content:
             raise UserError(f"{source} describes an experiment; analyze it with  python -m analyze {source}")
-        study = _load(ModelStudy, Path(source), {"name": Path(source).stem}, overrides)
+        study = _load(ModelStudy, Path(source), {"name": Path(source).stem}, overrides, cluster)
     else:
-        study = _load(ModelStudy, None, {"name": _study_name(Path(source)), "source": source}, overrides)
+        defaults = {"name": _study_name(Path(source)), "source": source}
+        study = _load(ModelStudy, None, defaults, overrides, cluster)
     settings = OmegaConf.merge(content, _parse(overrides))
     if study.sweep and OmegaConf.select(settings, "analyze.ddim_steps") is None:
         study.analyze.ddim_steps = max(study.sweep)

@@ -144,8 +144,11 @@ class Train:
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = option(
         "fp32", "precision of the network's computation; the weights are float32"
     )
-    compile: bool = option(
-        False, "compile the network with torch.compile: minutes per start; needs a C++ compiler", may_change=True
+    compile: Optional[bool] = option(
+        False, "compile with torch.compile: minutes per start, needs a C++ compiler; null: on a GPU", may_change=True
+    )
+    deterministic: bool = option(
+        False, "use only GPU kernels that return the same bits in every run; slower", may_change=True
     )
     init_from: Optional[str] = option(
         None, "initial weights: a checkpoint folder, or a .pt or .safetensors state dict; null: random"
@@ -217,8 +220,8 @@ class Analyze:
     precision: Literal["fp32", "tf32", "bf16"] = option(
         "bf16", "precision of the network's computation; bf16 changes distances and angles by less than 0.5%"
     )
-    compile: bool = option(
-        False, "compile the network once per job: takes minutes, speeds up large analyses; needs a C++ compiler"
+    compile: Optional[bool] = option(
+        False, "compile the network once per job, for large analyses: minutes, needs a C++ compiler; null: on a GPU"
     )
     pictures: int = option(10, "images shown per checkpoint", at_least=1, may_change=True)
     published: Optional[Literal["ddpm_cifar10", "ddpm_imagenet64", "ldm_celeba"]] = option(
@@ -243,7 +246,9 @@ class Cluster:
     kind: Literal["local", "debug", "slurm"] = option(
         "local", "local: processes on this machine; debug: within the launching process; slurm: SLURM jobs"
     )
-    max_parallel: int = option(2, "maximum number of concurrent jobs; on SLURM: of analysis jobs per seed", at_least=1)
+    max_parallel: int = option(
+        2, "maximum number of concurrent jobs; on SLURM: of analysis jobs per seed or model", at_least=1
+    )
     slice_minutes: float = option(60.0, "target duration of an analysis job", unit="minutes", at_least=0.01)
     checkpoint_minutes: Optional[float] = option(
         None,
@@ -253,6 +258,11 @@ class Cluster:
     )
     checkpoints_per_job: Optional[int] = option(
         None, "checkpoints per analysis job; null: derived from slice_minutes and max_parallel", at_least=1
+    )
+    images_per_job: Optional[int] = option(
+        None,
+        "images per job of a pretrained model's study; null: derived from slice_minutes and max_parallel",
+        at_least=1,
     )
     timeout_hours: float = option(24.0, "time limit of a job", unit="hours", at_least=0.01)
     train_timeout_hours: Optional[float] = option(
@@ -339,3 +349,4 @@ class ModelStudy:
     openai: OpenAI = section(OpenAI, "settings that an OpenAI file does not contain")
     analyze: Analyze = section(Analyze, "analysis")
     wandb: Wandb = section(Wandb, "Weights & Biases")
+    cluster: Cluster = section(Cluster, "jobs")

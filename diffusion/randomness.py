@@ -31,6 +31,9 @@ def normal(shape: tuple[int, ...], seed: int, purpose: str, indices: Iterable[tu
     return torch.from_numpy(np.stack(rows))
 
 
-def fixed_noise(shape: tuple[int, ...], samples: int, seed: int) -> Tensor:
-    """Return x_T [samples, *shape]; sample i does not depend on the number of samples or on the machine."""
-    return normal(shape, seed, "x_T", ((i,) for i in range(samples)))
+def fixed_noise(shape: tuple[int, ...], samples: int, seed: int, first: int = 0) -> Tensor:
+    """Return x_T [samples, *shape] of samples first, first + 1, …
+
+    Sample i does not depend on the number of samples or on the machine.
+    """
+    return normal(shape, seed, "x_T", ((i,) for i in range(first, first + samples)))

@@ -72,16 +72,16 @@ def seed_folder(experiment: Experiment, seed: int) -> SeedFolder:
     return SeedFolder(experiment_folder(experiment) / f"seed_{seed}")
 
 
-def jobs_folder(experiment: Experiment) -> Path:
+def jobs_folder(experiment: Experiment | ModelStudy) -> Path:
     return experiment_folder(experiment) / "jobs"
 
 
-def submissions_folder(experiment: Experiment) -> Path:
+def submissions_folder(experiment: Experiment | ModelStudy) -> Path:
     """Return the folder of the records of SLURM submissions, one file per job or array."""
     return jobs_folder(experiment) / "submitted"
 
 
-def code_folder(experiment: Experiment, digest: str) -> Path:
+def code_folder(experiment: Experiment | ModelStudy, digest: str) -> Path:
     """Return the folder of the snapshot of the code that jobs run."""
     return jobs_folder(experiment) / "code" / digest
 
@@ -89,6 +89,11 @@ def code_folder(experiment: Experiment, digest: str) -> Path:
 def checkpoint_minutes_file(experiment: Experiment, fingerprint: str) -> Path:
     """Return the file with the measured analysis time per checkpoint."""
     return jobs_folder(experiment) / f"minutes-{fingerprint}"
+
+
+def evaluation_seconds_file(study: ModelStudy) -> Path:
+    """Return the file with the measured time per network evaluation of one image."""
+    return jobs_folder(study) / f"seconds-per-evaluation-{study.analyze.precision}"
 
 
 def report_folder(experiment: Experiment | ModelStudy) -> Path:

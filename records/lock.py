@@ -13,12 +13,15 @@ class Busy(Exception):
 
 
 @contextmanager
-def hold(path: Path, holder: str, wait_s: float) -> Iterator[None]:
-    """Hold the lock at `path` and write `holder` to the file. Raises Busy if the lock is not free within `wait_s`."""
+def hold(path: Path, holder: str, wait_s: float, shared: bool = False) -> Iterator[None]:
+    """Hold the lock at `path` and write `holder` to the file. Raises Busy if the lock is not free within `wait_s`.
+
+    Several processes may hold a `shared` lock, but not together with another one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         deadline = time.monotonic() + wait_s
-        while not _try(file.fileno(), fcntl.LOCK_EX):
+        while not _try(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
                 raise Busy(path.read_text(encoding="utf-8"))
             time.sleep(0.1)

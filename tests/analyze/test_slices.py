@@ -1,0 +1,118 @@
+"""Tests that slices of the images, generated separately, are the images of one process."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from analyze import slices
+from analyze.model import ModelAnalysis, open_analyses
+from configs.errors import UserError
+from configs.load import load_model_study
+from records.layout import seed_folder
+
+SAMPLES = 6
+OPTIONS = [
+    "analyze.weights=model",
+    "analyze.precision=fp32",
+    "analyze.ddim_steps=4",
+    "sweep=[4]",
+    f"analyze.samples={SAMPLES}",
+    "analyze.batch_size=1",
+    "analyze.measures.knn_k=2",
+    "analyze.measures.inversion_checkpoints=none",
+    "wandb.mode=disabled",
+]
+
+
+@pytest.fixture
+def analysis(with_checkpoints, tmp_path):
+    """Return a function that returns the analysis of a class-conditional model, under a name."""
+    folder = seed_folder(with_checkpoints("model.num_classes=4"), 0).checkpoint(8)
+
+    def open_one(name: str) -> ModelAnalysis:
+        study = load_model_study(str(folder), [*OPTIONS, f"runs={tmp_path}/runs", f"name={name}"])
+        return open_analyses(study)[1][0]
+
+    return open_one
+
+
+@pytest.fixture
+def expected(analysis) -> dict[str, torch.Tensor]:
+    """The tensors of one process."""
+    generations = analysis("expected").generations(4)
+    return {name: generations[name] for name in slices.SLICED}
+
+
+def test_ranges():
+    covered = [range(6, 8), range(0, 2), range(1, 4), range(20, 30)]
+    assert slices.gaps(covered, range(0, 10)) == [range(4, 6), range(8, 10)]
+    assert slices.gaps(covered, range(1, 3)) == [] and slices.gaps([], range(3, 5)) == [range(3, 5)]
+    assert slices.union(covered) == [range(0, 4), range(6, 8), range(20, 30)]
+    assert list(slices.pieces([range(0, 5), range(7, 9)], 3)) == [range(0, 3), range(3, 5), range(7, 9)]
+    assert slices.intersection(range(2, 8), range(0, 4)) == range(2, 4)
+
+
+def test_slices_are_the_images_of_one_process(analysis, expected):
+    """Noise, labels and numbers of each image depend on its index and not on its slice; slices are joined on use."""
+    sliced = analysis("sliced")
+    generations = sliced.generations(4)
+    for part in (range(3, SAMPLES), range(0, 3)):
+        sliced.generate(part)
+        for name, dimension in slices.SLICED.items():
+            tensor = expected[name].narrow(dimension, part.start, len(part))
+            assert torch.equal(generations.slice(part)[name], tensor)
+    assert torch.equal(generations.slice(range(2, 4))["noise"], generations["noise"][2:4])
+    assert sliced.calls(slices.SLICED) == 0 and not generations.file("latents").exists()
+    for name, tensor in expected.items():
+        assert torch.equal(sliced.generations(4)[name], tensor)
+    sliced.analyze(sliced.steps)
+    assert sliced.missing() == [] and not list(sliced.root.rglob("slices"))
+
+
+def test_only_missing_images_are_generated(analysis, expected):
+    """Slices may overlap; the images that no slice contains are generated when the slices are joined."""
+    sliced = analysis("sliced")
+    generations = sliced.generations(4)
+    for part in (range(1, 3), range(2, 4)):
+        generations.slice(part)["latents"]
+    assert slices.missing(generations, "latents", range(SAMPLES)) == [range(0, 1), range(4, SAMPLES)]
+    assert sliced.calls(["latents"]) == 4 * 3 and sliced.calls(["reconstructions"]) == 4 * SAMPLES
+    modified_ns = {file: file.stat().st_mtime_ns for file in slices.files(generations, "samples").values()}
+    sliced.generate(range(0, SAMPLES))
+    assert all(file.stat().st_mtime_ns == time_ns for file, time_ns in modified_ns.items())
+    assert torch.equal(generations["latents"], expected["latents"])
+
+
+def test_a_damaged_slice_is_generated_again(analysis, expected):
+    sliced = analysis("sliced")
+    generations = sliced.generations(4)
+    sliced.generate(range(0, SAMPLES))
+    file = slices.slice_file(generations.file("samples"), range(2, 3))
+    file.write_bytes(file.read_bytes()[:10])
+    assert slices.missing(generations, "samples", range(SAMPLES)) == [range(2, 3)]
+    assert torch.equal(generations["samples"], expected["samples"])
+
+
+def test_a_stored_tensor_is_not_generated_in_slices(analysis, expected):
+    """Its slices are read from it, and only those of the other tensors are stored."""
+    sliced = analysis("sliced")
+    generations = sliced.generations(4)
+    generations["samples"]
+    sliced.generate(range(2, 4))
+    assert torch.equal(generations.slice(range(2, 4))["samples"], expected["samples"][2:4])
+    assert list(slices.files(generations, "samples")) == [range(0, SAMPLES)]
+    assert set(slices.files(generations, "latents")) == {range(2, 3), range(3, 4)}
+
+
+def test_the_failure_of_a_slice_is_recorded(analysis, monkeypatch):
+    sliced = analysis("sliced")
+    options = dataclasses.replace(sliced.options, clip_denoised=False)
+    failing = dataclasses.replace(sliced, analyze_options=options)
+    denoiser = sliced.load_denoiser(torch.device("cpu"))
+    broken = dataclasses.replace(denoiser, network=lambda x_t, t, y: x_t * math.nan)
+    failing = dataclasses.replace(failing, load_denoiser=lambda device, optimized=True: broken)
+    with pytest.raises(UserError, match="the model's outputs are not finite"):
+        failing.generate(range(0, 2))
+    assert failing.failures() == {4: "the model's outputs are not finite"}
