@@ -155,11 +155,7 @@ class Train:
     )
     checkpoints: Checkpoints = section(Checkpoints, "checkpoint schedule")
     state_every_minutes: float = option(
-        10.0,
-        "interval between saved training states",
-        unit="minutes",
-        at_least=0,
-        may_change=True,
+        10.0, "interval between saved training states", unit="minutes", at_least=0, may_change=True
     )
     log_every: int = option(50, "steps between log entries", unit="steps", at_least=1)
     sample_every: int = option(

@@ -19,15 +19,15 @@ Module = TypeVar("Module", bound=nn.Module)
 CAST_TO_HALF = (nn.Linear, nn.Conv2d)
 
 
-def optimize_inference(denoiser: Denoiser, precision: Precision, compiled: bool) -> Denoiser:
-    """Return the denoiser with its network in a precision, optionally compiled.
+def optimize_inference(denoiser: Denoiser, precision: Precision, compiled: bool | None) -> Denoiser:
+    """Return the denoiser with its network in a precision, optionally compiled; None: compiled on a GPU.
 
     In float32 and TF32 without compilation, the denoiser is returned unchanged. Otherwise all U-Nets of one
     architecture on one device share a network, so that the checkpoints of a job are compiled only once; a pipeline's
     network is not copied. Raises UserError if networks cannot be compiled.
     """
     allow_tf32(precision == "tf32")
-    in_half = precision == "bf16"
+    in_half, compiled = precision == "bf16", should_compile(compiled, denoiser.device)
     if not in_half and not compiled:
         return denoiser
     if in_half:
@@ -51,11 +51,16 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
 
 
+def should_compile(option: bool | None, device: torch.device) -> bool:
+    """Return whether to compile a network for a device; null: on a GPU."""
+    return device.type != "cpu" if option is None else option
+
+
 @functools.cache
 def note_slow_bf16(device: torch.device) -> None:
     """Print a note, once per device, if the device emulates bfloat16."""
     if not _supports_bf16(device):
-        print(f"note: bf16 is slow on this {device.type}, which emulates it; see analyze.precision", flush=True)
+        print(f"note: bf16 is slow on this {device.type}, which emulates it; choose another precision=", flush=True)
 
 
 def _supports_bf16(device: torch.device) -> bool:

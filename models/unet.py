@@ -7,6 +7,7 @@ Dhariwal & Nichol (2021), "Diffusion Models Beat GANs on Image Synthesis", secti
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -61,8 +62,10 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         assert dropout_keys is not None, "training with dropout requires one key per image"
-        positions = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device)
-        mixed = dropout_keys[:, None] ^ (positions * 0x1E3779B1 + self.layer * 0x3C6EF372)
+        # The exclusive or with 0 keeps the product out of the index arithmetic of compiled kernels, where its constants
+        # are not reduced modulo 2³² and Triton rejects them.
+        positions = torch.arange(x[0].numel(), dtype=torch.int32, device=x.device) ^ (dropout_keys[:1] & 0)
+        mixed = dropout_keys[:, None] ^ (positions * 0x1E3779B1 + _signed(self.layer * 0x3C6EF372))
         mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)
         mixed *= -2048144789  # 0x85EBCA6B
         mixed ^= (mixed >> 13).bitwise_and_(0x7FFFF)
@@ -70,6 +73,11 @@ class Dropout(nn.Module):
         mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)
         mask = (mixed >= int(self.p * 2**32) - 2**31).view(x.shape)
         return x * mask / (1 - self.p)
+
+
+def _signed(number: int) -> int:
+    """Return the signed 32-bit integer that equals a number modulo 2³²."""
+    return (number + 2**31) % 2**32 - 2**31
 
 
 class ResBlock(nn.Module):
@@ -214,6 +222,7 @@ class UNet(nn.Module):
         for layer, dropout in enumerate(module for module in self.modules() if isinstance(module, Dropout)):
             dropout.layer = layer
         self.block_dtype = torch.float32
+        self.autocasts_ends = True  # whether autocast also applies to the time embedding and the output convolution
         if config.use_fp16:
             self.convert_to_half(torch.float16)
 
@@ -269,7 +278,8 @@ class UNet(nn.Module):
                     layer.to(block_dtype)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, dropout_keys: Tensor | None = None) -> Tensor:
-        embedding = self.time_embed(timestep_embedding(t, self.config.model_channels))
+        with self._precision_of_ends(x_t):
+            embedding = self.time_embed(timestep_embedding(t, self.config.model_channels))
         if self.config.num_classes is not None:
             embedding = embedding + self.label_emb(y)
         half = self.block_dtype != torch.float32
@@ -280,4 +290,8 @@ class UNet(nn.Module):
         h = self.middle_block(h, embedding, dropout_keys)
         for block in self.output_blocks:
             h = block(torch.cat([h, skips.pop()], dim=1), embedding, dropout_keys)
-        return self.out(h.float() if half else h)
+        with self._precision_of_ends(x_t):
+            return self.out(h.float() if half or not self.autocasts_ends else h)
+
+    def _precision_of_ends(self, x_t: Tensor) -> AbstractContextManager:
+        return nullcontext() if self.autocasts_ends else torch.autocast(x_t.device.type, enabled=False)

@@ -16,7 +16,6 @@ from train.data import ImageDataset, batch_indices
 
 T = TypeVar("T")
 PREFETCH_COUNT = 4
-MAX_GPU_MEMORY_FRACTION = 0.25  # of the free memory, for the dataset
 
 
 @dataclass(frozen=True)
@@ -48,55 +47,40 @@ class BatchLoader:
     seed: int
     horizontal_flip: bool
     device: torch.device
-    resident: Tensor | None = None  # the whole dataset, uint8, if it fits in the device's memory
 
     def load(self, step: int) -> Batch:
-        """Load the batch of a step into CPU memory (pinned for a GPU), with images in uint8.
-
-        Images of a dataset that is resident on the device stay on the device.
-        """
+        """Load the batch of a step into CPU memory, pinned if the device is a GPU, with images in uint8."""
         numbers = batch_indices(len(self.dataset), self.batch_size, self.seed, step)[self.local]
         indices = self.dataset.indices(numbers)
         positions = [(step, i) for i in range(self.local.start, self.local.stop)]
         eps = normal(self.dataset.images.shape[1:], self.seed, "eps", positions)
         dropout_keys = generator(self.seed, "dropout", step).integers(-(2**31), 2**31, self.batch_size, dtype=np.int32)
-        return Batch(
-            x_0=self._pixels(indices, step),
-            labels=torch.from_numpy(self.dataset.labels[indices]),
-            eps=self._pin(eps),
-            dropout_keys=torch.from_numpy(dropout_keys[self.local]),
-            indices=torch.from_numpy(indices),
+        tensors = (
+            self._pixels(indices, step),
+            torch.from_numpy(self.dataset.labels[indices]),
+            eps,
+            torch.from_numpy(dropout_keys[self.local]),
+            torch.from_numpy(indices),
         )
+        return Batch(*(pin(tensor, self.device) for tensor in tensors))
 
     def to_device(self, batch: Batch) -> Batch:
-        """Move a batch to the device, and scale its images from uint8 to [−1, 1]."""
+        """Move a batch to the device without waiting for it, and scale its images from uint8 to [−1, 1]."""
         tensors = {name: tensor.to(self.device, non_blocking=True) for name, tensor in vars(batch).items()}
         return Batch(**tensors | {"x_0": tensors["x_0"].float() / 127.5 - 1})
 
     def _pixels(self, indices: np.ndarray, step: int) -> Tensor:
         """Return the images at some indices as uint8 [n, C, H, W], randomly flipped if the option is set."""
-        if self.resident is not None:
-            pixels = self.resident[torch.from_numpy(indices).to(self.device)]
-        else:
-            pixels = self._pin(torch.from_numpy(self.dataset.images[indices]))
+        pixels = torch.from_numpy(self.dataset.images[indices])
         if self.horizontal_flip:
             flips = generator(self.seed, "flip", step).random(self.batch_size)[self.local] < 0.5
-            mask = torch.from_numpy(flips).to(pixels.device)[:, None, None, None]
-            pixels = torch.where(mask, pixels.flip(3), pixels)
+            pixels = torch.where(torch.from_numpy(flips)[:, None, None, None], pixels.flip(3), pixels)
         return pixels
 
-    def _pin(self, tensor: Tensor) -> Tensor:
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
-
-def resident_images(dataset: ImageDataset, device: torch.device) -> Tensor | None:
-    """Copy the whole dataset to a GPU, uint8 [N, C, H, W]; return None on a CPU or if it does not fit."""
-    if device.type != "cuda":
-        return None
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    if dataset.images.nbytes > MAX_GPU_MEMORY_FRACTION * free_bytes:
-        return None
-    return torch.from_numpy(np.array(dataset.images)).to(device)
+def pin(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor in pinned CPU memory if the device is a GPU, which can then copy it while the CPU continues."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 @contextmanager

@@ -29,9 +29,11 @@ class LossStatistics:
         values = torch.stack([loss.detach().double() for loss in losses.values()])
         quarter = 1 + t * QUARTERS // steps
         self.sums[:, 0] += values.sum(dim=1)
-        self.sums.index_add_(1, quarter, values)
+        # index_put_ adds in a fixed order; index_add_ on a GPU does not, so that the log would not be reproducible.
+        rows = torch.arange(len(values), device=t.device)[:, None]
+        self.sums.index_put_((rows, quarter), values, accumulate=True)
         self.counts[0] += len(t)
-        self.counts.index_add_(0, quarter, torch.ones_like(t, dtype=torch.float64))
+        self.counts.index_put_((quarter,), torch.ones_like(t, dtype=torch.float64), accumulate=True)
 
     def means(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
         """Return "loss", "loss_q0" … "loss_q3" and the same for each loss, without quarters that have no timestep."""

@@ -1,14 +1,13 @@
 """The training loop: images in, checkpoints out. A run interrupted anywhere resumes bit for bit."""
 
 import math
-import os
 import time
 from contextlib import closing, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,29 +15,27 @@ from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Experiment
 from diffusion.losses import GaussianDiffusion
-from diffusion.randomness import generator
 from diffusion.schedule import Schedule
 from diffusion.timesteps import TIMESTEP_SAMPLERS
-from models.compiled import allow_tf32, check_compiler
 from models.flops import FORWARD_PASSES, forward_flop
-from models.unet import UNet
 from records import checkpoint, lock
 from records.atomic import write_text
 from records.layout import SeedFolder, seed_folder
 from records.progress import progress
 from train import state
-from train.batches import Batch, BatchLoader, prefetch, resident_images
+from train.accelerator import new_accelerator
+from train.batches import Batch, BatchLoader, pin, prefetch
 from train.data import load_dataset
 from train.ema import Ema
-from train.initial_weights import load_initial_weights
 from train.log import TrainingLog
+from train.network import load_optimizer_state, new_network
 from train.run_folder import open_run_folder
 from train.samples import write_sample_grid
 from train.signals import SignalFlags, Stopped, catch_signals
 from train.statistics import LossStatistics
 from train.throughput import Throughput
+from train.writer import BackgroundWriter
 
-MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 LOCK_TIMEOUT_S = 10.0  # a killed process may take a few seconds to release the lock
 NEVER = 2**62  # step number beyond any run
 
@@ -46,11 +43,11 @@ NEVER = 2**62  # step number beyond any run
 def train(experiment: Experiment) -> None:
     """Train the experiment's seed to its last step, resuming from the newest state in its run folder.
 
-    Raises UserError if the run was started with a different configuration, another process is training it, the disk
-    is full or the loss is not finite; raises Stopped, a UserError, after a signal.
+    Raises UserError if the run was started with a different configuration, another process is training it, the disk or
+    the memory of the GPU is full, or the loss is not finite; raises Stopped, a UserError, after a signal.
     """
     folder = seed_folder(experiment, experiment.seed)
-    accelerator = new_accelerator(experiment.train.precision)
+    accelerator = new_accelerator(experiment.train.precision, experiment.train.deterministic)
     run_lock = lock.hold(folder.lock, lock.describe_process("training"), LOCK_TIMEOUT_S)
     try:
         with run_lock if accelerator.is_main_process else nullcontext(), catch_signals() as signals:
@@ -65,26 +62,12 @@ def train(experiment: Experiment) -> None:
             f"{error.filename or folder.root}: {error.strerror or error}; everything saved so far is intact; "
             "fix this and rerun the same command"
         ) from None
-
-
-def new_accelerator(precision: str) -> Accelerator:
-    """Connect the processes that train together, on GPUs if available.
-
-    Raises UserError if several processes were launched but are not connected, because all would write the same run.
-    """
-    allow_tf32(precision == "tf32")
-    accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # without it, Accelerate does not connect processes on CPUs
-        mixed_precision=MIXED_PRECISION[precision],
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
-    )
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    if accelerator.num_processes != launched:
+    except torch.OutOfMemoryError:
+        images = experiment.train.batch_size // experiment.train.gradient_accumulation_steps
         raise UserError(
-            f"{launched} processes were launched (WORLD_SIZE), but only {accelerator.num_processes} connected; "
-            "start them with torchrun or accelerate launch"
-        )
-    return accelerator
+            f"the memory of the {accelerator.device.type} device is too small for {images} images at once; "
+            f"set train.gradient_accumulation_steps={2 * experiment.train.gradient_accumulation_steps} or more"
+        ) from None
 
 
 class Trainer:
@@ -98,32 +81,18 @@ class Trainer:
         schedule, options = Schedule.from_config(experiment.diffusion).to(self.device), experiment.diffusion
         self.diffusion = GaussianDiffusion(schedule, options.variance, options.rescale_timesteps)
         self.timestep_sampler = TIMESTEP_SAMPLERS[self.options.timestep_sampler](experiment.diffusion.steps)
-        self.network = self._new_network()
+        self.network = new_network(experiment, self.device)
         self.emas = [Ema(self.network, rate) for rate in self.options.ema_rates]
         self.distributed_network, self.optimizer = accelerator.prepare(self.network, self._new_optimizer())
         self.loader = self._new_loader()
         self.statistics = LossStatistics(self.device)
         self.first_nonfinite_step = torch.tensor(NEVER, device=self.device)
         self.step = 0
+        self.writer = BackgroundWriter()
         self._resume()
         self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
         self.throughput = self._new_throughput()
         self.last_save_s = time.monotonic()
-
-    def _new_network(self) -> UNet:
-        torch.manual_seed(int(generator(self.seed, "initial weights").integers(2**63)))
-        network = UNet.from_config(self.experiment.model, self.experiment.diffusion)
-        if self.options.init_from is not None:
-            load_initial_weights(network, self.options.init_from)
-        # Compiled and half-precision kernels are fastest in the channels-last layout. Otherwise the layout stays
-        # unchanged, so that existing runs resume bit for bit.
-        fast = self.options.compile or MIXED_PRECISION[self.options.precision] != "no"
-        layout = torch.channels_last if fast else torch.preserve_format
-        network = network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
-        if self.options.compile:
-            check_compiler(self.device.type)
-            network.compile(dynamic=False)
-        return network
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         parameters, options = self.network.parameters(), self.options
@@ -138,11 +107,9 @@ class Trainer:
                 f"train.gradient_accumulation_steps={self.options.gradient_accumulation_steps}; "
                 f"choose a multiple of {microbatches}"
             )
-        with self.accelerator.main_process_first():  # only one process prepares the dataset
-            dataset = load_dataset(self.experiment.data, self.experiment.model)
+        dataset = load_dataset(self.experiment.data, self.experiment.model)
         local = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
-        flip, resident = self.experiment.data.horizontal_flip, resident_images(dataset, self.device)
-        return BatchLoader(dataset, batch_size, local, self.seed, flip, self.device, resident)
+        return BatchLoader(dataset, batch_size, local, self.seed, self.experiment.data.horizontal_flip, self.device)
 
     def _new_throughput(self) -> Throughput:
         flop_per_image = FORWARD_PASSES * forward_flop(self.experiment.model, self.experiment.diffusion)
@@ -161,6 +128,7 @@ class Trainer:
                 self._save_or_stop()
                 self._write_checkpoint_if_scheduled()
         self._save_state()
+        self.writer.wait()
         if self.log is not None:
             self.log.finish()
             write_text(self.folder.trained(self.options.steps), "")
@@ -178,7 +146,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         for ema in self.emas:
-            ema.update(self.network)
+            ema.update()
         self._record_if_not_finite(losses, grad_norm)
         self.step += 1
         return grad_norm
@@ -189,7 +157,7 @@ class Trainer:
         return self._local_tensor(t), self._local_tensor(loss_weights)
 
     def _local_tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values[self.loader.local]).to(self.device, non_blocking=True)
+        return pin(torch.from_numpy(values[self.loader.local]), self.device).to(self.device, non_blocking=True)
 
     def _accumulate_gradients(self, batch: Batch, t: Tensor, loss_weights: Tensor) -> Tensor:
         """Add up the gradients of all microbatches; return the losses [n]."""
@@ -227,6 +195,7 @@ class Trainer:
         step = -self._max_over_processes(-int(self.first_nonfinite_step))
         if step == NEVER:
             return
+        self.writer.wait()
         images = ", ".join(map(str, self.loader.load(step).indices[:8].tolist()))
         newest = state.newest_step(self.folder.state)
         saved = "no state was saved before" if newest is None else f"the last good state is of step {newest}"
@@ -261,7 +230,8 @@ class Trainer:
         if self.is_main and not path.exists():
             weights = {"model": self.network.state_dict(), **{ema.name: ema.weights for ema in self.emas}}
             model, diffusion, data = self.experiment.model, self.experiment.diffusion, self.experiment.data
-            checkpoint.write(path, self.step, self.seed, model, diffusion, weights, data)
+            write = partial(checkpoint.write, path, self.step, self.seed, model, diffusion, data=data)
+            self.writer.write(write, weights)
 
     def _save_or_stop(self) -> None:
         """Save the state if it is due or requested; raise Stopped after a stop signal.
@@ -277,6 +247,7 @@ class Trainer:
             self._save_state()
             self.signals.save_requested, self.last_save_s = False, time.monotonic()
         if stop_signal:
+            self.writer.wait()
             self.accelerator.wait_for_everyone()  # if one exits early, the launcher kills those still saving
             raise Stopped(stop_signal, self.step)
 
@@ -299,21 +270,23 @@ class Trainer:
             "timesteps": self.timestep_sampler.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
         }
-        state.save(self.folder.state, self.step, content)
+        self.writer.write(partial(state.save, self.folder.state, self.step), content)
 
     def _resume(self) -> None:
         """Load the newest state, if any.
 
-        Raises UserError if the run is trained beyond train.steps and has no checkpoint at that step.
+        Raises UserError if the run is trained beyond train.steps and has no checkpoint at that step, or if the
+        processes find different states.
         """
         saved = state.load_newest(self.folder.state, self.device)
+        self._check_same_step(0 if saved is None else saved["step"])
         if saved is None:
             return
         self.step = saved["step"]
         self.network.load_state_dict(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        load_optimizer_state(self.optimizer, saved["optimizer"])
         for ema in self.emas:
-            ema.weights = saved["emas"][ema.name]
+            ema.load(saved["emas"][ema.name])
         if self.is_main:  # the saved sums are over all processes
             self.statistics.load_state_dict(saved["statistics"])
         self.timestep_sampler.load_state_dict(saved["timesteps"])
@@ -325,8 +298,17 @@ class Trainer:
                 f"train.steps={self.options.steps:,}; give the experiment another name=…"
             )
 
+    def _check_same_step(self, step: int) -> None:
+        """Raise UserError if another process resumes at a different step, as with an outdated shared file system."""
+        if -self._max_over_processes(-step) != self._max_over_processes(step):
+            raise UserError(
+                f"the processes find different states in {self.folder.state}: this one would resume at step {step:,}; "
+                "rerun the same command when the shared file system is up to date"
+            )
+
     def close(self) -> None:
-        """End the W&B run as interrupted, unless training has finished."""
+        """Finish writing, and end the W&B run as interrupted, unless training has finished."""
+        self.writer.close()
         if self.log is not None:
             self.log.abort()
 

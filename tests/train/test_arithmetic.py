@@ -40,7 +40,7 @@ def four_steps(repository, trained32, golden):
         results.append([part.mean().item() for part in (losses.loss, losses.mse, losses.vb)] + [norm.item()])
         optimizer.step()
         optimizer.zero_grad()
-        ema.update(network)
+        ema.update()
     return network, ema, np.array(results)
 
 

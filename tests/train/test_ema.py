@@ -28,7 +28,7 @@ def test_update_follows_the_formula(network):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(step + 1.0)
-        ema.update(network)
+        ema.update()
         for name, value in network.state_dict().items():
             expected[name] = 0.9 * expected[name] + (1 - 0.9) * value.double()
     for name in expected:
@@ -39,8 +39,8 @@ def test_update_follows_the_formula(network):
 def test_weight_of_the_initial_value_after_two_updates(rate, weight, network):
     ema, start = Ema(network, rate), network.weight.detach().clone()
     nn.init.zeros_(network.weight)
-    ema.update(network)
-    ema.update(network)
+    ema.update()
+    ema.update()
     torch.testing.assert_close(ema.weights["weight"], weight * start)
 
 

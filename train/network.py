@@ -1,0 +1,55 @@
+"""Network and optimizer of a training run."""
+
+from typing import Any
+
+import torch
+
+from configs.schema import Experiment
+from diffusion.randomness import generator
+from models.compiled import check_compiler, note_slow_bf16, should_compile
+from models.unet import UNet
+from train.accelerator import MIXED_PRECISION
+from train.initial_weights import load_initial_weights
+
+
+def new_network(experiment: Experiment, device: torch.device) -> UNet:
+    """Return the network with its initial weights on a device, compiled if the options require it.
+
+    Raises UserError if the initial weights cannot be loaded or networks cannot be compiled.
+    """
+    options = experiment.train
+    torch.manual_seed(int(generator(experiment.seed, "initial weights").integers(2**63)))
+    network = UNet.from_config(experiment.model, experiment.diffusion)
+    if options.init_from is not None:
+        load_initial_weights(network, options.init_from)
+    compiled = should_compile(options.compile, device)
+    network = network.to(device, memory_format=memory_format(options.precision, compiled, device))  # type: ignore[call-overload]
+    network.autocasts_ends = device.type == "cpu"  # runs in bf16 on a CPU began so, and must resume bit for bit
+    if options.precision == "bf16":
+        note_slow_bf16(device)
+    if compiled:
+        check_compiler(device.type)
+        network.compile(dynamic=False)
+    return network
+
+
+def memory_format(precision: str, compiled: bool, device: torch.device) -> torch.memory_format:
+    """Return the layout that is fastest: channels last in compiled code, in half precision and in TF32 on a GPU.
+
+    Otherwise the layout stays unchanged, so that existing runs resume bit for bit.
+    """
+    in_half, in_tf32 = MIXED_PRECISION[precision] != "no", precision == "tf32" and device.type != "cpu"
+    return torch.channels_last if compiled or in_half or in_tf32 else torch.preserve_format
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of an optimizer, with each moment in the memory layout of its parameter.
+
+    The layout differs from the saved one if train.compile has changed. Fused AdamW combines parameters and moments in
+    the order of memory, without comparing their layouts on a CPU.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter).copy_(value)
