@@ -122,17 +122,24 @@ class ModelAnalysis(Analysis):
         names = {name for measure in self.measures(self.last_step) for name in measure.inputs} | {"samples"}
         return [*(name for name in slices.SLICED if name in names), *sorted(names & GENERATORS.keys() - slices.SLICED)]
 
-    def missing_images(self, name: str) -> list[range]:
-        """Return the images of a tensor that are not stored, as ranges."""
+    def incomplete_images(self) -> list[range]:
+        """Return the images of which any tensor in slices is not stored, as ascending ranges."""
+        names = filter(slices.SLICED.__contains__, self.tensors())
+        return slices.union(gap for name in names for gap in self._missing_images(name))
+
+    def _missing_images(self, name: str, checked: bool = True) -> list[range]:
         if name in slices.SLICED:
-            return slices.missing(self._generations, name, range(self.options.samples))
+            return slices.missing(self._generations, name, range(self.options.samples), checked)
         return [] if self._generations.file(name).exists() else [self._generations.images_of(name)]
 
-    def calls(self, names: Iterable[str]) -> int:
-        """Return the number of calls of the network, one per image and step, that missing tensors take."""
-        return sum(self.calls_per_image(name) * sum(map(len, self.missing_images(name))) for name in names)
+    def calls(self, names: Iterable[str], checked: bool = True) -> int:
+        """Return the number of calls of the network, one per image and step, that missing tensors take.
 
-    def calls_per_image(self, name: str) -> int:
+        Unless it is `checked` that files can be read, the number is known from their names.
+        """
+        return sum(self._calls_per_image(name) * sum(map(len, self._missing_images(name, checked))) for name in names)
+
+    def _calls_per_image(self, name: str) -> int:
         generations = self._generations
         inverse = generations.inverter.inversion_evaluations
         return inverse if name == "latents" else generations.sampler.sampling_evaluations

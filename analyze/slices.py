@@ -53,9 +53,13 @@ def files(generations: "Generations", name: str) -> dict[range, Path]:
     return found
 
 
-def missing(generations: "Generations", name: str, part: range) -> list[range]:
-    """Return the images of `part` that neither the whole tensor nor a slice contains, as ascending ranges."""
-    return gaps(stored(generations, name), intersection(part, generations.whole.images_of(name)))
+def missing(generations: "Generations", name: str, part: range, checked: bool = True) -> list[range]:
+    """Return the images of `part` that neither the whole tensor nor a slice contains, as ascending ranges.
+
+    It is `checked` whether files can be read.
+    """
+    found = stored(generations, name) if checked else files(generations, name)
+    return gaps(found, intersection(part, generations.whole.images_of(name)))
 
 
 def gaps(covered: Iterable[range], part: range) -> list[range]:

@@ -5,10 +5,10 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from configs.errors import UserError
-from configs.schema import Experiment
+from configs.schema import Experiment, ModelStudy
 from records import lock
 from records.atomic import write_text
 from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
@@ -36,12 +36,28 @@ class Launcher:
 
 @dataclass(frozen=True)
 class Work:
-    """Work on an experiment, done by one job."""
+    """Work on a study, done by one job."""
 
     kind: ClassVar[str]  # part of the SLURM job name
+    trains: ClassVar[bool] = False  # by several processes, on all GPUs of a node; other work is one process
+    uses_gpu: ClassVar[bool] = True
+    unit: ClassVar[str] = ""  # of its size
 
-    experiment: Experiment
+    study: Experiment | ModelStudy
     threads: int  # CPU threads; 0: all cores
+
+    @property
+    def group(self) -> str:
+        """Part of the SLURM job name after the kind; jobs of one kind and group can be an array."""
+        return ""
+
+    @property
+    def size(self) -> int:
+        return 1
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields of `launch.slurm.submissions.Task` that describe this work."""
+        return {}
 
     def __call__(self, launcher: Launcher | None = None) -> str:
         """Do the work and return the error message, or "" on success."""
@@ -70,36 +86,54 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Train(Work):
+class SeedWork(Work):
+    """Work on one seed of an experiment."""
+
+    study: Experiment
+    seed: int
+
+    @property
+    def group(self) -> str:
+        return f"seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Train(SeedWork):
     """Start or resume the training of a seed."""
 
     kind = "train"
-
-    seed: int
+    trains = True
 
     def _run(self) -> None:
         from train.trainer import train
 
-        train(replace(self.experiment, seed=self.seed))
+        train(replace(self.study, seed=self.seed))
 
     def progress(self) -> int:
-        return max(saved_steps(seed_folder(self.experiment, self.seed).state), default=-1)
+        return max(saved_steps(seed_folder(self.study, self.seed).state), default=-1)
+
+    def record(self) -> dict[str, Any]:
+        return {"seed": self.seed, "steps": [self.study.train.steps]}
 
 
 @dataclass(frozen=True)
-class Analyze(Work):
+class Analyze(SeedWork):
     """Analyze those of the given checkpoints without results; a failing checkpoint does not affect the others."""
 
     kind = "analyse"  # the spelling of earlier versions, whose jobs may still be in the queue
+    unit = "checkpoints"
 
-    seed: int
     steps: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.steps)
 
     def _run(self) -> None:
         from analyze.analysis import SeedAnalysis
         from analyze.report.wandb_runs import publish_beginning
 
-        analysis = SeedAnalysis(self.experiment, self.seed)
+        analysis = SeedAnalysis(self.study, self.seed)
         missing = set(analysis.missing())
         todo = [step for step in self.steps if step in missing]
         started_s = time.monotonic()
@@ -107,13 +141,16 @@ class Analyze(Work):
         publish_beginning(analysis)
         if todo and not analysis.failures().keys() & set(todo):
             minutes = (time.monotonic() - started_s) / 60 / len(todo)
-            write_text(checkpoint_minutes_file(self.experiment, analysis.folder.name), f"{minutes:.4f}\n")
+            write_text(checkpoint_minutes_file(self.study, analysis.folder.name), f"{minutes:.4f}\n")
 
     def progress(self) -> int:
         from analyze.analysis import SeedAnalysis
 
-        missing = set(SeedAnalysis(self.experiment, self.seed).missing())
+        missing = set(SeedAnalysis(self.study, self.seed).missing())
         return sum(step not in missing for step in self.steps)
+
+    def record(self) -> dict[str, Any]:
+        return {"seed": self.seed, "steps": list(self.steps)}
 
 
 @dataclass(frozen=True)
@@ -121,15 +158,32 @@ class Collect(Work):
     """Write the report and publish to W&B from everything trained and analyzed so far."""
 
     kind = "collect"
+    uses_gpu = False
 
     failed: UserError | None = None  # of the jobs before this one
 
     def _run(self) -> None:
+        with lock.hold(experiment_folder(self.study) / "collect.lock", lock.describe_process("collecting"), 3600):
+            self._collect()
+
+    def _collect(self) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CollectExperiment(Collect):
+    """Collect the results of an experiment, and publish its trainings."""
+
+    study: Experiment
+
+    def _collect(self) -> None:
         from analyze.report.study import collect
         from train.log import publish_training
 
-        with lock.hold(experiment_folder(self.experiment) / "collect.lock", lock.describe_process("collecting"), 3600):
-            for seed in self.experiment.seeds:
-                if is_trained(seed_folder(self.experiment, seed), self.experiment.train.steps):
-                    publish_training(self.experiment, seed)
-            collect(self.experiment, self.failed)
+        for seed in self.study.seeds:
+            if is_trained(seed_folder(self.study, seed), self.study.train.steps):
+                publish_training(self.study, seed)
+        collect(self.study, self.failed)
+
+    def record(self) -> dict[str, Any]:
+        return {"steps": [self.study.train.steps]}

@@ -9,7 +9,7 @@ import torch
 
 from analyze.analysis import SeedAnalysis
 from configs.checks import checkpoint_steps
-from configs.schema import Experiment
+from configs.schema import Experiment, ModelStudy
 from launch.jobs import Analyze, Train, Work
 from models.flops import forward_flop
 from records.layout import checkpoint_minutes_file, seed_folder
@@ -30,13 +30,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Queued:
-    """Work that earlier launches have in the queue: names of jobs, and the steps being analyzed."""
+    """Work that earlier launches have in the queue: names of jobs, and the steps and slices being analyzed."""
 
     names: frozenset[str] = frozenset()
     steps: frozenset[tuple[int, int]] = frozenset()  # (seed, step)
+    slices: frozenset[tuple[int, int, int]] = frozenset()  # (T, first image, image after the last)
 
 
-def plan(experiment: Experiment, queued: Queued = Queued()) -> list[Job]:
+NOTHING = Queued()
+
+
+def plan(experiment: Experiment, queued: Queued = NOTHING) -> list[Job]:
     """Return the jobs to run: per seed the training, the analysis of its last checkpoint, and the others in slices."""
     return [job for seed in experiment.seeds for job in _seed_plan(experiment, seed, queued)]
 
@@ -91,17 +95,22 @@ def checkpoint_minutes(experiment: Experiment) -> float:
     measured = checkpoint_minutes_file(experiment, SeedAnalysis(experiment, experiment.seeds[0]).folder.name)
     if measured.exists():
         return max(float(measured.read_text(encoding="utf-8")), 1e-3)
-    options, cluster = experiment.analyze, experiment.cluster
+    options = experiment.analyze
     flop = 2 * options.ddim_steps * options.samples * forward_flop(experiment.model, experiment.diffusion)
-    cores = threads_per_job(experiment) or len(os.sched_getaffinity(0))
-    on_gpu = torch.cuda.is_available() if cluster.kind != "slurm" else cluster.gpus_per_node > 0
-    return flop / (ASSUMED_GPU_FLOP_PER_S if on_gpu else ASSUMED_CORE_FLOP_PER_S * cores) / 60
+    return flop / flop_per_s(experiment) / 60
 
 
-def threads_per_job(experiment: Experiment) -> int:
+def flop_per_s(study: Experiment | ModelStudy) -> float:
+    """Return the assumed rate of a job."""
+    on_gpu = torch.cuda.is_available() if study.cluster.kind != "slurm" else study.cluster.gpus_per_node > 0
+    cores = threads_per_job(study) or len(os.sched_getaffinity(0))
+    return ASSUMED_GPU_FLOP_PER_S if on_gpu else ASSUMED_CORE_FLOP_PER_S * cores
+
+
+def threads_per_job(study: Experiment | ModelStudy) -> int:
     """Return the CPU threads per job: SLURM's cores per task, or an equal share of this machine's; 0: all cores."""
-    if experiment.cluster.kind == "slurm":
-        return experiment.cluster.cpus_per_task
-    if experiment.cluster.kind == "debug":
+    if study.cluster.kind == "slurm":
+        return study.cluster.cpus_per_task
+    if study.cluster.kind == "debug":
         return 0
-    return max(1, len(os.sched_getaffinity(0)) // experiment.cluster.max_parallel)
+    return max(1, len(os.sched_getaffinity(0)) // study.cluster.max_parallel)

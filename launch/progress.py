@@ -1,7 +1,7 @@
 """Progress bars of a study's jobs, updated from the files that the jobs write."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,16 +17,16 @@ Refresh = Callable[[], None]
 
 
 @contextmanager
-def training_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Refresh]:
+def training_bar(experiment: Experiment, jobs: Sequence[Job]) -> Iterator[Refresh]:
     """Show a bar over the training steps of all seeds to train, counted in their logs."""
     logs = [seed_folder(experiment, job.work.seed).log for job in jobs if isinstance(job.work, Train)]
     total = experiment.train.steps * len(logs)
-    with _bar("training", total, "step", lambda: sum(map(points.last_step, logs))) as refresh:
+    with counting_bar("training", total, "step", lambda: sum(map(points.last_step, logs))) as refresh:
         yield refresh
 
 
 @contextmanager
-def analysis_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Refresh]:
+def analysis_bar(experiment: Experiment, jobs: Sequence[Job]) -> Iterator[Refresh]:
     """Show a bar over the checkpoints to analyze, counted by the result and failure files written from now on."""
     started_s = time.time()
     files = [
@@ -39,12 +39,12 @@ def analysis_bar(experiment: Experiment, jobs: list[Job]) -> Iterator[Refresh]:
     def count() -> int:
         return sum(any(_modified_s(file) > started_s for file in pair) for pair in files)
 
-    with _bar("analyzing", len(files), "checkpoint", count) as refresh:
+    with counting_bar("analyzing", len(files), "checkpoint", count) as refresh:
         yield refresh
 
 
 @contextmanager
-def _bar(label: str, total: int, unit: str, count: Callable[[], int]) -> Iterator[Refresh]:
+def counting_bar(label: str, total: int, unit: str, count: Callable[[], int]) -> Iterator[Refresh]:
     """Show a bar and yield the function that updates it; show none if `total` is 0."""
     if not total:
         yield lambda: None

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from configs.schema import Experiment
+from configs.schema import Experiment, ModelStudy
 from records.atomic import atomic_folder
 from records.layout import code_folder
 from records.provenance import commit
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent.parent
 ROOMS = ("configs", "records", "diffusion", "models", "train", "analyze", "launch")
 
 
-def snapshot(experiment: Experiment) -> Path:
+def snapshot(experiment: Experiment | ModelStudy) -> Path:
     """Return a folder with a copy of this code, named by a digest of its content; create it if it does not exist."""
     files = sorted(file for room in ROOMS for file in (HERE / room).rglob("*") if _is_code(file))
     digest = hashlib.sha256()

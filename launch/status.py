@@ -1,21 +1,18 @@
-"""Status of a study: a table of its jobs and a table of its checkpoints, from files and SLURM's queue."""
+"""Status of a study: a table of its jobs and a table of its results, from files and SLURM's queue."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from submitit.core.utils import pickle_load
 
-from analyze.analysis import SeedAnalysis, other_fingerprints
-from analyze.settings import fingerprint
-from configs.checks import checkpoint_steps
 from configs.errors import UserError
-from configs.schema import Experiment
+from configs.schema import Experiment, ModelStudy
 from launch.slurm import queue, submissions
 from launch.slurm.queue import Entry
 from launch.slurm.submissions import Submission, Task
 from launch.slurm.submit import in_queue
+from launch.studies import study_jobs
 from records.layout import experiment_folder, seed_folder
 from records.tracking import points
 
@@ -33,22 +30,22 @@ class State:
         return f"{self.word}: {self.details}" if self.details else self.word
 
 
-def status(experiment: Experiment) -> str:
+def status(study: Experiment | ModelStudy) -> str:
     """Return both tables as text, from files alone if SLURM does not answer."""
-    if not experiment_folder(experiment).exists():
-        return f"not launched yet: {experiment_folder(experiment)} does not exist"
-    submitted = list(submissions.read(experiment))
+    if not experiment_folder(study).exists():
+        return f"not launched yet: {experiment_folder(study)} does not exist"
+    submitted = list(submissions.read(study))
     lines, states = [], {}
     if submitted:
-        entries, warning = _queue_entries(experiment)
+        entries, warning = _queue_entries(study)
         states = dict(_states(submitted, entries))
-        lines += [*warning, _row("job", "id", "state"), *_job_lines(experiment, submitted, states), ""]
-    return "\n".join([*lines, *_checkpoint_lines(experiment, submitted)])
+        lines += [*warning, _row("job", "id", "state"), *_job_lines(study, submitted, states), ""]
+    return "\n".join([*lines, *study_jobs(study).results(submitted)])
 
 
-def _queue_entries(experiment: Experiment) -> tuple[dict[str, Entry], list[str]]:
+def _queue_entries(study: Experiment | ModelStudy) -> tuple[dict[str, Entry], list[str]]:
     try:
-        return {job_id: entry for job_id, (_, _, entry) in in_queue(experiment).items()}, []
+        return {job_id: entry for job_id, (_, _, entry) in in_queue(study).items()}, []
     except UserError as error:
         return {}, [f"SLURM does not answer ({error}); using files only:"]
 
@@ -83,56 +80,32 @@ def _final_state(submission: Submission, task: Task, final_states: dict[str, str
 
 
 def _job_lines(
-    experiment: Experiment, submitted: list[Submission], states: dict[tuple[str, str], State]
+    study: Experiment | ModelStudy, submitted: list[Submission], states: dict[tuple[str, str], State]
 ) -> Iterator[str]:
     for submission in submitted:
         jobs = [(task, states[submission.time, task.id]) for task in submission.tasks]
         if len(jobs) == 1:
             ((task, state),) = jobs
-            yield _row(task.name, task.id, f"{state}{_training_progress(experiment, task, state)}")
+            yield _row(task.name, task.id, f"{state}{_training_progress(study, task, state)}")
             continue
         counts = Counter(state.word for _, state in jobs)
         summary = ", ".join(f"{count} {word}" for word, count in counts.items())
-        yield _row(f"analyze seed {submission.tasks[0].seed}", submission.id, f"{len(jobs)} jobs: {summary}")
+        yield _row(_array_name(submission.tasks[0]), submission.id, f"{len(jobs)} jobs: {summary}")
         for task, state in jobs:
             if state.word not in ("done", "pending", "running"):
                 yield _row(f"  {task.name}", task.id, str(state))
 
 
-def _training_progress(experiment: Experiment, task: Task, state: State) -> str:
+def _array_name(task: Task) -> str:
+    """Return the name of an array of jobs for one of them."""
+    return task.name.split()[0] if task.seed is None else f"analyze seed {task.seed}"
+
+
+def _training_progress(study: Experiment | ModelStudy, task: Task, state: State) -> str:
     if state.word != "running" or not task.trains:
         return ""
-    return f", step {points.last_step(seed_folder(experiment, task.seed or 0).log):,} of {task.steps[0]:,}"
+    return f", step {points.last_step(seed_folder(study, task.seed or 0).log):,} of {task.steps[0]:,}"
 
 
 def _row(*cells: str) -> str:
     return "".join(cell.ljust(width) + " " for cell, width in zip(cells, WIDTHS, strict=False)) + cells[-1]
-
-
-def _checkpoint_lines(experiment: Experiment, submitted: list[Submission]) -> Iterator[str]:
-    total = len(checkpoint_steps(experiment.train.checkpoints, experiment.train.steps))
-    failed: list[str] = []
-    yield "checkpoints    trained  analyzed  failed"
-    for seed in experiment.seeds:
-        analysis = SeedAnalysis(experiment, seed)
-        failures = analysis.failures()
-        trained, analyzed = len(analysis.steps), len(analysis.steps) - len(analysis.missing())
-        yield f"seed {seed:<8}  {trained:>4}/{total:<4}  {analyzed:>3}/{total:<4}  {len(failures):>6}"
-        for step, reason in failures.items():
-            log = _log(submitted, seed, step)
-            failed.append(f"seed {seed}, step {step}: {reason}{f' (log: {log})' if log else ''}")
-    if others := other_fingerprints(experiment):
-        yield f"(analysis {fingerprint(experiment.analyze)}; also available: {', '.join(others)})"
-    if failed:
-        yield from ["", "failed checkpoints", *(f"  {line}" for line in failed)]
-
-
-def _log(submitted: list[Submission], seed: int, step: int) -> Path | None:
-    """Return the log of the latest job that analyzed a checkpoint, or None if no log exists."""
-    logs = [
-        submission.paths(task).stderr
-        for submission in submitted
-        for task in submission.tasks
-        if not task.trains and task.seed == seed and step in task.steps
-    ]
-    return next((log for log in reversed(logs) if log.exists()), None)

@@ -68,7 +68,7 @@ def experiment_folder(experiment: Experiment | ModelStudy) -> Path:
     return Path(experiment.runs) / experiment.name
 
 
-def seed_folder(experiment: Experiment, seed: int) -> SeedFolder:
+def seed_folder(experiment: Experiment | ModelStudy, seed: int) -> SeedFolder:
     return SeedFolder(experiment_folder(experiment) / f"seed_{seed}")
 
 

@@ -1,7 +1,7 @@
 """Report of a pretrained model: the paper's tables and figures, and a page."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analyze.curves import curves
@@ -36,20 +36,31 @@ from records.pictures import LATENT_RANGE
 FIGURES = (*GEOMETRY_FIGURES, "fig08_mapping_mistakes", "fig09_pixel_variance")
 
 
-def collect(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) -> None:
+def collect(
+    study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis], failed: UserError | None = None
+) -> None:
     """Write the report, publish the numbers to W&B and print a summary.
 
-    Raises UserError, after writing everything, if the analysis failed for any T.
+    Raises UserError, after writing everything, if a job failed (`failed`), or if results of any T are missing.
     """
-    failures = [f"T = {T:,}: {reason}" for analysis in analyses for T, reason in analysis.failures().items()]
+    failures = [f"T = {T:,}: {reason}" for analysis in analyses for T, reason in _problems(analysis)]
     analyzed = [analysis for analysis in analyses if analysis.results(analysis.last_step)]
     if analyzed:
         report = write_report(study, source.about, analyzed)
         publish_model(study, analyzed, tables(study, analyzed))
         print("\n" + "\n".join(findings(analyzed)))
         print(f"\nReport:  {report}\nFigures: {report.parent / 'figures'}\nTables:  {report.parent / 'tables'}")
-    if failures:
-        raise UserError("; ".join(failures))
+    if problems := [str(failed)] if failed else failures:
+        raise UserError("; ".join(problems))
+
+
+def _problems(analysis: ModelAnalysis) -> Iterator[tuple[int, str]]:
+    """Yield the reason for which results of T are missing."""
+    T = analysis.last_step
+    if reason := analysis.failures().get(T):
+        yield T, reason
+    elif analysis.missing():
+        yield T, "not analyzed yet"
 
 
 def write_report(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelAnalysis]) -> Path:

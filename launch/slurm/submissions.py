@@ -5,28 +5,36 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from submitit.core.utils import JobPaths
 
-from configs.schema import Experiment
-from launch.jobs import Analyze, Train
+from configs.schema import Experiment, ModelStudy
+from launch.jobs import Analyze
 from launch.plan import Job
 from launch.slurm.queue import array_id
 from records.atomic import write_json
 from records.layout import submissions_folder
 
+# Options of a model study that its results do not depend on.
+NOT_IN_RESULTS = ("name", "runs", "downloads", "sweep", "vae_scaling_factor", "wandb", "cluster")
+
 
 @dataclass(frozen=True)
 class Task:
-    """A job, or a job of an array: its id, its name in the plan, and the steps it analyzes or trains to."""
+    """A job, or a job of an array: its id, its name in the plan, and the steps it analyzes or trains to.
+
+    Jobs of a model study have a number T of DDIM steps, and a range of images if they generate a slice.
+    """
 
     id: str
     name: str
-    seed: int | None
-    steps: list[int]
+    seed: int | None = None
+    steps: list[int] = field(default_factory=list)
+    ddim_steps: int | None = None
+    images: list[int] = field(default_factory=list)  # first, and the one after the last
 
     @property
     def trains(self) -> bool:
@@ -49,30 +57,28 @@ class Submission:
         return JobPaths(self.logs, task.id)
 
 
-def settings_fingerprint(experiment: Experiment) -> str:
-    """Return a fingerprint of all settings that the results of an analysis job depend on, apart from the checkpoint."""
-    settings = json.dumps([experiment.train.steps, dataclasses.asdict(experiment.analyze)], sort_keys=True)
-    return hashlib.sha256(settings.encode()).hexdigest()[:16]
+def settings_fingerprint(study: Experiment | ModelStudy) -> str:
+    """Return a fingerprint of all settings that the results of a job depend on, apart from its checkpoint or T."""
+    if isinstance(study, Experiment):
+        settings: Any = [study.train.steps, dataclasses.asdict(study.analyze)]
+    else:
+        settings = {key: value for key, value in dataclasses.asdict(study).items() if key not in NOT_IN_RESULTS}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(experiment: Experiment, jobs: Sequence[Job], ids: list[str], job_name: str, logs: Path) -> Submission:
+def write(study: Experiment | ModelStudy, jobs: Sequence[Job], ids: list[str], job_name: str, logs: Path) -> Submission:
     """Record jobs that were just submitted with one sbatch call."""
-    tasks = []
-    for job_id, job in zip(ids, jobs, strict=True):
-        work = job.work
-        seed = work.seed if isinstance(work, (Train, Analyze)) else None
-        steps = list(work.steps) if isinstance(work, Analyze) else [experiment.train.steps]
-        tasks.append(Task(job_id, job.name, seed, steps))
+    tasks = [Task(job_id, job.name, **job.work.record()) for job_id, job in zip(ids, jobs, strict=True)]
     now = time.strftime("%Y-%m-%dT%H:%M:%S")
-    fingerprint = settings_fingerprint(experiment)
+    fingerprint = settings_fingerprint(study)
     submission = Submission(array_id(ids[0]), job_name, now, str(logs), fingerprint, tasks)
-    write_json(submissions_folder(experiment) / f"{now}-{submission.id}.json", dataclasses.asdict(submission))
+    write_json(submissions_folder(study) / f"{now}-{submission.id}.json", dataclasses.asdict(submission))
     return submission
 
 
-def read(experiment: Experiment) -> Iterator[Submission]:
+def read(study: Experiment | ModelStudy) -> Iterator[Submission]:
     """Yield all submissions of a study, oldest first."""
-    for file in sorted(submissions_folder(experiment).glob("*.json"), key=_time_and_id):
+    for file in sorted(submissions_folder(study).glob("*.json"), key=_time_and_id):
         content = _upgrade(json.loads(file.read_text(encoding="utf-8")))
         yield Submission(**content | {"tasks": [Task(**task) for task in content["tasks"]]})
 

@@ -15,8 +15,8 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from configs.errors import UserError
-from configs.schema import Cluster, Experiment
-from launch.jobs import Analyze, Collect, Train, Work
+from configs.schema import Cluster, Experiment, ModelStudy
+from launch.jobs import Collect, Work
 from launch.plan import Job, Queued
 from launch.slurm import queue, submissions
 from launch.slurm.job import SlurmJob
@@ -29,12 +29,11 @@ SURVIVE_SIGTERM = "trap : TERM  # sent by preemption; the lines after srun must 
 
 def parameters(cluster: Cluster, work: Work) -> dict[str, Any]:
     """Return the parameters of submitit's SLURM executor for a job."""
-    is_training = isinstance(work, Train)
-    processes = cluster.processes_per_node or max(1, cluster.gpus_per_node) if is_training else 1
-    hours = cluster.train_timeout_hours if is_training else None
+    processes = cluster.processes_per_node or max(1, cluster.gpus_per_node) if work.trains else 1
+    hours = cluster.train_timeout_hours if work.trains else None
     options = {
         "time": math.ceil(60 * (hours or cluster.timeout_hours)),
-        "nodes": cluster.nodes if is_training else 1,
+        "nodes": cluster.nodes if work.trains else 1,
         "ntasks_per_node": processes,
         "cpus_per_task": cluster.cpus_per_task,
         "mem": f"{math.ceil(1024 * cluster.memory_gb * processes)}M" if cluster.memory_gb else None,
@@ -56,7 +55,7 @@ def parameters(cluster: Cluster, work: Work) -> dict[str, Any]:
 
 
 def _gres(cluster: Cluster, work: Work) -> str | None:
-    gpus = 0 if isinstance(work, Collect) else cluster.gpus_per_node if isinstance(work, Train) else 1
+    gpus = cluster.gpus_per_node if work.trains else int(work.uses_gpu)
     gpu_type = f":{cluster.gpu_type}" if cluster.gpu_type else ""
     resources = [f"gpu{gpu_type}:{gpus}"] if gpus and cluster.gpus_per_node else []
     return ",".join([*resources, *([cluster.gres] if cluster.gres else [])]) or None
@@ -79,23 +78,21 @@ def teardown(code: Path) -> list[str]:
 
 
 def arrays(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Yield groups of jobs that share a kind, a seed and dependencies; each group is one sbatch call."""
+    """Yield groups of jobs that share a SLURM job name and dependencies; each group is one sbatch call."""
     for _, group in itertools.groupby(jobs, key=lambda job: (job_name("", job), job.needs)):
         yield list(group)
 
 
-def job_name(experiment: str, job: Job) -> str:
-    """Return the SLURM job name: experiment, kind of work and seed."""
-    work = job.work
-    seed = f"-seed-{work.seed}" if isinstance(work, (Train, Analyze)) else ""
-    return f"{experiment}-{work.kind}{seed}"
+def job_name(study: str, job: Job) -> str:
+    """Return the SLURM job name: the study's name, kind of work and seed."""
+    return "-".join(filter(None, [study, job.work.kind, job.work.group]))
 
 
 @dataclass
 class SlurmRun:
     """Submits the jobs of a study; `ids` maps names of jobs to SLURM ids, including jobs of earlier launches."""
 
-    experiment: Experiment
+    study: Experiment | ModelStudy
     ids: dict[str, str]
 
     def submit(self, jobs: Sequence[Job]) -> list[Submission]:
@@ -107,17 +104,17 @@ class SlurmRun:
             raise UserError(
                 "sbatch not found: this machine is not part of a SLURM cluster; omit --cluster to run on this machine"
             )
-        folder = jobs_folder(self.experiment).resolve() / time.strftime("%Y-%m-%d_%H-%M-%S")
+        folder = jobs_folder(self.study).resolve() / time.strftime("%Y-%m-%d_%H-%M-%S")
         return [self._submit(group, folder) for group in arrays(jobs)]
 
     @functools.cached_property
     def code(self) -> Path:
         """The snapshot of the code that all jobs of this run share."""
-        return snapshot(self.experiment)
+        return snapshot(self.study)
 
     def _submit(self, jobs: list[Job], folder: Path) -> Submission:
-        cluster, first = self.experiment.cluster, jobs[0]
-        name = job_name(self.experiment.name, first)
+        cluster, first = self.study.cluster, jobs[0]
+        name = job_name(self.study.name, first)
         executor = submitit.SlurmExecutor(folder)
         executor.update_parameters(
             **parameters(cluster, first.work),
@@ -133,7 +130,7 @@ class SlurmRun:
             raise UserError(f"sbatch refuses {first.name}: {_sbatch_errors(error)}") from None
         ids = [job.job_id for job in submitted]
         self.ids |= dict(zip((job.name for job in jobs), ids, strict=True))
-        return submissions.write(self.experiment, jobs, ids, name, folder)
+        return submissions.write(self.study, jobs, ids, name, folder)
 
     def _dependency(self, job: Job) -> str | None:
         if not job.needs:
@@ -149,9 +146,9 @@ def _sbatch_errors(error: Exception) -> str:
     return " ".join(line.removeprefix("sbatch: error: ") for line in lines) or " ".join(str(error).split())
 
 
-def in_queue(experiment: Experiment) -> dict[str, tuple[Submission, Task, queue.Entry]]:
+def in_queue(study: Experiment | ModelStudy) -> dict[str, tuple[Submission, Task, queue.Entry]]:
     """Return the jobs of a study that are in SLURM's queue, by id."""
-    submitted = list(submissions.read(experiment))
+    submitted = list(submissions.read(study))
     entries = {
         (entry.id, entry.name): entry for entry in queue.entries(submission.job_name for submission in submitted)
     }
@@ -163,28 +160,29 @@ def in_queue(experiment: Experiment) -> dict[str, tuple[Submission, Task, queue.
     }
 
 
-def queued(experiment: Experiment) -> tuple[Queued, dict[str, str]]:
+def queued(study: Experiment | ModelStudy) -> tuple[Queued, dict[str, str]]:
     """Return the queued work that need not be submitted again, and the ids of all queued jobs by name.
 
     Raises UserError if a queued job trains a seed to another number of steps, because two trainings would conflict.
     """
-    jobs = in_queue(experiment).values()
+    jobs = in_queue(study).values()
     for _, task, _ in jobs:
-        if task.trains and task.steps != [experiment.train.steps]:
+        if isinstance(study, Experiment) and task.trains and task.steps != [study.train.steps]:
             raise UserError(
                 f"job {task.id} is training seed {task.seed} to {task.steps[0]:,} steps; wait for it to end, or cancel "
                 "it with  python -m launch cancel"
             )
-    current = settings_fingerprint(experiment)
+    current = settings_fingerprint(study)
     same = [task for submission, task, _ in jobs if submission.fingerprint == current or task.trains]
     steps = {(task.seed or 0, step) for task in same if task.name.startswith("analyze") for step in task.steps}
+    slices = {(task.ddim_steps, task.images[0], task.images[1]) for task in same if task.ddim_steps and task.images}
     names = frozenset(task.name for task in same)
-    return Queued(names, frozenset(steps)), {task.name: task.id for _, task, _ in jobs}
+    return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for _, task, _ in jobs}
 
 
-def cancel(experiment: Experiment) -> str:
+def cancel(study: Experiment | ModelStudy) -> str:
     """Cancel all queued jobs of a study in one call, and return a message."""
-    ids = sorted({queue.array_id(job_id) for job_id in in_queue(experiment)}, key=int)
+    ids = sorted({queue.array_id(job_id) for job_id in in_queue(study)}, key=int)
     if not ids:
         return "no jobs of this study are in SLURM's queue"
     queue.cancel(ids)

@@ -28,7 +28,7 @@ def test_a_new_study_needs_everything(tiny):
     assert [job.work.seed for job in jobs] == [0] * 4 + [10] * 4
     assert [type(job.work) for job in jobs[:4]] == [Train, Analyze, Analyze, Analyze]
     assert [job.work.steps for job in jobs[1:4]] == [(8,), (0, 2), (5,)]
-    assert all(job.work.experiment == experiment for job in jobs)
+    assert all(job.work.study == experiment for job in jobs)
 
 
 def test_names_are_unique_and_needed_jobs_come_first(tiny):

@@ -9,7 +9,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 from configs.errors import UserError
 from configs.load import load
 from configs.schema import Cluster
-from launch.jobs import Analyze, Collect, Train
+from launch.jobs import Analyze, CollectExperiment, Train
 from launch.plan import plan
 from launch.slurm import queue
 from launch.slurm.submit import SlurmRun, arrays, parameters, setup, teardown
@@ -26,7 +26,7 @@ LARGE = Cluster(
 @pytest.fixture
 def works(tiny):
     experiment = tiny()
-    return Train(experiment, 1, 0), Analyze(experiment, 1, 0, (8,)), Collect(experiment, 1)
+    return Train(experiment, 1, 0), Analyze(experiment, 1, 0, (8,)), CollectExperiment(experiment, 1)
 
 
 def script(cluster: Cluster, work) -> list[str]:

@@ -1,0 +1,107 @@
+"""Work of the jobs of a model study."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from analyze import slices
+from analyze.model import ModelAnalysis, open_analyses, open_analysis, recorded_facts, stored_analysis
+from configs.schema import ModelStudy
+from launch.jobs import Collect, Work
+from records.atomic import PARTIAL, write_text
+from records.layout import evaluation_seconds_file
+
+
+@dataclass(frozen=True)
+class ModelWork(Work):
+    """Work on one number T of DDIM steps."""
+
+    study: ModelStudy
+    ddim_steps: int
+
+    def stored(self) -> ModelAnalysis | None:
+        """Return the analysis of T without opening the model, or None before the first launch."""
+        facts = recorded_facts(self.study)
+        return stored_analysis(self.study, facts, self.ddim_steps) if facts else None
+
+    @contextmanager
+    def opened(self) -> Iterator[ModelAnalysis]:
+        """Yield the analysis of T, and store the time per network evaluation."""
+        calls: list[int] = []
+        with open_analysis(self.study, self.ddim_steps, calls.append) as analysis:
+            started_s = time.monotonic()
+            yield analysis
+            if calls:
+                seconds = (time.monotonic() - started_s) / sum(calls)
+                write_text(evaluation_seconds_file(self.study), f"{seconds:.4e}\n")
+
+
+@dataclass(frozen=True)
+class Generate(ModelWork):
+    """Generate the tensors of a slice of the images."""
+
+    kind = "generate"
+    unit = "images"
+
+    start: int
+    stop: int
+
+    @property
+    def part(self) -> range:
+        return range(self.start, self.stop)
+
+    @property
+    def size(self) -> int:
+        return len(self.part)
+
+    def _run(self) -> None:
+        with self.opened() as analysis:
+            analysis.generate(self.part)
+
+    def progress(self) -> int:
+        """Return the negative number of missing images, of all tensors."""
+        if (analysis := self.stored()) is None:
+            return 0
+        generations = analysis.generations(self.ddim_steps)
+        return -sum(len(gap) for name in slices.SLICED for gap in slices.missing(generations, name, self.part))
+
+    def record(self) -> dict[str, Any]:
+        return {"ddim_steps": self.ddim_steps, "images": [self.start, self.stop]}
+
+
+@dataclass(frozen=True)
+class AnalyzeModel(ModelWork):
+    """Join the slices of all images, generate the missing tensors, and measure them; a failure is recorded."""
+
+    kind = "analyze"
+
+    def _run(self) -> None:
+        with self.opened() as analysis:
+            analysis.analyze(analysis.steps)
+            if not analysis.failures():
+                analysis.decode()
+
+    def progress(self) -> int:
+        """Return the number of results and of files with tensors."""
+        if (analysis := self.stored()) is None:
+            return 0
+        folders = {analysis.folder, analysis.generations_folder}
+        files = [file for folder in folders for file in folder.rglob("*.*") if not file.name.startswith(PARTIAL)]
+        return len(files) + len(analysis.results(self.ddim_steps))
+
+    def record(self) -> dict[str, Any]:
+        return {"ddim_steps": self.ddim_steps}
+
+
+@dataclass(frozen=True)
+class CollectModel(Collect):
+    """Collect the results of a model study."""
+
+    study: ModelStudy
+
+    def _collect(self) -> None:
+        from analyze.report.model import collect
+
+        collect(self.study, *open_analyses(self.study), failed=self.failed)
