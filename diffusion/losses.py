@@ -65,13 +65,16 @@ class GaussianDiffusion:
         return t.float() * network_time_scale(self.schedule, self.rescale_timesteps)
 
     def losses(self, network: Network, x_0: Tensor, t: Tensor, eps: Tensor, kind: LossKind) -> Losses:
-        """Return the losses of images x_0 [N, C, H, W] in [−1, 1], noised by eps to timesteps t [N].
+        """Return the losses of images x_0 [N, C, H, W] in [−1, 1], noised by eps to timesteps t [N]."""
+        x_t = self.q_sample(x_0, t, eps)
+        return self.output_losses(network(x_t, self.network_time(t)), x_0, x_t, t, eps, kind)
+
+    def output_losses(self, output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor, kind: LossKind) -> Losses:
+        """Return the losses of a network's output [N, C or 2C, H, W] for x_t.
 
         hybrid: L_simple + steps/1000 · L_vb, with the mean detached in L_vb (equation 16, λ = 0.001 for the sum over
         steps). vlb: steps · L_vb, an unbiased estimate of the full bound. L_vb is in bits per dimension.
         """
-        x_t = self.q_sample(x_0, t, eps)
-        output = network(x_t, self.network_time(t))
         if kind == "vlb":
             vb = self.variational_bound_bits(output, x_0, x_t, t)
             return Losses(loss=vb * self.schedule.steps, vb=vb)

@@ -17,6 +17,7 @@ from configs.schema import Experiment
 from diffusion.losses import GaussianDiffusion
 from diffusion.schedule import Schedule
 from diffusion.timesteps import TIMESTEP_SAMPLERS
+from models.compiled import should_compile
 from models.flops import FORWARD_PASSES, forward_flop
 from records import checkpoint, lock
 from records.atomic import write_text
@@ -82,6 +83,9 @@ class Trainer:
         self.diffusion = GaussianDiffusion(schedule, options.variance, options.rescale_timesteps)
         self.timestep_sampler = TIMESTEP_SAMPLERS[self.options.timestep_sampler](experiment.diffusion.steps)
         self.network = new_network(experiment, self.device)
+        self.output_losses = self.diffusion.output_losses
+        if should_compile(self.options.compile, self.device):
+            self.output_losses = torch.compile(self.output_losses, dynamic=False)
         self.emas = [Ema(self.network, rate) for rate in self.options.ema_rates]
         self.distributed_network, self.optimizer = accelerator.prepare(self.network, self._new_optimizer())
         self.loader = self._new_loader()
@@ -171,12 +175,11 @@ class Trainer:
 
     def _backward(self, batch: Batch, t: Tensor, loss_weights: Tensor) -> Tensor:
         """Add the gradients of a microbatch; return its losses [n]."""
+        x_0, eps = batch.x_0, batch.eps
         y = batch.labels if self.experiment.model.num_classes is not None else None
-
-        def network(x_t: Tensor, time: Tensor) -> Tensor:
-            return self.distributed_network(x_t, time, y, batch.dropout_keys)
-
-        losses = self.diffusion.losses(network, batch.x_0, t, batch.eps, self.options.loss)
+        x_t = self.diffusion.q_sample(x_0, t, eps)
+        output = self.distributed_network(x_t, self.diffusion.network_time(t), y, batch.dropout_keys)
+        losses = self.output_losses(output, x_0, x_t, t, eps, self.options.loss)
         self.accelerator.backward((losses.loss * loss_weights).mean() / self.options.gradient_accumulation_steps)
         weighted = {name: value * loss_weights for name, value in losses.parts().items()}
         self.statistics.add(weighted, t, self.diffusion.schedule.steps)
