@@ -76,5 +76,5 @@ INVERTERS = {
     "forward step": Inverter(_rounds(ForwardStep, "max_rounds"), 500, is_adaptive=True),
     "forward step (2M)": Inverter(_rounds(DpmForwardStep, "max_rounds"), 500, is_adaptive=True, divides_by_signal=True),
     "extrapolated Anderson": Inverter(_rounds(Anderson), 100),
-    "adaptive Anderson": Inverter(_rounds(Anderson, tolerance=1e-6), 100, is_adaptive=True),
+    "adaptive Anderson": Inverter(_rounds(Anderson, tolerance=1e-6), 20, is_adaptive=True),
 }
