@@ -130,8 +130,8 @@ MEASURES = [
     Measure(reconstruction),
     Measure(interpolation_map),
     Measure(self_interpolation),
-    Measure(step_error),
-    Measure(contraction),
+    Measure(step_error, version=2),  # version 1 had no distances in plain and other pixels
+    Measure(contraction, version=2),  # version 1 counted norms of exactly 1 as above 1
     Measure(forward_start),
     Measure(inverters),
 ]

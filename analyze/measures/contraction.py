@@ -16,7 +16,7 @@ from analyze.measures.plain_areas import plain_mask
 from diffusion.randomness import normal
 
 ITERATIONS = 15  # accurate to 0.5 % for norms and 1.5 % for eigenvalues, where power iteration needs more than 60
-TOLERANCE = 0.01  # of eigenvalues; clipped pixels have exactly 1 in the first step
+TOLERANCE = 0.01  # of norms and eigenvalues; clipped pixels have exactly 1 in the first step
 DIRECTIONS = 2  # random directions per region
 FIRST_STEPS, MAX_STEPS = 5, 25  # the first steps are always measured, and at most MAX_STEPS in total
 BATCH_SIZE = 8  # the activations of a batch are held for derivatives
@@ -64,7 +64,7 @@ def contraction(generations: Generations, *, contraction_images: int, plain_thre
         largest_radius=by_name["radius"].mean(dim=0).max().item(),
         largest_gain_plain=_largest(by_name["gain_plain"]),
         largest_gain_other=_largest(by_name["gain_other"]),
-        expanding=(by_name["norm"] > 1).double().mean().item(),
+        expanding=(by_name["norm"] > 1 + TOLERANCE).double().mean().item(),
         folding=has_fold(by_name["rightmost"]).double().mean().item(),
         steps={
             "number": [index + 1 for index in chosen],

@@ -9,7 +9,6 @@ from analyze.report.figures.contraction import draw_contraction, draw_forward_st
 from analyze.report.page.blocks import Block, Drawings, Section, Text
 from analyze.report.page.plots import drawing
 
-FIRST_STEPS = 5  # next to the image, where plain areas are expected to matter
 STRONG = 0.9  # correlation of predicted and measured errors above which the theory counts as confirmed
 MEASURES = ("step_error", "contraction", "plain_areas", "forward_start")
 FIGURES = {  # measure → figure, description, and a note on how it is computed
@@ -57,10 +56,10 @@ def findings(analyses: Sequence[Analysis]) -> list[str]:
     numbers = {name: mean_values(analyses, name) for name in MEASURES}
     sentences = [
         _steps(numbers["step_error"]),
+        _plain_steps(list(stored_values(analyses, "step_error"))),
         _prediction(numbers["step_error"]),
         _contraction(numbers["contraction"]),
         _plain_areas(numbers["plain_areas"]) if numbers["step_error"] else "",
-        _gains(list(stored_values(analyses, "contraction"))),
         _forward_start(numbers["forward_start"], numbers["step_error"]),
     ]
     return [sentence for sentence in sentences if sentence]
@@ -125,20 +124,22 @@ def _plain_areas(areas: dict[str, float]) -> str:
     )
 
 
-def _gains(seeds: Sequence[dict[str, Any]]) -> str:
-    """Compare the gains of J in plain and other pixels over the first steps."""
-    plain, other = (
-        [gain for seed in seeds for gain in seed["steps"][name][:FIRST_STEPS] if gain is not None]
-        for name in ("gain_plain", "gain_other")
-    )
-    if not plain or not other:
+def _plain_steps(seeds: Sequence[dict[str, Any]]) -> str:
+    """Compare how much of its displacement the worst step misses in plain and in other pixels."""
+    missed = {"plain": list[float](), "other": list[float]()}
+    for seed in seeds:
+        steps, worst = seed["steps"], seed["worst_step"] - 1
+        for part, fractions in missed.items():
+            error, distance = steps[f"local_{part}"][worst], steps[f"distance_{part}"][worst]
+            if error is not None and distance:
+                fractions.append(error / distance)
+    if not all(missed.values()):
         return ""
-    in_plain, in_other = statistics.fmean(plain), statistics.fmean(other)
+    in_plain, in_other = map(statistics.fmean, missed.values())
     conclusion = "explains why" if in_plain > in_other else "does not explain why"
     return (
-        f"Over the first {FIRST_STEPS} steps, J scales random directions in plain pixels by {in_plain:.2f} and in "
-        f"other pixels by {in_other:.2f} on average. This {conclusion} errors of single steps would be larger in "
-        "plain areas."
+        f"In that step, naive inversion misses {in_plain:.0%} of the distance to x_t in plain pixels and "
+        f"{in_other:.0%} in other pixels. This {conclusion} the error would be larger in plain areas."
     )
 
 

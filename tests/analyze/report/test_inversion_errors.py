@@ -28,6 +28,7 @@ STEP_ERROR = {
     "correlation": 0.97,
     "slope": 1.1,
     "error_plain": None,
+    "steps": {name: [None] * 20 for name in ("local_plain", "distance_plain", "local_other", "distance_other")},
 }
 FORWARD_START = {"error": 5.0, "reconstruction": 2.0, "kl": 0.02, "kl_floor": 0.01}
 
@@ -53,11 +54,17 @@ def test_forward_start_is_compared_with_naive_inversion(error, text):
     assert text in findings(seeds)[-1]
 
 
-@pytest.mark.parametrize("plain, text", [(0.9, "explains why"), (0.2, "does not explain why")])
-def test_gains_in_plain_and_other_pixels_are_compared(plain, text):
-    steps = {"gain_plain": [plain, None], "gain_other": [0.5, 0.5]}
-    contraction = {"expanding": 0.1, "folding": 0.0, "largest_radius": 0.9, "steps": steps}
-    assert text in findings([Seed(contraction=contraction)])[-1]
+@pytest.mark.parametrize("plain, text", [(0.9, "misses 90% "), (0.2, "does not explain why")])
+def test_errors_of_the_worst_step_in_plain_and_other_pixels_are_compared(plain, text):
+    steps = {"local_plain": [9, 2 * plain], "distance_plain": [9, 2], "local_other": [9, 2], "distance_other": [9, 4]}
+    (_, sentence, _) = findings([Seed(step_error={**STEP_ERROR, "worst_step": 2, "steps": steps})])
+    assert text in sentence and "50% in other pixels" in sentence
+    assert ("This explains why" in sentence) == (plain > 0.5)
+
+
+def test_images_without_plain_pixels_are_not_compared():
+    steps = {"local_plain": [None], "distance_plain": [None], "local_other": [2], "distance_other": [4]}
+    assert len(findings([Seed(step_error={**STEP_ERROR, "worst_step": 1, "steps": steps})])) == 2
 
 
 def test_section_is_omitted_without_measures():
