@@ -24,7 +24,7 @@ from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line
 from configs.schema import Analyze, Experiment
 from diffusion.denoiser import Denoiser
-from models.compiled import allow_tf32, check_compiler, optimize_inference
+from models.compiled import allow_tf32, check_compiler, optimize_inference, should_compile
 from models.open import open_checkpoint
 from records.atomic import write_json, write_text
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
@@ -135,7 +135,7 @@ class Analysis(ABC):
 
         Raises UserError if networks must be compiled and no compiler works.
         """
-        if self.options.compile:
+        if should_compile(self.options.compile, devices()[0]):
             check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))
         for step in steps:

@@ -104,7 +104,8 @@ def in_batches(
 ) -> Tensor:
     """Return run(denoiser, batch, labels) of all batches, concatenated on the CPU.
 
-    Raises UserError if any value is not finite, unless `may_diverge` is set.
+    Raises UserError if a batch does not fit into the memory of its GPU, or if any value is not finite, unless
+    `may_diverge` is set.
     """
     idle: queue.SimpleQueue[Denoiser] = queue.SimpleQueue()
     for denoiser in denoisers:
@@ -116,6 +117,11 @@ def in_batches(
         try:
             batch = inputs[start : start + size].to(denoiser.device)
             return run(denoiser, batch, denoiser.labels(first + start, len(batch), options.labels)).float().cpu()
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"the memory of {denoiser.device} is too small for batches of {size} images; "
+                f"set analyze.batch_size={max(1, size // 2)} or less"
+            ) from None
         finally:
             idle.put(denoiser)
 

@@ -26,7 +26,7 @@ from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
-from models.compiled import allow_tf32, check_compiler, optimize_inference, tensor_bytes
+from models.compiled import allow_tf32, check_compiler, optimize_inference, should_compile, tensor_bytes
 from models.flops import evaluation_flop
 from models.source import Source, add_call_hook, check_ddim_steps, open_source
 from records import lock
@@ -149,7 +149,7 @@ class ModelAnalysis(Analysis):
 
         Raises UserError, after recording it as the failure of this T, if the outputs are not finite.
         """
-        if self.options.compile:
+        if should_compile(self.options.compile, devices()[0]):
             check_compiler(devices()[0].type)
         allow_tf32(self.options.precision == "tf32")
         generations = self._generations

@@ -45,7 +45,7 @@ def use_deterministic_kernels(required: bool) -> None:
 
 
 def use_visible_device() -> None:
-    """Make a process with a single visible GPU use it, whatever its rank on the node.
+    """Make a process with a single visible GPU use it, regardless of its rank on the node.
 
     SLURM can bind one GPU to each task. Accelerate would pass the local rank to DistributedDataParallel as the index of
     the GPU.

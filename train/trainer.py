@@ -34,7 +34,7 @@ from train.run_folder import open_run_folder
 from train.samples import write_sample_grid
 from train.signals import SignalFlags, Stopped, catch_signals
 from train.statistics import LossStatistics
-from train.throughput import Throughput
+from train.throughput import Throughput, matmul_flop_per_s
 from train.writer import BackgroundWriter
 
 LOCK_TIMEOUT_S = 10.0  # a killed process may take a few seconds to release the lock
@@ -117,8 +117,9 @@ class Trainer:
 
     def _new_throughput(self) -> Throughput:
         flop_per_image = FORWARD_PASSES * forward_flop(self.experiment.model, self.experiment.diffusion)
+        peak = None if self.device.type == "cpu" else matmul_flop_per_s(self.device, self.options.precision)
         processes, images = self.accelerator.num_processes, self.step * self.options.batch_size
-        return Throughput(flop_per_image, processes, self.device, self.options.precision, images)
+        return Throughput(flop_per_image, processes, self.device, peak, images)
 
     def run(self) -> None:
         """Train to the last step. Checkpoints, states and log lines are written between steps."""

@@ -80,7 +80,7 @@ TRAINING = (
     Metric("lr", "learning rate", Quantity("learning rate")),
     Metric("images_per_s", "images per second", Quantity("throughput", "images/s"), "over all processes"),
     Metric("tflop_per_s", "TFLOP per second", Quantity("throughput", "TFLOP/s"), "over all processes"),
-    Metric("mfu", "model FLOP utilization", Quantity("utilization", "fraction"), "FLOP/s over the hardware's peak"),
+    Metric("mfu", "model FLOP utilization", Quantity("utilization", "fraction"), "relative to a large matrix product"),
     Metric("memory_gb", "GPU memory", Quantity("memory", "GB"), "peak of one GPU"),
 )
 

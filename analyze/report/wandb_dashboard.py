@@ -95,7 +95,7 @@ SECTIONS: dict[str, tuple[CurvePanel | PicturePanel | TablePanel, ...]] = {
         _training("Learning rate", "lr"),
         _training("Speed", "images_per_s"),
         _training("Arithmetic", "tflop_per_s"),
-        _training("Share of the hardware's peak", "mfu"),
+        _training("Share of a matrix product's speed", "mfu"),
         _training("GPU memory", "memory_gb"),
     ),
     "Noise mapping": (

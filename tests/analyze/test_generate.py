@@ -119,6 +119,14 @@ def test_points_of_a_trajectory_are_evenly_spaced(ddim_steps):
     assert max(gaps) - min(gaps) <= 1 and min(gaps) >= 1
 
 
+def test_a_batch_that_does_not_fit_into_the_memory_names_the_option(denoiser):
+    def network(x_t, t, y):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.raises(UserError, match=r"memory of cpu is too small for batches of 7 .*analyze\.batch_size=3 or less"):
+        sample([dataclasses.replace(denoiser, network=network)], Ddim(4), NOISE, with_options())
+
+
 @pytest.mark.parametrize("number, clip", [("nan", True), ("nan", False), ("inf", False)])
 def test_outputs_that_are_not_finite_are_rejected(number, clip, denoiser):
     """A single pixel suffices, and clipping does not hide a NaN."""

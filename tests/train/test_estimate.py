@@ -44,9 +44,15 @@ def test_activation_bytes_match_a_real_forward_pass(tiny):
 
 
 def test_throughput_is_measured_since_the_last_call():
-    throughput = Throughput(2e9, processes=1, device=torch.device("cpu"), precision="fp32", last_images=100)
+    throughput = Throughput(2e9, processes=1, device=torch.device("cpu"), last_images=100)
     throughput.last_time_s -= 10
     speed = throughput.measure(200)
     assert speed["images_per_s"] == pytest.approx(10, rel=0.01)
     assert speed["tflop_per_s"] == pytest.approx(0.02, rel=0.01) and "mfu" not in speed
     assert throughput.last_images == 200
+
+
+def test_utilization_is_relative_to_the_peak_of_all_processes():
+    throughput = Throughput(2e9, processes=4, device=torch.device("cpu"), peak_flop_per_s=1e10)
+    throughput.last_time_s -= 10
+    assert throughput.measure(100)["mfu"] == pytest.approx(0.5, rel=0.01)  # 20 of 40 GFLOP/s

@@ -4,13 +4,15 @@ import json
 import subprocess
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from configs.errors import UserError
 from records import checkpoint
 from records.layout import saved_steps, seed_folder
 from records.tracking import runs
 from records.tracking.runs import offline_runs
-from train.trainer import train
+from train.trainer import Trainer, train
 
 
 @pytest.fixture
@@ -66,3 +68,22 @@ def test_run_is_logged_offline_if_the_server_is_unreachable(tiny, monkeypatch, c
     assert load_file(folder.checkpoint(8) / "model.safetensors")
     assert [json.loads(line)["step"] for line in folder.log.read_text().splitlines()] == [2, 4, 6, 8]
     assert len(offline_runs(folder.root.parent)) == 1
+
+
+def test_out_of_memory_names_the_option_and_the_run_resumes(tiny, monkeypatch):
+    experiment, steps = tiny(), iter(range(3))
+
+    def train_step(self, batch):
+        if next(steps, None) is None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(self, batch)
+
+    step = Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    message = r"memory of the cpu device is too small for 4 images at once; set train\.gradient_accumulation_steps=2 or"
+    with pytest.raises(UserError, match=message):
+        train(experiment)
+    assert saved_steps(seed_folder(experiment, 0).checkpoints) == [0, 2]
+    monkeypatch.setattr(Trainer, "train_step", step)
+    train(experiment)
+    assert saved_steps(seed_folder(experiment, 0).checkpoints) == [0, 2, 5, 8]

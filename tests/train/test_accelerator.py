@@ -1,0 +1,30 @@
+"""Settings of the process for GPUs, simulated without one."""
+
+import os
+
+import pytest
+import torch
+
+from train.accelerator import use_deterministic_kernels, use_visible_device
+
+
+@pytest.mark.parametrize(("visible", "local_rank", "expected"), [(1, "3", "0"), (4, "3", "3"), (1, None, None)])
+def test_a_single_visible_gpu_is_used_by_any_rank(visible, local_rank, expected, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: visible)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local_rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    use_visible_device()
+    assert os.environ.get("LOCAL_RANK") == expected
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_deterministic_kernels_are_required_only_on_request(required, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    try:
+        use_deterministic_kernels(required)
+        assert torch.are_deterministic_algorithms_enabled() == required
+        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == required
+    finally:
+        torch.use_deterministic_algorithms(False)
