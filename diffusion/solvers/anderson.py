@@ -18,22 +18,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from diffusion.solvers.gram import solve_gram
 from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation, inverse_steps
 
 DETAIL_STD = 0.005  # of values in [−1, 1]: finer than the rounding of 8-bit images
 AMBIGUOUS_SLOPE = 0.5
 CONTRACTION = 0.8  # of an accelerated round, relative to the slope
 GAP_PENALTY = 4.0
-RIDGE = 1e-14  # of the Gram matrix's trace: keeps nearly dependent residuals from making its inverse overflow
 
 
 def affine_weights(residuals: Sequence[Tensor]) -> Tensor:
     """Return the weights w [N, m] that minimize ‖Σ w_i r_i‖ per image subject to Σ w_i = 1, of m residuals [N, …]."""
     rows = torch.stack([residual.flatten(1) for residual in residuals], dim=1).double()
     gram = rows @ rows.transpose(1, 2)
-    trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-    identity = torch.eye(len(residuals), dtype=gram.dtype, device=gram.device)
-    weights = torch.linalg.solve(gram / trace[:, None, None] + RIDGE * identity, torch.ones_like(gram[:, :, 0]))
+    weights = solve_gram(gram, torch.ones_like(gram[:, :, 0]))
     return weights / weights.sum(dim=1, keepdim=True)
 
 

@@ -1,7 +1,7 @@
 """Newton–Krylov iteration on the implicit equation of DDIM's inverse step.
 
-A Newton step solves (I − ∂f/∂x)·δ = f(x) − x by GMRES (Saad & Schultz, 1986) with Jacobian–vector products in forward
-mode. A product counts as one network evaluation.
+A Newton step solves (I − ∂f/∂x)·δ = f(x) − x by GMRES (Saad & Schultz, 1986) with Jacobian–vector products. A product
+counts as one network evaluation, though it takes several times as long.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from diffusion.solvers.gram import solve_gram
 from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
 
 
@@ -30,11 +31,17 @@ class NewtonKrylov(ImplicitInverter):
         for _ in range(self.newton_steps):
 
             def product(vector: Tensor, x: Tensor = x) -> Tensor:
-                with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward-mode derivative
-                    return vector - torch.func.jvp(equation, (x,), (vector,))[1]
+                return vector - jacobian_product(equation, x, vector)
 
             x = x + gmres(product, equation(x) - x, self.krylov_steps)
         return x
+
+
+def jacobian_product(f: Callable[[Tensor], Tensor], x: Tensor, vector: Tensor) -> Tensor:
+    """Return J·v for the Jacobian J of f at x: reverse mode twice, since some layers have no forward mode."""
+    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+        pull_back = torch.func.vjp(f, x)[1]
+        return torch.func.vjp(lambda u: pull_back(u)[0], torch.zeros_like(x))[1](vector)[0].detach()
 
 
 def gmres(product: Callable[[Tensor], Tensor], residual: Tensor, steps: int) -> Tensor:
@@ -54,7 +61,6 @@ def gmres(product: Callable[[Tensor], Tensor], residual: Tensor, steps: int) -> 
             vector = vector - hessenberg[:, i, k].view(shape) * other
         hessenberg[:, k + 1, k] = vector.flatten(1).norm(dim=1)
         basis.append(normalize(vector, hessenberg[:, k + 1, k].view(shape)))
-    target = residual.new_zeros(n, steps + 1, 1)
-    target[:, 0, 0] = beta
-    weights = torch.linalg.lstsq(hessenberg, target, driver="gels").solution
-    return sum(weights[:, k].view(shape) * basis[k] for k in range(steps))
+    transposed = hessenberg.transpose(1, 2).double()
+    weights = solve_gram(transposed @ hessenberg.double(), transposed[:, :, 0] * beta[:, None]).to(residual.dtype)
+    return sum(weights[:, k].view(shape) * basis[k] for k in range(steps))  # type: ignore[return-value]

@@ -12,6 +12,7 @@ from configs.errors import UserError
 from diffusion.solvers.anderson import Anderson
 from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.fixed_point import FixedPoint
+from diffusion.solvers.newton_krylov import NewtonKrylov
 from diffusion.solvers.solver import final_state
 from models.networks import pack, unpack
 from models.pipeline_options import PipelineOptions
@@ -124,6 +125,14 @@ def test_exact_inverters_return_to_the_noise(name, guidance, pipelines_of_diffus
         assert relative_error(final_state(inverter.invert(opened.denoiser, x_0, y)), NOISE) < 1e-4
     naive = final_state(Ddim(STEPS, opened.spacing).invert(opened.denoiser, x_0, y))
     assert relative_error(naive, NOISE) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "flux"])
+def test_newton_krylov_differentiates_all_layers(name, pipelines_of_diffusers, relative_error):
+    opened = open_pipeline(pipelines_of_diffusers[name][1], options_of(name, 3.0))
+    x_0, y = sample(opened), opened.denoiser.labels(0, len(NOISE))
+    inverter = NewtonKrylov(STEPS, opened.spacing, newton_steps=3, krylov_steps=6)
+    assert relative_error(final_state(inverter.invert(opened.denoiser, x_0, y)), NOISE) < 1e-4
 
 
 @pytest.mark.parametrize(("guidance", "evaluations"), [(1.0, 1), (3.0, 2)])
