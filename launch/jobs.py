@@ -19,10 +19,15 @@ POLL_INTERVAL_S = 0.5
 
 @dataclass(frozen=True)
 class Launcher:
-    """The launching process of a local job, identified by the lock it holds."""
+    """The launching process of a local job, identified by the lock it holds, and the GPU that it assigns to the job."""
 
     lock: Path
     holder: str
+    gpu: str = ""  # as in CUDA_VISIBLE_DEVICES; "": none
+
+    def show_gpu(self) -> None:
+        """Make the assigned GPU the only one that this process sees, before it uses any."""
+        os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
 
     def exit_with_launcher(self) -> None:
         """End this process when the launcher ends, so that no job keeps running unnoticed. Finished work is on disk."""
@@ -63,6 +68,7 @@ class Work:
         """Do the work and return the error message, or "" on success."""
         if launcher is not None:
             launcher.exit_with_launcher()
+            launcher.show_gpu()
         try:
             self.run()
         except UserError as error:

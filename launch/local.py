@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -57,17 +57,14 @@ class LocalRun:
 
     def _start(self, job: Job) -> None:
         slot = min(set(range(self.cluster.max_parallel)) - {slot for _, slot in self.running.values()})
-        gpus = torch.cuda.device_count()
+        gpus = visible_gpus()
+        launcher = replace(self.launcher, gpu=gpus[slot % len(gpus)] if gpus else "")
         # One folder per job: submitit names files by process id, and the system reuses those.
         executor = submitit.LocalExecutor(self.folder / f"{job.name.replace(' ', '_')}-{uuid.uuid4().hex[:8]}")
-        executor.update_parameters(
-            timeout_min=self.cluster.timeout_hours * 60,
-            gpus_per_node=1 if gpus else 0,
-            visible_gpus=[slot % gpus] if gpus else [],
-        )
+        executor.update_parameters(timeout_min=self.cluster.timeout_hours * 60)
         os.environ["OMP_NUM_THREADS"] = str(job.work.threads)  # inherited by the job; its libraries read it on import
         with ignore_sigint():
-            self.running[job.name] = executor.submit(job.work, self.launcher), slot
+            self.running[job.name] = executor.submit(job.work, launcher), slot
 
     def _collect_successes(self) -> list[str]:
         """Remove ended jobs from `running`, record failures, and return the names of the jobs that succeeded."""
@@ -77,6 +74,12 @@ class LocalRun:
             del self.running[name]
         self.failures |= {name: message for name, message in errors.items() if message}
         return [name for name, message in errors.items() if not message]
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, by number or UUID as in CUDA_VISIBLE_DEVICES."""
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
 @contextmanager

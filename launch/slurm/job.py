@@ -31,7 +31,7 @@ class SlurmJob:
         if environment.global_rank == 0:
             files.record_progress(self.work.progress())
         if environment.num_tasks > 1:
-            TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         try:
             self.work.run()
         except UserError as error:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import cloudpickle
 import pytest
+import torch
 from submitit.core.utils import cloudpickle_dump
 
 from configs.errors import UserError
 from configs.schema import Cluster
-from launch.jobs import Launcher
-from launch.local import LocalRun
+from launch import local
+from launch.jobs import Launcher, Work
+from launch.local import LocalRun, visible_gpus
 from launch.plan import Job
 from launch.study import exclusive
 from records import lock
@@ -99,6 +101,34 @@ def test_ready_jobs_start_in_the_order_of_the_plan(tmp_path):
     jobs = [Job(name, FakeWork(name, events), needed) for name, needed in needs.items()]
     LocalRun(Cluster(max_parallel=1), tmp_path / "jobs", Launcher(tmp_path / "lock", "nobody")).run(jobs, [])
     assert events.read_text().split() == [word for name in needs for word in (name, "starts", name, "ends")]
+
+
+@dataclass(frozen=True)
+class ReportGpu(Work):
+    """Work that writes the GPUs that it sees to a file."""
+
+    file: Path
+
+    def _run(self) -> None:
+        self.file.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+
+
+def test_jobs_share_the_gpus_that_the_launcher_may_use(tmp_path, tiny, monkeypatch):
+    monkeypatch.setattr(local, "visible_gpus", lambda: ["GPU-5f", "3"])
+    jobs = [Job(str(number), ReportGpu(tiny(), 1, tmp_path / f"gpu{number}")) for number in range(2)]
+    with lock.hold(tmp_path / "lock", "launch", 0):
+        LocalRun(Cluster(max_parallel=2), tmp_path / "jobs", Launcher(tmp_path / "lock", "launch")).run(jobs, [])
+    assert {(tmp_path / f"gpu{number}").read_text() for number in range(2)} == {"GPU-5f", "3"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "count", "gpus"),
+    [("", 2, ["0", "1"]), ("2,3", 2, ["2", "3"]), ("GPU-5f,GPU-6a", 2, ["GPU-5f", "GPU-6a"]), ("", 0, [])],
+)
+def test_visible_gpus_are_named_as_in_the_environment(variable, count, gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible_gpus() == gpus
 
 
 def test_jobs_that_need_a_failed_job_are_skipped(outcome):
