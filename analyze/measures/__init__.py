@@ -133,5 +133,5 @@ MEASURES = [
     Measure(step_error, version=2),  # version 1 had no distances in plain and other pixels
     Measure(contraction, version=2),  # version 1 counted norms of exactly 1 as above 1
     Measure(forward_start),
-    Measure(inverters),
+    Measure(inverters, version=2),  # version 1 did not store the options of the methods
 ]

@@ -6,7 +6,6 @@ generations/unclipped/000000020/
 
 import dataclasses
 import functools
-import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from diffusion.solvers.coupled import CoupledSolver, last_states
 from diffusion.solvers.ddim import DdimSampler
 from diffusion.solvers.solver import Solver, final_state
 from models.source import add_call_hook
-from records.atomic import atomic_file, write_json
+from records.atomic import atomic_file, read_json, write_json
 from records.layout import step_name
 from records.progress import progress
 from records.provenance import versions
@@ -100,7 +99,7 @@ def inverters(
     generations = generations.unclipped(inverter_images)
     candidates = list(candidates_for(generations, inverters, inverter_nfe))
     files = {candidate.key: result_file(generations, candidate.key, inverter_images) for candidate in candidates}
-    missing = [candidate for candidate in candidates if not files[candidate.key].exists()]
+    missing = [candidate for candidate in candidates if not _is_stored(files[candidate.key], candidate.solver)]
     with progress("comparing inverters", len(missing), "inverter", shown=bool(missing)) as bar:
         for candidate in missing:
             bar.set_postfix_str(candidate.label)
@@ -120,14 +119,11 @@ def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequ
         raise UserError(
             f'analyze.measures.inverters: "{singular[0]}" divides by the signal level, which is 0 at the start'
         )
-    options = generations.options
-    budgets = budgets or [multiple * options.ddim_steps for multiple in DEFAULT_NFE]
+    budgets = budgets or [multiple * generations.options.ddim_steps for multiple in DEFAULT_NFE]
     for name in names or [name for name in INVERTERS if _applies(name, generations)]:
         inverter = INVERTERS[name]
         solvers = {
-            rounds: inverter.build(
-                rounds, steps=options.ddim_steps, spacing=generations.spacing, clip=options.clip_denoised
-            )
+            rounds: _solver(generations, name, rounds)
             for rounds in range(min(1, inverter.max_rounds), inverter.max_rounds + 1)
         }
         affordable = [
@@ -137,6 +133,32 @@ def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequ
         chosen = {inverter.max_rounds} if inverter.is_adaptive else {max(rounds) for rounds in affordable if rounds}
         for rounds in sorted(chosen):
             yield from (Candidate(name, rounds, images, solvers[rounds]) for images in origins(solvers[rounds]))
+
+
+def _solver(generations: Generations, name: str, rounds: int) -> Solver:
+    options = generations.options
+    return INVERTERS[name].build(
+        rounds, steps=options.ddim_steps, spacing=generations.spacing, clip=options.clip_denoised
+    )
+
+
+def solver_options(solver: Solver) -> dict[str, Any]:
+    """Return the numbers and words that define a method; a stored result is stale if they have changed."""
+    fields = {field.name: getattr(solver, field.name) for field in dataclasses.fields(solver)}  # type: ignore[arg-type]
+    return {name: value for name, value in fields.items() if isinstance(value, (int, float, str))}
+
+
+def _is_stored(file: Path, solver: Solver) -> bool:
+    return _read(file).get("solver") == solver_options(solver)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return a stored result; without entries if the file is missing or damaged."""
+    try:
+        stored = read_json(file)
+    except (OSError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def _applies(name: str, generations: Generations) -> bool:
@@ -152,10 +174,15 @@ def origins(solver: Solver) -> list[str]:
 
 
 def _stored_results(generations: Generations, images: int) -> dict[str, Any]:
-    """Return the statistics of all inverters that were compared on the same images, by key."""
+    """Return the statistics of all inverters that were compared on the same images and have not changed, by key."""
+    results: dict[str, Any] = {}
     suffix = result_file(generations, "", images)
-    files = {file.name.removesuffix(suffix.name): file for file in sorted(suffix.parent.glob(f"*{suffix.name}"))}
-    return {key: json.loads(file.read_text(encoding="utf-8"))["values"] for key, file in files.items()}
+    for file in sorted(suffix.parent.glob(f"*{suffix.name}")):
+        values = _read(file).get("values", {})
+        method, rounds = values.get("method"), values.get("rounds")
+        if method in INVERTERS and _is_stored(file, _solver(generations, method, rounds)):
+            results[file.name.removesuffix(suffix.name)] = values
+    return results
 
 
 def result_file(generations: Generations, key: str, images: int) -> Path:
@@ -185,7 +212,8 @@ def _evaluate(generations: Generations, candidate: Candidate, file: Path, count:
     )
     with atomic_file(file.with_suffix(".safetensors")) as partial:
         partial.write_bytes(serialize({"latents": latents}))
-    write_json(file, {"values": dataclasses.asdict(result), "versions": versions()})
+    values = dataclasses.asdict(result)
+    write_json(file, {"values": values, "solver": solver_options(candidate.solver), "versions": versions()})
 
 
 def _sample(generations: Generations, sampler: Solver, x_T: Tensor) -> Tensor:

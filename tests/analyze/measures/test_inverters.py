@@ -1,6 +1,8 @@
 """Tests of the comparison of inverters: budgets, stored results and statistics."""
 
+import dataclasses
 import importlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from analyze.measures.inverters import InverterResult
 from analyze.model import analyze_model
 from configs.load import load_model_study
 from diffusion.solvers import INVERTERS
+from diffusion.solvers.anderson import Anderson
 from diffusion.solvers.spacing import StridedSpacing
 
 SMALL = [
@@ -80,6 +83,29 @@ def test_stored_results_are_reused(study, monkeypatch):
     monkeypatch.setattr(importlib.import_module("analyze.measures.inverters"), "_evaluate", None)
     more = study("analyze.measures.inverters=[fixed point]", "analyze.measures.inverter_nfe=[4,4]")
     assert compare(more) == first
+
+
+def _anderson_of_unit_data(rounds: int, **setting) -> Anderson:
+    return Anderson(**setting, rounds=rounds, data_std=1.0)
+
+
+def test_results_of_a_method_whose_options_changed_are_computed_again(study, monkeypatch):
+    names = "analyze.measures.inverters=[extrapolated Anderson]"
+    before = compare(study(names, "analyze.measures.inverter_nfe=[4]"))
+    changed = dataclasses.replace(INVERTERS["extrapolated Anderson"], build=_anderson_of_unit_data)
+    monkeypatch.setitem(INVERTERS, "extrapolated Anderson", changed)
+    after = compare(study(names, "analyze.measures.inverter_nfe=[8]"))
+    assert list(before) == ["extrapolated Anderson, K = 1"] and list(after) == ["extrapolated Anderson, K = 2"]
+
+
+def test_damaged_results_are_computed_again(study):
+    names = "analyze.measures.inverters=[fixed point]"
+    first = compare(study(names, "analyze.measures.inverter_nfe=[4]"))
+    for damaged, content in enumerate(["{", "[]", "null"]):
+        (file,) = Path(study().runs).rglob("fixed-point-K1-N3.json")
+        file.write_text(content, encoding="utf-8")
+        again = compare(study(names, f"analyze.measures.inverter_nfe=[4,{5 + damaged}]"))
+        assert again["fixed point, K = 1"].recovery == first["fixed point, K = 1"].recovery
 
 
 def test_unknown_inverters_are_refused(study):
