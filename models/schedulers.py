@@ -36,7 +36,7 @@ class SchedulerSpacing(TimestepSpacing):
         scheduler = import_diffusers().DDIMScheduler.from_config(self.config)
         scheduler.set_timesteps(steps)
         stride, clean = len(levels) // steps, Level.from_alpha_bar(scheduler.final_alpha_cumprod.item())
-        timesteps = scheduler.timesteps.tolist()
+        timesteps = _timesteps(scheduler, levels)
         return [Step(t, levels[t], levels[t - stride] if t >= stride else clean) for t in timesteps]
 
     def inversion(self, levels: NoiseLevels, steps: int) -> list[Step]:
@@ -45,8 +45,16 @@ class SchedulerSpacing(TimestepSpacing):
         scheduler = import_diffusers().DDIMInverseScheduler.from_config(self.config, timestep_spacing=spacing)
         scheduler.set_timesteps(steps)
         stride, clean = len(levels) // steps, Level.from_alpha_bar(scheduler.initial_alpha_cumprod.item())
-        timesteps = scheduler.timesteps.tolist()
+        timesteps = _timesteps(scheduler, levels)
         return [Step(t, levels[t - stride] if t >= stride else clean, levels[t]) for t in timesteps]
+
+
+def _timesteps(scheduler: Any, levels: NoiseLevels) -> list[int]:
+    """Return the scheduler's timesteps. Raises ValueError if the model has no such timestep, because of an offset."""
+    timesteps = scheduler.timesteps.tolist()
+    if max(timesteps) >= len(levels):
+        raise ValueError(f"the scheduler's offset leads to timestep {max(timesteps):,}, which the model does not have")
+    return timesteps
 
 
 @dataclass(frozen=True)

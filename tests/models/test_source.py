@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_pipelines import tiny_pipeline
 
 from configs.errors import UserError
 from configs.load import load_model_study
@@ -110,6 +111,15 @@ def test_ddim_steps_are_limited_by_the_diffusion_steps(ddim_steps, message, pipe
         return
     with pytest.raises(UserError, match=message):
         check_ddim_steps(source, ddim_steps)
+
+
+def test_the_offset_of_a_scheduler_limits_the_ddim_steps(tmp_path):
+    """Stable Diffusion's timesteps have an offset of 1, so T = 1,000 would start at timestep 1,000."""
+    tiny_pipeline("stable_diffusion").save_pretrained(tmp_path)
+    source = open_model(tmp_path, "prompts=[a cat]")
+    check_ddim_steps(source, 500)
+    with pytest.raises(UserError, match="T = 1,000: the scheduler's offset leads to timestep 1,000, which the model"):
+        check_ddim_steps(source, 1000)
 
 
 def test_steps_without_an_integer_stride_are_rejected(unet32):

@@ -86,3 +86,11 @@ def test_shorter_description_replaces_a_longer_one(path):
 
 def test_description_of_a_process_starts_with_its_work():
     assert describe_process("training").startswith("training, process ")
+
+
+def test_several_processes_share_a_lock_and_exclude_an_exclusive_one(path):
+    with hold(path, "first", 0, shared=True), hold(path, "second", 0, shared=True), pytest.raises(Busy):  # noqa: SIM117
+        with hold(path, "alone", 0):
+            pass
+    with hold(path, "alone", 0), pytest.raises(Busy, match="alone"), hold(path, "first", 0, shared=True):
+        pass

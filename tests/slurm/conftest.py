@@ -137,7 +137,8 @@ def pid_of() -> Callable[[str, int], int]:
     """Return a function that returns the process id of a job's task."""
 
     def find_pid(job: str, rank: int = 0) -> int:
-        output = queue.call("scontrol", "listpids", f"{job}.0")
+        number = queue.call("squeue", "--noheader", f"--jobs={job}", "--format=%A").strip()  # also of 17_3
+        output = queue.call("scontrol", "listpids", f"{number}.0")
         rows = [line.split() for line in output.splitlines()[1:]]
         (pid,) = [int(row[0]) for row in rows if row[4] == str(rank)]
         return pid
