@@ -13,6 +13,8 @@ from configs.schema import Checkpoints, Experiment, Model, ModelStudy
 # Side length in pixels and color channels of the data sets; None: any.
 IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
 
+MAX_CHECKPOINTS = 1_000_000
+
 
 def check(root: Experiment | ModelStudy, source: str) -> None:
     """Raise UserError at the first problem; the message names the option and the allowed values."""
@@ -30,12 +32,16 @@ def _range_problems(section: Any, prefix: str = "") -> Iterator[str]:
                 yield from _range_problems(item, f"{key}.")
             elif isinstance(item, (int, float)) and not isinstance(item, bool):
                 yield from _number_problems(key, item, field.metadata)
+            elif isinstance(value, list) and isinstance(item, (list, dict)):
+                yield f"{key}={value} contains a list or a section; it must contain single values"
 
 
 def _number_problems(key: str, value: float, metadata: Any) -> Iterator[str]:
     unit = f" {metadata['unit']}" if metadata["unit"] else ""
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         yield f"{key}={value} is not a finite number"
+    if isinstance(value, int) and abs(value) >= 2**63:
+        yield f"{key} is too large; it must fit into 64 bits"
     if metadata["at_least"] is not None and value < metadata["at_least"]:
         yield f"{key}={value} is too small; it must be at least {metadata['at_least']}{unit}"
     if metadata["at_most"] is not None and value > metadata["at_most"]:
@@ -44,6 +50,7 @@ def _number_problems(key: str, value: float, metadata: Any) -> Iterator[str]:
 
 def _experiment_problems(experiment: Experiment) -> Iterator[str]:
     yield from _invalid_name(experiment.name)
+    yield from _too_many_checkpoints(experiment)
     yield from model_problems(experiment.model)
     yield from _data_problems(experiment)
     yield from _training_problems(experiment)
@@ -70,10 +77,20 @@ def _invalid_name(name: str) -> Iterator[str]:
         yield f'name="{name}" is not a folder name; use only letters, digits, "_", "-" and "."'
 
 
+def _too_many_checkpoints(experiment: Experiment) -> Iterator[str]:
+    steps, checkpoints = experiment.train.steps, experiment.train.checkpoints
+    ends = [steps if stride.until is None else min(stride.until, steps) for stride in checkpoints.strides]
+    count = len(checkpoints.at) + sum(
+        end // stride.every for end, stride in zip(ends, checkpoints.strides, strict=True)
+    )
+    if count > MAX_CHECKPOINTS:
+        yield f"train.checkpoints schedules {count:,} checkpoints; choose a schedule of at most {MAX_CHECKPOINTS:,}"
+
+
 def model_problems(model: Model) -> Iterator[str]:
     """Yield the problems of a network as sentences that name the options."""
     sides = [model.image_size / 2**level for level in range(len(model.channel_mult))]
-    if not model.channel_mult or sides[-1] != int(sides[-1]):
+    if not model.channel_mult or sides[-1] < 1 or sides[-1] != int(sides[-1]):
         yield (
             f"model.image_size={model.image_size} cannot be halved between the levels of "
             f"model.channel_mult={model.channel_mult}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import io
 import re
 import sys
 import types
@@ -10,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.checks import check
 from configs.errors import UserError, first_line
 from configs.schema import Experiment, ModelStudy
+from configs.yaml_limits import check_limits
 
 Root = typing.TypeVar("Root", Experiment, ModelStudy)
 
@@ -116,12 +117,14 @@ def to_yaml(root: Experiment | ModelStudy) -> str:
 
 def _read(path: Path) -> DictConfig:
     try:
-        content = OmegaConf.load(path)
+        text = path.read_text(encoding="utf-8")
+        check_limits(text)
+        content = OmegaConf.load(io.StringIO(text))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {_available(path)}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder, not the YAML file of an experiment") from None
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
+    except Exception as error:  # values such as dates raise arbitrary exceptions
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, DictConfig):
         raise UserError(f"{path}: contains a list or a single value instead of `key: value` lines")
@@ -140,8 +143,10 @@ def _parse(overrides: typing.Sequence[str]) -> DictConfig:
         if "=" not in override:
             raise UserError(f'command line: "{override}" does not have the form key=value')
     try:
+        for override in overrides:
+            check_limits(override.partition("=")[2])
         return OmegaConf.from_dotlist(list(overrides))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+    except Exception as error:  # see _read
         raise UserError(f"command line: cannot be parsed: {' '.join(str(error).split())}") from None
 
 

@@ -16,13 +16,13 @@ from configs.options import option, section
 class Model:
     """U-Net of improved-diffusion with the options that guided-diffusion added."""
 
-    image_size: int = option(32, "side length of the square images", unit="pixels", at_least=4)
-    in_channels: int = option(3, "color channels", at_least=1)
-    model_channels: int = option(128, "channels of the first resolution level", at_least=1)
+    image_size: int = option(32, "side length of the square images", unit="pixels", at_least=4, at_most=16_384)
+    in_channels: int = option(3, "color channels", at_least=1, at_most=4096)
+    model_channels: int = option(128, "channels of the first resolution level", at_least=1, at_most=65_536)
     channel_mult: list[Union[int, float]] = option(
-        [1, 2, 2, 2], "channels of each level, as multiples of model_channels", at_least=0.125
+        [1, 2, 2, 2], "channels of each level, as multiples of model_channels", at_least=0.125, at_most=1024
     )
-    num_res_blocks: int = option(3, "residual blocks per level", at_least=1)
+    num_res_blocks: int = option(3, "residual blocks per level", at_least=1, at_most=100)
     attention_resolutions: list[int] = option(
         [16, 8], "side lengths of the feature maps with attention", unit="pixels", at_least=1
     )
@@ -53,7 +53,7 @@ class Diffusion:
     """Forward process, and parametrization of the reverse process."""
 
     schedule: Literal["cosine", "linear"] = option("cosine", "noise schedule")
-    steps: int = option(4000, "number of diffusion steps", at_least=10)
+    steps: int = option(4000, "number of diffusion steps", at_least=10, at_most=100_000)
     variance: Literal["learned_range", "fixed_large", "fixed_small"] = option(
         "learned_range", "variance of the reverse process: learned between its two bounds, or fixed at one of them"
     )
@@ -70,13 +70,13 @@ class OpenAI:
     preset: Optional[str] = option(
         None, "published file with the same flags, e.g. cifar10_uncond_50M_500K, or none; null: by file name"
     )
-    image_size: Optional[int] = option(None, "side length of the images", unit="pixels", at_least=4)
+    image_size: Optional[int] = option(None, "side length of the images", unit="pixels", at_least=4, at_most=16_384)
     num_heads: Optional[int] = option(None, "attention heads", at_least=1)
     num_head_channels: Optional[int] = option(None, "channels per attention head, overrides num_heads", at_least=1)
     use_new_attention_order: Optional[bool] = option(None, "split q, k and v before the heads, not within each head")
     use_fp16: Optional[bool] = option(None, "half-precision weights in the convolutions")
     schedule: Optional[Literal["cosine", "linear"]] = option(None, "noise schedule")
-    steps: Optional[int] = option(None, "number of diffusion steps", at_least=10)
+    steps: Optional[int] = option(None, "number of diffusion steps", at_least=10, at_most=100_000)
     variance: Optional[Literal["learned_range", "fixed_large", "fixed_small"]] = option(
         None, "variance of the reverse process; the tensors determine whether it is learned"
     )

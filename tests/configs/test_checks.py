@@ -37,6 +37,30 @@ def test_number_above_its_range_is_rejected(override, load_with):
         load_with(override)
 
 
+@pytest.mark.parametrize("key", [key for key, field in options() if field.metadata["at_most"] is not None])
+def test_absurd_number_is_rejected(key, load_with):
+    """It would take minutes and gigabytes to check such numbers further."""
+    with pytest.raises(UserError, match=f"{key}=1000000000.* is too large; it must be at most"):
+        load_with(override(key, 10**9))
+
+
+@pytest.mark.parametrize("value", [10**20, -(10**400)])
+def test_number_beyond_64_bits_is_rejected(value, load_with):
+    with pytest.raises(UserError, match=r"train\.steps is too large; it must fit into 64 bits"):
+        load_with(f"train.steps={value}")
+
+
+def test_schedule_of_too_many_checkpoints_is_rejected(load_with):
+    with pytest.raises(UserError, match=r"train\.checkpoints schedules 1,000,000,004 checkpoints; choose .* 1,000,000"):
+        load_with("train.steps=1000000000", "train.checkpoints.strides=[{every: 1}]")
+
+
+def test_list_in_a_list_is_rejected(load_with):
+    for key in ("seeds", "model.channel_mult", "train.checkpoints.at"):
+        with pytest.raises(UserError, match=f"{key}=.* contains a list or a section; it must contain single values"):
+            load_with(f"{key}=[[1]]")
+
+
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
 def test_number_that_is_not_finite_is_rejected(value, load_with):
     with pytest.raises(UserError, match=r"train\.lr=.* is not a finite number"):
@@ -77,6 +101,7 @@ def test_number_that_is_not_finite_is_rejected(value, load_with):
         (["train.checkpoints.strides=[{until: 30}]"], r"every"),
         (["analyze.weights=ema_0.5"], r'analyze\.weights="ema_0\.5" .* choose from model, ema_0\.9999'),
         (["model.image_size=12"], r"model\.image_size=12 cannot be halved .*\[1, 2, 2, 2\]"),
+        ([f"model.channel_mult={[1] * 2000}"], r"model\.image_size=32 cannot be halved"),
         (["model.channel_mult=[]"], r"model\.image_size=32 cannot be halved .*\[\]"),
         (["model.attention_resolutions=[7]"], r"model\.attention_resolutions: .* side length 7; .* 32, 16, 8, 4"),
         (["model.channel_mult=[0.3,1]", "model.attention_resolutions=[]"], r"38 channels are not a multiple .*=32"),

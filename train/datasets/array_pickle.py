@@ -1,23 +1,55 @@
 """Safe reader for pickles that contain plain values and NumPy arrays.
 
-A pickle is a program: the standard reader calls any function that the file names. This reader allows only the few
-functions that NumPy uses for its arrays, under the module names of NumPy 1 and 2, and rejects all others.
+A pickle is a program: the standard reader calls any function that the file names, and reserves any memory that the file
+states. This reader allows only the few functions that NumPy uses for its arrays, under the module names of NumPy 1 and
+2, and rejects all others. It first scans the file for sizes that exceed those of the file.
 """
 
 import pickle
+import pickletools
 from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
+
+ARRAY_TYPE = "numpy.ndarray"  # replaces the class, which is an argument of _reconstruct and must not be called
+MAX_OPCODES = 1_000_000  # files of ImageNet have a tenth of them
+MAX_TUPLES = 100_000  # deeply nested ones crash Python
 
 
 class ForbiddenGlobal(pickle.UnpicklingError):
     """A function in a pickle that no array needs; the message is its name."""
 
 
-def load_arrays(file: IO[bytes]) -> Any:
-    """Load a pickle. Raises ForbiddenGlobal, or any error of the standard reader if the file is damaged."""
+def load_arrays(file: IO[bytes], size: int) -> Any:
+    """Load a pickle of `size` bytes. Raises ForbiddenGlobal, or any error of the standard reader if it is damaged."""
+    _check_sizes(file, size)
+    file.seek(0)
     return _ArrayUnpickler(file, encoding="latin1").load()  # latin1: strings and arrays written by Python 2
+
+
+class _Limited:
+    """A file that the scanner may ask for any number of bytes."""
+
+    def __init__(self, file: IO[bytes], size: int):
+        self.file, self.size = file, size
+
+    def read(self, count: int) -> bytes:
+        return self.file.read(min(count, self.size))
+
+    def readline(self) -> bytes:
+        return self.file.readline()
+
+
+def _check_sizes(file: IO[bytes], size: int) -> None:
+    """Raise ValueError if the pickle has too many operations, or states a length beyond its size."""
+    tuples = 0
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(_Limited(file, size))):  # type: ignore[arg-type]
+        tuples += opcode.name.startswith("TUPLE")
+        if opcode.name in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT") and argument > size:
+            raise ValueError(f"{opcode.name} {argument} exceeds the size of the file")
+        if number > MAX_OPCODES or tuples > MAX_TUPLES:
+            raise ValueError("it contains too many objects")
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -27,13 +59,21 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _empty(kind: str, shape: tuple[int, ...], code: bytes) -> np.ndarray:
+    """Return the empty array that a pickle fills later."""
+    if kind != ARRAY_TYPE or shape != (0,):
+        raise ForbiddenGlobal(f"_reconstruct({kind!r}, {shape!r}, …)")
+    return np.ndarray(shape, np.int8)
+
+
 def _allowed_globals() -> dict[str, Any]:
     """Return all functions an array may use; NumPy's private ones are obtained by reducing an array."""
     array = np.zeros(1)
-    allowed: dict[str, Any] = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype, "_codecs.encode": _latin1}
+    allowed: dict[str, Any] = {"numpy.ndarray": ARRAY_TYPE, "numpy.dtype": np.dtype, "_codecs.encode": _latin1}
+    scalar = _constructor(array[0].__reduce__())
     for core in ("numpy.core", "numpy._core"):
-        allowed[f"{core}.multiarray._reconstruct"] = _constructor(array.__reduce__())
-        allowed[f"{core}.multiarray.scalar"] = _constructor(array[0].__reduce__())
+        allowed[f"{core}.multiarray._reconstruct"] = _empty
+        allowed[f"{core}.multiarray.scalar"] = lambda dtype, data: scalar(dtype, data)
         allowed[f"{core}.numeric._frombuffer"] = _constructor(array.__reduce_ex__(5))
     return allowed
 

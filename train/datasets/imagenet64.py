@@ -3,21 +3,19 @@
 Ten files train_data_batch_1 … 10, each with `data` uint8 [n, 12288] (red, green and blue planes), `labels` 1 … 1000.
 """
 
-import pickle
 import re
 import zipfile
-import zlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Data, Model
 from train.datasets.array_pickle import ForbiddenGlobal, load_arrays
 from train.datasets.images import LabeledImages, RawDataset, existing_source
-from train.datasets.sources import file_names, open_file
+from train.datasets.sources import file_names, file_size, open_file
 
 SHAPE = (3, 64, 64)
 PIXELS = 3 * 64 * 64
@@ -25,10 +23,6 @@ CLASSES = 1000
 FILE_NUMBERS = range(1, 11)
 OFFICIAL_TOTAL = 1_281_167
 ROWS_PER_READ = 4096
-DAMAGE_ERRORS = (  # raised by reading a broken zip, npz or pickle
-    *(zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RuntimeError),
-    *(ValueError, EOFError, KeyError, TypeError, IndexError, AttributeError),
-)
 DOWNLOAD_PAGE = 'image-net.org (log in, "Download", "Downsampled ImageNet", 64x64 train, both parts)'
 
 
@@ -88,23 +82,38 @@ def _batches(files: list[BatchFile]) -> Generator[LabeledImages, None, None]:
                 f"{file} was rejected because it would call {error}, which no array needs; "
                 f"download it from {DOWNLOAD_PAGE}"
             ) from None
-        except DAMAGE_ERRORS as error:
-            raise UserError(f"{file} is damaged ({error}); download it again from {DOWNLOAD_PAGE}") from None
+        except (OSError, UserError):
+            raise
+        except Exception as error:  # the readers of zip, NumPy and pickle raise arbitrary exceptions for damaged files
+            reason = first_line(error)
+            raise UserError(f"{file} is damaged ({reason}); download it again from {DOWNLOAD_PAGE}") from None
 
 
 def _read_npz(opened: IO[bytes], file: BatchFile) -> Iterator[LabeledImages]:
     with zipfile.ZipFile(opened) as archive:
         with archive.open("labels.npy") as member:
-            labels = _labels_from_zero(np.lib.format.read_array(member, allow_pickle=False))
+            labels = _labels_from_zero(_read_labels(member))
         with archive.open("data.npy") as member:
             yield from _read_rows(member, labels, file)
 
 
-def _read_rows(opened: IO[bytes], labels: np.ndarray, file: BatchFile) -> Iterator[LabeledImages]:
-    """Yield the images of data.npy in chunks, because the whole array has 1.6 GB."""
+def _read_labels(opened: IO[bytes]) -> np.ndarray:
+    shape, _, dtype = _read_header(opened)
+    if len(shape) != 1 or dtype.hasobject or not 0 <= shape[0] <= OFFICIAL_TOTAL:
+        raise ValueError(f"labels are {dtype} {list(shape)}")
+    return np.frombuffer(opened.read(shape[0] * dtype.itemsize), dtype)
+
+
+def _read_header(opened: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, column-major order and type of an array."""
     version = np.lib.format.read_magic(opened)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(opened)
+    return read_header(opened)
+
+
+def _read_rows(opened: IO[bytes], labels: np.ndarray, file: BatchFile) -> Iterator[LabeledImages]:
+    """Yield the images of data.npy in chunks, because the whole array has 1.6 GB."""
+    shape, fortran_order, dtype = _read_header(opened)
     _check_data(shape, dtype, labels, file)
     if fortran_order:
         raise ValueError("data is stored in column-major order")
@@ -115,7 +124,7 @@ def _read_rows(opened: IO[bytes], labels: np.ndarray, file: BatchFile) -> Iterat
 
 
 def _read_pickle(opened: IO[bytes], file: BatchFile) -> Iterator[LabeledImages]:
-    content: dict[str, Any] = load_arrays(opened)
+    content: dict[str, Any] = load_arrays(opened, file_size(file.container, file.name))
     data, labels = np.asarray(content["data"]), _labels_from_zero(np.asarray(content["labels"]))
     _check_data(data.shape, data.dtype, labels, file)
     for start in range(0, len(labels), ROWS_PER_READ):

@@ -4,7 +4,6 @@ Each contains images.npy (uint8 [N, C, S, S]), labels.npy (int64 [N]) and about.
 damaged images that were left out.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -13,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Data, Model
-from records.atomic import atomic_folder, clear_partial, file_digest, write_json
+from records.atomic import atomic_folder, clear_partial, file_digest, read_json, write_json
 from records.layout import data_folder
 from records.lock import Busy, describe_process, hold
 from records.progress import progress
@@ -62,7 +61,7 @@ def check_digests(path: Path) -> None:
 def read_about(path: Path) -> dict[str, Any]:
     """Read about.json of a prepared dataset. Raises UserError if it is missing or damaged."""
     try:
-        about = json.loads((path / "about.json").read_text(encoding="utf-8"))
+        about = read_json(path / "about.json")
         if isinstance(about, dict) and len(about["images"]) == 4:
             return about
     except (OSError, ValueError, KeyError, TypeError):
@@ -155,8 +154,8 @@ def _check_arrays(path: Path, shape: list[int]) -> None:
     for name, (dtype, expected_shape) in expected.items():
         try:
             array = np.load(path / name, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise _damaged(path, f"{name}: {error}") from None
+        except Exception as error:  # NumPy's reader raises arbitrary exceptions for damaged headers
+            raise _damaged(path, f"{name}: {first_line(error)}") from None
         if array.dtype != dtype or list(array.shape) != expected_shape or not array.flags.c_contiguous:
             raise _damaged(path, f"{name} is {array.dtype} {list(array.shape)}, but about.json has {expected_shape}")
         if (path / name).stat().st_size != array.offset + array.nbytes:

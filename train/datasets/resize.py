@@ -1,12 +1,18 @@
 """Resizing of image files to square uint8 arrays, pixel for pixel equal to improved-diffusion's loader."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from configs.errors import UserError
-from train.datasets.sources import open_file
+from configs.errors import UserError, first_line
+from train.datasets.sources import file_size, open_file
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+MAX_FILE_BYTES = 2**29  # some readers copy the whole file into memory
+MAX_ASPECT_RATIO = 200
+ROWS_AT_ONCE = 256
 
 
 def resize_and_crop(image: Image.Image, side: int) -> Image.Image:
@@ -30,7 +36,11 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     """Convert 16-bit grayscale to 8 bits; Pillow would clip it at 255, which leaves white."""
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
-    return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    starts = range(0, image.height, ROWS_AT_ONCE)  # conversion of a large image at once would need gigabytes
+    strips = [image.crop((0, top, image.width, min(top + ROWS_AT_ONCE, image.height))) for top in starts]
+    return Image.fromarray(
+        np.concatenate([(np.asarray(strip).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8) for strip in strips])
+    )
 
 
 def read_images(source: Path, names: list[str], side: int, channels: int) -> tuple[np.ndarray, dict[str, str]]:
@@ -47,13 +57,24 @@ def read_images(source: Path, names: list[str], side: int, channels: int) -> tup
         except Exception as error:  # Pillow's readers raise arbitrary exceptions for damaged files
             if isinstance(error, OSError) and error.errno is not None:
                 raise UserError(f"{source}: {name} cannot be opened ({error.strerror})") from None
-            damaged[name] = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+            damaged[name] = "not an image" if isinstance(error, UnidentifiedImageError) else first_line(error)
     return np.concatenate(arrays), damaged
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Return the formats that this build of Pillow reads; to read others, such as PostScript, it runs programs."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _read_image(source: Path, name: str, side: int, channels: int) -> np.ndarray:
     """Read an image as uint8 [channels, side, side]; of an animation, its first frame."""
-    with open_file(source, name) as file, Image.open(file) as image:
+    if (size := file_size(source, name)) > MAX_FILE_BYTES:
+        raise ValueError(f"its {size:,} bytes exceed the limit of {MAX_FILE_BYTES:,}")
+    with open_file(source, name) as file, Image.open(file, formats=_formats()) as image:
+        if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
+            raise ValueError(f"its {image.width} × {image.height} pixels are too elongated to crop a square")
         square = resize_and_crop(image, side)
     if channels == 1:
         return np.asarray(square.convert("L"))[None]

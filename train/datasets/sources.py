@@ -9,6 +9,8 @@ from typing import IO
 
 from configs.errors import UserError
 
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA reserves any memory that a file states
+
 
 def file_names(source: Path) -> list[str]:
     """List the files in a folder or zip at any depth as relative names with "/", in the same order on every machine.
@@ -19,13 +21,22 @@ def file_names(source: Path) -> list[str]:
     if source.is_dir():
         names = set(_names_in_folder(source))
     else:
-        names = {member.filename for member in open_zip(source).infolist() if not member.is_dir()}
-    return sorted((name for name in names if not _is_hidden(name)), key=lambda name: PurePosixPath(name).parts)
+        names = {name for name in open_zip(source).namelist() if not name.endswith("/")}
+    return sorted((name for name in names if name and not _is_hidden(name)), key=lambda name: PurePosixPath(name).parts)
 
 
 def open_file(source: Path, name: str) -> IO[bytes]:
-    """Open a file listed by `file_names`."""
-    return open(source / name, "rb") if source.is_dir() else open_zip(source).open(name)
+    """Open a file listed by `file_names`. Raises BadZipFile for an archive with an unusual compression."""
+    if source.is_dir():
+        return open(source / name, "rb")
+    if open_zip(source).getinfo(name).compress_type not in METHODS:
+        raise zipfile.BadZipFile(f"{name} is compressed by another method than deflate or bzip2")
+    return open_zip(source).open(name)
+
+
+def file_size(source: Path, name: str) -> int:
+    """Return the size in bytes of a file listed by `file_names`; no more bytes can be read from it."""
+    return (source / name).stat().st_size if source.is_dir() else open_zip(source).getinfo(name).file_size
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from configs.errors import UserError
+from train.datasets import resize
 from train.datasets.folder import labels_of
 
 
@@ -118,6 +120,69 @@ def test_truncated_jpeg_is_damaged(picture, prepare):
     (source / "cut.jpg").write_bytes((source / "intact.jpg").read_bytes()[:-200])
     with pytest.raises(UserError, match=r"1 of 2 images is damaged: cut.jpg \(image file is truncated"):
         prepare("folder", source, side=4)
+
+
+def test_elongated_image_is_damaged(picture, prepare):
+    source = picture("line.png", size=(100_000, 1))
+    with pytest.raises(UserError, match=r"line.png \(its 100000 × 1 pixels are too elongated to crop a square\)"):
+        prepare("folder", source, side=4)
+
+
+def test_decompression_bomb_is_damaged(picture, prepare, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    source = picture("bomb.png", size=(10, 10))
+    with pytest.raises(UserError, match=r"bomb.png \(Image size \(100 pixels\) exceeds limit of 40 pixels"):
+        prepare("folder", source, side=4)
+
+
+def test_image_file_of_gigabytes_is_not_read(picture, prepare):
+    source = picture("large.webp")
+    with open(source / "large.webp", "ab") as file:
+        file.truncate(2**30)  # sparse
+    with pytest.raises(UserError, match=r"large.webp \(its 1,073,741,824 bytes exceed the limit of 536,870,912\)"):
+        prepare("folder", source, side=4)
+
+
+def test_postscript_is_not_executed(picture, prepare, monkeypatch):
+    source, opened = picture("a.png"), []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: opened.append(args))
+    Image.new("RGB", (9, 9)).save(source / "a.eps")
+    (source / "a.eps").rename(source / "a.png")
+    with pytest.raises(UserError, match=r"a.png \(not an image\)"):
+        prepare("folder", source, side=4)
+    assert opened == []
+
+
+def test_reason_of_an_error_without_message_is_its_type(picture, prepare, monkeypatch):
+    def fail(*args):
+        raise MemoryError
+
+    source = picture("a.png")
+    monkeypatch.setattr(resize, "resize_and_crop", fail)
+    with pytest.raises(UserError, match=r"a.png \(MemoryError\)"):
+        prepare("folder", source, side=4)
+
+
+def test_names_in_an_archive_write_nothing(picture, prepare, tmp_path):
+    data = (picture("a.png") / "a.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in ("../b/1.png", "/c/2.png", "d/../../../3.png", "NUL.png"):
+            archive.writestr(name, data)
+    content = (tmp_path / "all.zip").read_bytes()
+    (tmp_path / "all.zip").write_bytes(content.replace(b"NUL", b"\0UL"))  # zipfile reads the name up to the zero byte
+    before = sorted(tmp_path.rglob("*"))
+    prepared = prepare("folder", tmp_path / "all.zip", side=4)
+    assert len(prepared.images) == 1, "names with .. are those of hidden files"
+    assert [
+        path for path in sorted(tmp_path.rglob("*")) if prepared.folder.parent not in (path, *path.parents)
+    ] == before
+
+
+def test_unusual_compression_is_damaged(picture, prepare, tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.write(picture("a.png") / "a.png", "a.png")
+    with pytest.raises(UserError, match=r"a.png \(a.png is compressed by another method than deflate or bzip2\)"):
+        prepare("folder", tmp_path / "all.zip", side=4)
 
 
 def test_error_if_all_images_are_damaged(picture, prepare, names):

@@ -1,7 +1,9 @@
 """Downsampled ImageNet as npz and pickle, in folders and zips; invalid and malicious files."""
 
+import io
 import os
 import pickle
+import struct
 import zipfile
 
 import numpy as np
@@ -155,3 +157,44 @@ def test_truncated_file_is_damaged(write, suffix, archives, prepare, names):
     with pytest.raises(UserError, match=rf"train_data_batch_10{suffix} is damaged \(.*download it again"):
         prepare("imagenet64", file.parent, side=64)
     assert names() == []
+
+
+@pytest.mark.parametrize("member", ["labels.npy", "data.npy"])
+@pytest.mark.parametrize("shape", [(10**12,), (2**62, 12288), ()])
+def test_npz_with_absurd_shape_is_damaged(member, shape, archives, prepare):
+    folder = archives(write_npz, ".npz")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(folder / "train_data_batch_3.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | {member: header.getvalue()}
+    with zipfile.ZipFile(folder / "train_data_batch_3.npz", "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(UserError, match=r"train_data_batch_3.npz is damaged \((labels are|data is) int64"):
+        prepare("imagenet64", folder, side=64)
+
+
+class Array:
+    """An object whose pickle calls numpy.ndarray."""
+
+    def __reduce__(self):
+        return np.ndarray, ((10**6, 10**6),)
+
+
+@pytest.mark.parametrize(
+    ("pickled", "message"),
+    [
+        (pickle.dumps(Array()), "damaged .*not callable"),
+        (b"\x80\x04\x95" + struct.pack("<Q", 2**63) + b"N.", "damaged .*FRAME 9223372036854775808 exceeds the size"),
+        (b"\x80\x02Nr" + struct.pack("<I", 2**32 - 2) + b".", "damaged .*LONG_BINPUT 4294967294 exceeds the size"),
+        (b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b".", "damaged .*expected 4611686018427387904 bytes"),
+        (b"\x80\x02}N" + b"\x85" * 200_000 + b"Ns.", "damaged .*too many objects"),
+        (b"\x80\x02cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85Nt.", "damaged"),
+        (b"\x80\x02cnumpy._core.multiarray\n_reconstruct\nNK\x05\x85N\x87R.", "rejected .*_reconstruct"),
+    ],
+)
+def test_pickle_that_states_absurd_sizes_is_rejected(pickled, message, archives, prepare):
+    folder = archives(write_pickle)
+    (folder / "train_data_batch_2").write_bytes(pickled)
+    with pytest.raises(UserError, match=rf"train_data_batch_2 (is|was) {message}"):
+        prepare("imagenet64", folder, side=64)

@@ -183,6 +183,16 @@ def test_damage_is_detected(damage, name, picture, prepare):
         prepare("folder", side=4)
 
 
+@pytest.mark.parametrize("header", ["{'descr': '|u1', (", "{'descr': '|u1', 'fortran_order': False, 'shape': (-1,)}"])
+def test_damaged_header_is_detected(header, picture, prepare):
+    prepared = prepare("folder", picture("a.png"), side=4)
+    (prepared.folder / "images.npy").write_bytes(
+        b"\x93NUMPY\1\0" + bytes([len(header), 0]) + header.encode() + bytes(99)
+    )
+    with pytest.raises(UserError, match=r"folder_4 is damaged \(images.npy: .*\); remove that folder"):
+        prepare("folder", side=4)
+
+
 def test_command_detects_a_flipped_bit(picture, prepare, command):
     prepared = prepare("folder", picture("a.png"), side=16)
     content = bytearray((prepared.folder / "images.npy").read_bytes())

@@ -40,3 +40,10 @@ def test_16_bit_image_keeps_its_brightness(tmp_path):
     Image.fromarray(np.full((20, 20), 0x8000, np.uint16)).save(tmp_path / "deep.png")
     (image,), _ = read_images(tmp_path, ["deep.png"], 8, channels=3)
     assert np.unique(image) == 128
+
+
+def test_16_bit_image_of_many_rows_is_converted_in_order():
+    values = np.arange(700 * 3, dtype=np.uint16).reshape(700, 3) * 31
+    image = resize_and_crop(Image.fromarray(values), 3)
+    expected = resize_and_crop(Image.fromarray((values >> 8).astype(np.uint8)), 3)
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
