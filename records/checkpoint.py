@@ -4,7 +4,7 @@ checkpoints/000002500/  model.safetensors  ema_0.9999.safetensors  checkpoint.js
 """
 
 import dataclasses
-import json
+import itertools
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from configs.checks import diffusion_problems, model_problems
 from configs.errors import UserError, first_line
 from configs.schema import Data, Diffusion, Model
-from records.atomic import atomic_folder, file_digest, write_json
+from records.atomic import atomic_folder, file_digest, read_json, write_json
 from records.provenance import versions
 
 Weights = dict[str, Tensor]
@@ -41,15 +42,26 @@ class Checkpoint:
 
     def weights(self, name: str) -> Weights:
         """Load the tensors of "model" or "ema_<rate>". Raises DamagedCheckpoint if the file has changed."""
-        file = self.path / f"{name}.safetensors"
         if name not in self.digests:
             raise UserError(f'{self.path} contains no weights "{name}", only {", ".join(self.digests)}')
+        self.check(name)
         try:
-            if file_digest(file) != self.digests[name]:
-                raise DamagedCheckpoint(f"{file} is damaged: its digest differs from the one in checkpoint.json")
-            return load_file(file)
+            return load_file(self._file(name))
         except (OSError, SafetensorError, struct.error) as error:
+            raise DamagedCheckpoint(f"{self._file(name)} cannot be read: {error}") from None
+
+    def check(self, name: str) -> None:
+        """Compare a weights file with its digest. Raises DamagedCheckpoint if it is missing or has changed."""
+        file = self._file(name)
+        try:
+            is_intact = file_digest(file) == self.digests[name]
+        except OSError as error:
             raise DamagedCheckpoint(f"{file} cannot be read: {error}") from None
+        if not is_intact:
+            raise DamagedCheckpoint(f"{file} is damaged: its digest differs from the one in checkpoint.json")
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}.safetensors"
 
 
 def write(
@@ -86,8 +98,8 @@ def read(path: Path) -> Checkpoint:
     """Open the checkpoint in a folder. Raises DamagedCheckpoint if checkpoint.json is missing or invalid."""
     file = path / "checkpoint.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return Checkpoint(
+        content = read_json(file)
+        opened = Checkpoint(
             path=path,
             step=int(content["step"]),
             seed=int(content["seed"]),
@@ -97,8 +109,11 @@ def read(path: Path) -> Checkpoint:
         )
     except OSError as error:
         raise DamagedCheckpoint(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OmegaConfBaseException) as error:
         raise DamagedCheckpoint(f"{file} is damaged: {first_line(error)}") from None
+    for problem in itertools.chain(model_problems(opened.model), diffusion_problems(opened.diffusion)):
+        raise DamagedCheckpoint(f"{file} is damaged: {problem}")
+    return opened
 
 
 def _typed(kind: type, values: dict) -> Any:

@@ -4,7 +4,6 @@ state/000002500/  state.pt  digest.json
 """
 
 import io
-import json
 import pickle
 import shutil
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from configs.errors import UserError, first_line
-from records.atomic import atomic_folder, clear_partial, file_digest, write_json
+from records.atomic import atomic_folder, clear_partial, file_digest, read_json, write_json
 from records.layout import saved_steps, step_name
 
 MAX_STATES = 2
@@ -47,7 +46,9 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     for step in reversed(steps):
         file = folder / step_name(step) / STATE_FILE
         try:
-            return _load(file, device)
+            check(file.parent)
+            # torch.load rejects "cpu:1", the device of a second process without GPUs.
+            return torch.load(file, map_location="cpu" if device.type == "cpu" else device, weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             print(f"warning: {file} cannot be read ({first_line(error)}); trying an older state", file=sys.stderr)
     if steps:
@@ -55,9 +56,10 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
     return None
 
 
-def _load(file: Path, device: torch.device) -> dict[str, Any]:
-    # torch.load does not detect a flipped bit.
-    if json.loads(file.with_name(DIGEST_FILE).read_text(encoding="utf-8"))[STATE_FILE] != file_digest(file):
+def check(folder: Path) -> None:
+    """Compare a state with its digest, because torch.load does not detect a flipped bit.
+
+    Raises OSError, ValueError or KeyError if the folder is incomplete or has changed.
+    """
+    if read_json(folder / DIGEST_FILE)[STATE_FILE] != file_digest(folder / STATE_FILE):
         raise ValueError("its digest does not match digest.json")
-    # torch.load rejects "cpu:1", the device of a second process without GPUs.
-    return torch.load(file, map_location="cpu" if device.type == "cpu" else device, weights_only=True)

@@ -1,0 +1,163 @@
+"""Verification of an experiment's files: reads everything that training and analysis have written."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from analyze.analysis import SeedAnalysis
+from configs.checks import checkpoint_steps
+from configs.errors import UserError, first_line
+from configs.schema import Experiment
+from records import checkpoint
+from records.atomic import read_json
+from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
+from records.tracking import points
+from train import state
+from train.datasets.prepared import check_digests
+from train.run_folder import is_trained
+
+WIDTHS = (6, 20, 8, 9, 9)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged file or folder, with the reason and the remedy; `can_remove`: it is made again after its removal."""
+
+    path: Path
+    reason: str
+    remedy: str
+    can_remove: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kind of files of one seed, or of all seeds (None)."""
+
+    name: str
+    seed: int | None
+    intact: int = 0
+    missing: int = 0
+    damaged: list[Damage] = field(default_factory=list)
+
+    def row(self) -> tuple[str, ...]:
+        seed = "all" if self.seed is None else str(self.seed)
+        return (seed, self.name, *map(str, (self.intact, len(self.damaged), self.missing)))
+
+
+def verify(experiment: Experiment, repair: bool) -> str:
+    """Return a table of all files; with `repair`, remove damaged ones that the next launch makes again.
+
+    Raises UserError, which names every damaged file and its remedy, if any is left.
+    """
+    parts = [_data(experiment), *(part for seed in experiment.seeds for part in _seed_parts(experiment, seed))]
+    rows = [("seed", "files", "intact", "damaged", "missing"), *(part.row() for part in parts)]
+    lines = ["".join(cell.ljust(width) for cell, width in zip(row, WIDTHS, strict=True)).rstrip() for row in rows]
+    damaged = [damage for part in parts for damage in part.damaged]
+    removed = [damage for damage in damaged if repair and damage.can_remove]
+    for damage in removed:
+        _remove(damage.path)
+        lines.append(f"removed {damage.path}: {damage.reason}")
+    if any(part.missing for part in parts) or removed:
+        lines.append("python -m launch computes what is missing.")
+    if left := [damage for damage in damaged if damage not in removed]:
+        raise UserError("\n".join([*lines, f"{len(left)} damaged:", *map(str, left)]))
+    return "\n".join(lines)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _data(experiment: Experiment) -> Part:
+    path = data_folder(experiment.data, experiment.model)
+    if not path.exists():
+        return Part("data set", None, missing=1)
+    try:
+        check_digests(path)
+    except (UserError, OSError) as error:
+        return Part("data set", None, damaged=[Damage(path, first_line(error), "remove it to prepare it again", True)])
+    return Part("data set", None, intact=1)
+
+
+def _seed_parts(experiment: Experiment, seed: int) -> Iterator[Part]:
+    folder, analysis = seed_folder(experiment, seed), SeedAnalysis(experiment, seed)
+    yield _checkpoints(experiment, seed, folder)
+    yield _part("states", seed, list(_damaged_states(experiment, folder)), len(saved_steps(folder.state)))
+    yield _part("log", seed, list(_damaged_points(folder.log)), int(folder.log.exists()))
+    yield _results(analysis)
+    tensors = sorted(analysis.root.glob("*/generations/**/*.safetensors"))
+    yield _part("generated tensors", seed, list(_damaged_tensors(tensors)), len(tensors))
+
+
+def _part(name: str, seed: int, damaged: list[Damage], files: int) -> Part:
+    return Part(name, seed, files - len(damaged), damaged=damaged)
+
+
+def _checkpoints(experiment: Experiment, seed: int, folder: SeedFolder) -> Part:
+    planned = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
+    saved, damaged = saved_steps(folder.checkpoints), []
+    for step in saved:
+        try:
+            opened = checkpoint.read(folder.checkpoint(step))
+            for name in opened.digests:
+                opened.check(name)
+        except checkpoint.DamagedCheckpoint as error:
+            remedy = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
+            damaged.append(Damage(folder.checkpoint(step), str(error), remedy))
+    return Part("checkpoints", seed, len(saved) - len(damaged), len(set(planned) - set(saved)), damaged)
+
+
+def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Damage]:
+    """Yield damaged states; they can be removed if training has ended or another state is intact."""
+    reasons = {}
+    for step in (steps := saved_steps(folder.state)):
+        try:
+            state.check(folder.state / step_name(step))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reasons[step] = first_line(error)
+    can_remove = len(reasons) < len(steps) or is_trained(folder, experiment.train.steps)
+    remedy = "remove it" if can_remove else f"remove {folder.state} to train from the beginning"
+    for step, reason in reasons.items():
+        yield Damage(folder.state / step_name(step), reason, remedy, can_remove)
+
+
+def _damaged_points(log: Path) -> Iterator[Damage]:
+    try:
+        steps = [point[points.STEP] for point in points.read_points(log)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield Damage(log, first_line(error), "correct or remove the line that is not a point")
+        return
+    if steps != sorted(set(steps)):
+        yield Damage(log, "its steps do not increase", "remove the lines that were added")
+
+
+def _results(analysis: SeedAnalysis) -> Part:
+    damaged = []
+    for step in analysis.steps:
+        file = analysis.results_file(step)
+        try:
+            if file.exists() and "measures" not in read_json(file):
+                raise ValueError("it contains no measures")
+        except (OSError, ValueError, TypeError) as error:
+            damaged.append(Damage(file, first_line(error), "remove it to measure again", True))
+    incomplete = len(analysis.missing())  # a damaged file counts as missing there
+    return Part("results", analysis.seed, len(analysis.steps) - incomplete, incomplete - len(damaged), damaged)
+
+
+def _damaged_tensors(files: list[Path]) -> Iterator[Damage]:
+    """Yield the files whose header is invalid or does not fit their size; a flipped bit in a value is not detected."""
+    for file in files:
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            yield Damage(file, first_line(error), "remove it to generate it again", True)

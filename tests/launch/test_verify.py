@@ -1,0 +1,92 @@
+"""Verification of an experiment's files, and removal of what can be made again."""
+
+import pytest
+import torch
+
+from analyze.analysis import SeedAnalysis
+from configs.errors import UserError
+from launch.verify import verify
+from records.layout import seed_folder
+from train import state
+
+
+def flip_bit(file) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.fixture
+def experiment(analyzed):
+    """An analyzed experiment of one seed with two training states and a log."""
+    experiment = analyzed("seeds=[0]")
+    folder = seed_folder(experiment, 0)
+    for step in (2, 5):
+        state.save(folder.state, step, {"value": torch.zeros(3)})
+    folder.log.write_text('{"step": 2, "loss": 1.0}\n{"step": 5, "loss": 0.5}\n', encoding="utf-8")
+    return experiment
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Return the numbers of intact, damaged and missing files of each kind."""
+    cells = [line.rsplit(maxsplit=3) for line in table.splitlines()[1:] if line[0] in "0a"]
+    return {start.split(maxsplit=1)[1]: numbers for start, *numbers in cells}
+
+
+def test_intact_files_are_counted(experiment):
+    table = rows(verify(experiment, repair=False))
+    analysis = SeedAnalysis(experiment, 0)
+    count = str(len(analysis.steps))
+    assert table["checkpoints"] == table["results"] == [count, "0", "0"]
+    assert (
+        table["states"] == ["2", "0", "0"] and table["log"] == ["1", "0", "0"] and table["data set"] == ["0", "0", "1"]
+    )
+    assert int(table["generated tensors"][0]) >= 2 * len(analysis.steps)
+
+
+def test_damaged_files_are_named_with_their_remedy_and_nothing_is_removed(experiment):
+    folder, analysis = seed_folder(experiment, 0), SeedAnalysis(experiment, 0)
+    step = analysis.steps[0]
+    weights = next(folder.checkpoint(step).glob("*.safetensors"))
+    flip_bit(weights)
+    flip_bit(folder.state / state.step_name(5) / "state.pt")
+    with pytest.raises(UserError) as error:
+        verify(experiment, repair=False)
+    message = str(error.value)
+    assert "2 damaged:" in message and weights.exists()
+    assert f"{weights} is damaged" in message and f"train seed 0 to step {step} again" in message
+    assert f"{folder.state / state.step_name(5)}: its digest does not match digest.json; remove it" in message
+
+
+def test_repair_removes_what_is_made_again(experiment):
+    folder, analysis = seed_folder(experiment, 0), SeedAnalysis(experiment, 0)
+    (samples, *_) = sorted(analysis.root.glob("*/generations/**/*.safetensors"))
+    samples.write_bytes(samples.read_bytes()[:-5])
+    results = analysis.results_file(analysis.steps[0])
+    results.write_text("{", encoding="utf-8")
+    flip_bit(folder.state / state.step_name(5) / "state.pt")
+    text = verify(experiment, repair=True)
+    removed = [samples, results, folder.state / state.step_name(5)]
+    assert not any(path.exists() for path in removed) and all(f"removed {path}: " in text for path in removed)
+    table = rows(verify(experiment, repair=False))
+    assert table["results"][2] == "1" and table["states"] == ["1", "0", "0"]
+
+
+def test_the_last_state_of_an_unfinished_training_is_kept(experiment):
+    folder = seed_folder(experiment, 0)
+    folder.trained(experiment.train.steps).unlink()
+    for step in (2, 5):
+        flip_bit(folder.state / state.step_name(step) / "state.pt")
+    with pytest.raises(UserError, match=f"remove {folder.state} to train from the beginning"):
+        verify(experiment, repair=True)
+    assert state.newest_step(folder.state) == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"), [("{\n", "Expecting property name"), ('{"step": 5}\n', "its steps do not increase")]
+)
+def test_a_damaged_log_is_named(experiment, line, reason):
+    with open(seed_folder(experiment, 0).log, "a", encoding="utf-8") as log:
+        log.write(line)
+    with pytest.raises(UserError, match=reason):
+        verify(experiment, repair=True)
