@@ -201,11 +201,14 @@ def command_line():
 
 @pytest.fixture(scope="session")
 def start():
-    """Return a function that starts `python -m …` in the repository, with as many threads as this process."""
+    """Return a function that starts `python -m …` in the repository, with as many threads as this process.
+
+    Keywords are environment variables.
+    """
     processes: list[subprocess.Popen] = []
 
-    def start_process(*command: str) -> subprocess.Popen:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    def start_process(*command: str, **variables: str) -> subprocess.Popen:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **variables}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen([sys.executable, "-m", *command], cwd=REPOSITORY, env=environment, **pipes))
         return processes[-1]
