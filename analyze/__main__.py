@@ -2,6 +2,7 @@
 
 import analyze.commands
 from configs.command import dispatch
-from configs.errors import run_command
+from configs.errors import exit_on_interrupt, run_command
 
+exit_on_interrupt()
 run_command(lambda arguments: dispatch(analyze.commands, "study", arguments))

@@ -1,7 +1,12 @@
 """Errors that users can fix, and their handling by every command."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
+
+INTERRUPTED_STATUS = 130
+INTERRUPTED = "\ninterrupted; rerun the same command to resume"
 
 
 class UserError(Exception):
@@ -24,5 +29,20 @@ def run_command(main: Callable[[list[str]], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.status)
     except KeyboardInterrupt:
-        print("\ninterrupted; rerun the same command to resume", file=sys.stderr)
-        sys.exit(130)
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(INTERRUPTED_STATUS)
+
+
+def exit_on_interrupt() -> None:
+    """Make Ctrl-C end this process at once, unless it ignores SIGINT as background jobs of a shell do.
+
+    KeyboardInterrupt could surface inside a library and be misreported, for example as a damaged file. Exiting loses
+    nothing because all files are written atomically.
+    """
+
+    def end(*_: object) -> None:
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED_STATUS)
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, end)
