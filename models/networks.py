@@ -23,6 +23,23 @@ class DiffusersNetwork(nn.Module):
         return self.network(x_t, t, class_labels=y, return_dict=False)[0]
 
 
+class ScoreNetwork(nn.Module):
+    """A UNet2DModel of the score −ε/σ of x_0 + σ·ε, for pixels from 0 to 1, as a network of ε.
+
+    Its x_t have the levels of `models.schedulers.variance_exploding`. Timestep i has σ = σ_min·(σ_max/σ_min)^(i/(N−1)).
+    """
+
+    def __init__(self, network: Any, sigma_min: float, sigma_max: float, steps: int):
+        super().__init__()
+        self.network, self.config = network, network.config
+        self.sigma_min, self.ratio = sigma_min, (sigma_max / sigma_min) ** (1 / (steps - 1))
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+        sigma = (self.sigma_min * self.ratio ** t.double()).to(x_t.dtype)
+        x = (x_t * (1 + 4 * sigma**2).sqrt() + 1) / 2
+        return -sigma * self.network(x, sigma, return_dict=False)[0]
+
+
 class GuidedNetwork(nn.Module):
     """Base class of networks with a null condition, numbered `null`; `guidance` 1 does not evaluate it.
 

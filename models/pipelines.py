@@ -22,12 +22,13 @@ from models.networks import (
     DiffusersNetwork,
     FluxTransformer,
     MultimodalTransformer,
+    ScoreNetwork,
     SizedTextUNet,
     TextNetwork,
     TextUNet,
 )
 from models.pipeline_options import PipelineOptions, check_class_options, check_text_options
-from models.schedulers import open_process
+from models.schedulers import open_process, variance_exploding
 from models.text import embed
 
 NO_OPTIONS = PipelineOptions()
@@ -48,6 +49,7 @@ class Family:
     default_size: int | None = None
 
 
+SCORE_PIPELINE = "ScoreSdeVePipeline"
 UNCONDITIONAL = Family("unet", ("UNet2DModel",), DiffusersNetwork)
 FAMILIES = {
     "DiTPipeline": Family("transformer", ("DiTTransformer2DModel", "Transformer2DModel"), ClassTransformer),
@@ -109,8 +111,13 @@ def open_pipeline(folder: Path, options: PipelineOptions = NO_OPTIONS) -> Pipeli
     _check_network(folder, family, network)
     shape = _shape(folder, family, network.config, options)
     tokens = (shape[1] // _patch_size(family, network.config)) ** 2
-    process = open_process(folder, scheduler, tokens, from_one=kind == "FluxPipeline")
-    wrapped = _wrap(folder, kind, network, options, decoder, shape[1])
+    if kind == SCORE_PIPELINE:
+        check_class_options(folder, options, has_null=False)
+        process, config = variance_exploding(folder, scheduler), scheduler.config
+        wrapped: nn.Module = ScoreNetwork(network, config.sigma_min, config.sigma_max, config.num_train_timesteps)
+    else:
+        process = open_process(folder, scheduler, tokens, from_one=kind == "FluxPipeline")
+        wrapped = _wrap(folder, kind, network, options, decoder, shape[1])
     denoiser = Denoiser(
         network=wrapped,
         levels=process.levels,

@@ -1,21 +1,24 @@
 """Noise levels and timesteps of pipelines, computed by the schedulers of diffusers."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from configs.errors import UserError
 from diffusion.denoiser import PredictionType
 from diffusion.levels import Level, NoiseLevels
 from diffusion.solvers.implicit import inverse_steps
 from diffusion.solvers.solver import Step
-from diffusion.solvers.spacing import TimestepSpacing
+from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
 from models.components import import_diffusers
 
 PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
 FLOW_MATCHING = "FlowMatchEulerDiscreteScheduler"
+VARIANCE_EXPLODING = "ScoreSdeVeScheduler"
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,22 @@ def open_process(folder: Path, scheduler: Any, tokens: int, from_one: bool) -> P
     levels = NoiseLevels.from_alphas_cumprod(ddim.alphas_cumprod.double())
     prediction_type = PREDICTION_TYPES[ddim.config.prediction_type]
     return Process(levels, SchedulerSpacing(ddim.config), prediction_type, ddim.config.clip_sample)
+
+
+def variance_exploding(folder: Path, scheduler: Any) -> Process:
+    """Return the process of a score model, x_0 + σ·ε for pixels from 0 to 1, as a variance-preserving process.
+
+    For pixels from −1 to 1, the noise level is 2σ. Division by √(1 + 4σ²) gives x_t unit variance and does not change
+    DDIM's steps, which are Euler's in σ of the probability flow ODE. Raises UserError for other schedulers. Source:
+    Song et al. (2021), "Score-Based Generative Modeling through Stochastic Differential Equations", eqs. (9), (13).
+    """
+    name, config = type(scheduler).__name__, scheduler.config
+    if name != VARIANCE_EXPLODING:
+        raise UserError(f"{folder}: its scheduler is {name}; only {VARIANCE_EXPLODING} is supported")
+    first, last = math.log(config.sigma_min), math.log(config.sigma_max)
+    sigmas = 2 * torch.linspace(first, last, config.num_train_timesteps, dtype=torch.float64).exp()
+    scale = (1 + sigmas**2).sqrt()
+    return Process(NoiseLevels(1 / scale, sigmas / scale), StridedSpacing(), "eps", clip=False)
 
 
 def is_flow_matching(scheduler: Any) -> bool:
