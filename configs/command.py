@@ -26,7 +26,7 @@ def experiment_command(
 ) -> Experiment:
     """Load the experiment of a command line; --help and --dry-run print and end the process.
 
-    `describe` returns the text that --dry-run prints after the resolved configuration.
+    `describe` returns the text that --dry-run prints before the resolved configuration.
     """
     return parse(experiment_parser(command, purpose), arguments, describe)[0]
 
@@ -51,7 +51,7 @@ def experiment_parser(
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the resolved configuration, with its costs or job plan if it has any, and exit",
+        help="print the costs or the job plan, if there are any, and the resolved configuration, and exit",
     )
     parser.set_defaults(cluster=None)
     return parser
@@ -82,9 +82,14 @@ def _parse(
     options = parser.parse_intermixed_args(arguments)
     root = load_root(options.source, options.overrides, options.cluster)
     if options.dry_run:
-        print(to_yaml(root), describe(root), sep="\n")
+        print(dry_run(root, describe(root)))
         sys.exit()
     return root, options
+
+
+def dry_run(root: Experiment | ModelStudy, description: str) -> str:
+    """Return what --dry-run prints: a description, if there is one, and the resolved configuration."""
+    return f"{description}\n\nConfiguration:\n\n{to_yaml(root)}" if description else to_yaml(root)
 
 
 def dispatch(package: types.ModuleType, default: str, arguments: list[str]) -> None:
@@ -119,7 +124,7 @@ def model_command(command: str, purpose: str, arguments: list[str]) -> tuple[Mod
     source_help = "YAML file of the study, or a model: see the option `source`"
     parser = _parser(command, purpose, ModelStudy, metavar="SOURCE", help=source_help)
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the configuration, the model and the sweep, and exit"
+        "--dry-run", action="store_true", help="print the model, the sweep and the configuration, and exit"
     )
     options = parser.parse_intermixed_args(arguments)
     return load_model_study(options.source, options.overrides), options

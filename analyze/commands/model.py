@@ -1,7 +1,6 @@
 """`python -m analyze model SOURCE [key=value …]`: analyze a pretrained model with several numbers of DDIM steps."""
 
-from configs.command import model_command
-from configs.load import to_yaml
+from configs.command import dry_run, model_command
 
 PURPOSE = "Analyze a pretrained model with several numbers of DDIM steps; existing results are kept."
 
@@ -12,6 +11,6 @@ def main(arguments: list[str]) -> None:
     from analyze.report.model import collect
 
     if options.dry_run:
-        print(to_yaml(study), describe(study), sep="\n")
+        print(dry_run(study, describe(study)))
         return
     collect(study, *analyze_model(study))
