@@ -83,25 +83,27 @@ class Generations:
         if name not in GENERATORS:
             known = ", ".join(sorted({*GENERATORS, *NOT_CACHED}))
             raise UserError(f'a measure has the parameter "{name}", which is not available; available are {known}')
-        if self.part is not None and not slices.missing(self, name, self.part):
-            return slices.read(self, name, self.images_of(name))
-        return self._cached(name)
+        if self.part is None:
+            return self._cached(name)
+        is_stored = not slices.missing(self, name, self.part)
+        return slices.read(self, name, self.images_of(name)) if is_stored else self._store(name, GENERATORS[name](self))
 
     def _cached(self, name: str) -> Tensor:
         file = self.file(name)
         try:
             return load_file(file)[name]
-        except (OSError, SafetensorError):
-            tensor = slices.join(self, name) if self._has_slices(name) else GENERATORS[name](self)
-        with atomic_file(file) as partial:
-            partial.write_bytes(serialize({name: tensor}))
-        if self._has_slices(name):
-            slices.delete(self, name)
+        except (OSError, SafetensorError, KeyError):
+            pass
+        if name not in slices.SLICED or not slices.folder(file).exists():
+            return self._store(name, GENERATORS[name](self))
+        tensor = self._store(name, slices.join(self, name))
+        slices.delete(self, name)
         return tensor
 
-    def _has_slices(self, name: str) -> bool:
-        """Return whether a tensor of all images is stored in slices."""
-        return self.part is None and name in slices.SLICED and slices.folder(self.file(name)).exists()
+    def _store(self, name: str, tensor: Tensor) -> Tensor:
+        with atomic_file(self.file(name)) as partial:
+            partial.write_bytes(serialize({name: tensor}))
+        return tensor
 
     @property
     def whole(self) -> "Generations":

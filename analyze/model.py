@@ -6,7 +6,6 @@ runs/openai_cifar10/
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +29,7 @@ from models.compiled import allow_tf32, check_compiler, optimize_inference, shou
 from models.flops import evaluation_flop
 from models.source import Source, add_call_hook, check_ddim_steps, open_source
 from records import lock
-from records.atomic import write_json
+from records.atomic import read_json, write_json
 from records.layout import experiment_folder
 from records.progress import progress
 from records.provenance import versions
@@ -320,10 +319,13 @@ def check_model(study: ModelStudy, source: Source) -> None:
         model = {"about": source.about, "sha256": source.digest, "config": source.config}
         write_json(file, model | {"source": study.source, "versions": versions()})
         return
-    recorded = json.loads(file.read_text(encoding="utf-8"))
-    config = recorded.get("config", {})  # not recorded by version 0.1
-    if recorded["sha256"] != source.digest or config != {key: source.config.get(key) for key in config}:
-        description = "; ".join(recorded["about"])
+    try:
+        recorded = read_json(file)
+        config = dict(recorded.get("config", {}))  # not recorded by version 0.1
+        digest, description = recorded["sha256"], "; ".join(recorded["about"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(f"{file} is damaged; remove it if {study.source} is the analyzed model") from None
+    if digest != source.digest or config != {key: source.config.get(key) for key in config}:
         raise UserError(
             f"{file.parent} contains the analysis of another model ({description}); choose a different name="
         )
@@ -331,17 +333,17 @@ def check_model(study: ModelStudy, source: Source) -> None:
 
 def record_facts(study: ModelStudy, source: Source) -> None:
     """Record the model's properties for planning in its description, which `check_model` writes."""
-    recorded = json.loads(_model_file(study).read_text(encoding="utf-8"))
+    recorded = read_json(_model_file(study))
     facts = dataclasses.asdict(Facts.of(source))
     if recorded.get("facts") != facts:
         write_json(_model_file(study), recorded | {"facts": facts})
 
 
 def recorded_facts(study: ModelStudy) -> Facts | None:
-    """Return the recorded properties of a model, or None if it was not launched."""
+    """Return the recorded properties of a model, or None if it was not launched or they are damaged."""
     try:
-        return Facts(**json.loads(_model_file(study).read_text(encoding="utf-8"))["facts"])
-    except (OSError, KeyError):
+        return Facts(**read_json(_model_file(study))["facts"])
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 

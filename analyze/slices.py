@@ -38,8 +38,8 @@ def slice_file(file: Path, part: range) -> Path:
 
 
 def stored(generations: "Generations", name: str) -> dict[range, Path]:
-    """Return the readable files of a tensor by their images: the whole tensor and slices."""
-    return {part: file for part, file in files(generations, name).items() if _is_readable(file)}
+    """Return the intact files of a tensor by their images: the whole tensor and slices."""
+    return {part: file for part, file in files(generations, name).items() if _contains(file, name, part)}
 
 
 def files(generations: "Generations", name: str) -> dict[range, Path]:
@@ -130,9 +130,10 @@ def delete(generations: "Generations", name: str) -> None:
         slices.rmdir()
 
 
-def _is_readable(file: Path) -> bool:
+def _contains(file: Path, name: str, part: range) -> bool:
+    """Return whether a file can be read and contains these images of a tensor."""
     try:
-        with safe_open(file, "pt"):
-            return True
-    except (OSError, SafetensorError):
+        with safe_open(file, "pt") as tensors:
+            return tensors.get_slice(name).get_shape()[SLICED[name]] == len(part)
+    except (OSError, SafetensorError, LookupError):
         return False

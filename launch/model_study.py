@@ -106,10 +106,11 @@ class ModelStudyJobs(StudyJobs):
     def minutes(self, analysis: ModelAnalysis) -> float:
         """Return the time that the missing tensors of a T take: as jobs measured it, or estimated from FLOPs."""
         evaluations = analysis.calls(analysis.tensors()) * self.facts.evaluations_per_call
-        measured = evaluation_seconds_file(self.study)
-        if measured.exists():
-            return evaluations * float(measured.read_text(encoding="utf-8")) / 60
-        return evaluations * self.facts.flop / flop_per_s(self.study) / 60
+        try:
+            seconds = float(evaluation_seconds_file(self.study).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            seconds = self.facts.flop / flop_per_s(self.study)
+        return evaluations * seconds / 60
 
     def collect(self, threads: int, failed: UserError | None = None) -> Work:
         return CollectModel(self.study, threads, failed)
