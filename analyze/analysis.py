@@ -5,7 +5,6 @@ analysis/ema_0.9999-T100-N2048-clip-1f0c2b7a/
 """
 
 import functools
-import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +25,7 @@ from configs.schema import Analyze, Experiment
 from diffusion.denoiser import Denoiser
 from models.compiled import allow_tf32, check_compiler, optimize_inference, should_compile
 from models.open import open_checkpoint
-from records.atomic import write_json, write_text
+from records.atomic import read_json, write_json, write_text
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.progress import progress
 from records.provenance import versions
@@ -219,15 +218,29 @@ class Analysis(ABC):
     def results(self, step: int) -> dict[str, Any]:
         """Return the stored results of a step by measure: options, last step if it is the reference, and values."""
         try:
-            return json.loads(self.results_file(step).read_text(encoding="utf-8"))["measures"]
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = read_json(self.results_file(step))["measures"].items()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
+        return {measure: result for measure, result in stored if _is_result(result)}
 
     def failures(self) -> dict[int, str]:
         """Return the reasons of failed steps."""
-        files = [self.failure_file(step) for step in self.steps]
-        failures = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
-        return {failure["step"]: failure["why"] for failure in failures}
+        files = {step: self.failure_file(step) for step in self.steps}
+        return {step: _failure_reason(file) for step, file in files.items() if file.exists()}
+
+
+def _is_result(result: Any) -> bool:
+    """Return whether a stored result has values or a reason why it is unavailable."""
+    return isinstance(result, dict) and (
+        isinstance(result.get("values"), dict) or isinstance(result.get("unavailable"), str)
+    )
+
+
+def _failure_reason(file: Path) -> str:
+    try:
+        return str(read_json(file)["why"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return f"{file} is damaged; rerun the analysis"
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,19 @@ def seed_points(analysis: Analysis) -> list[dict[str, float]]:
     return [{"step": step, **_flatten(analysis.results(step))} for step in analysis.steps if analysis.results(step)]
 
 
+def is_number(value: object) -> bool:
+    """Return whether a stored value is a number that fits into 64 bits."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return is_integer or isinstance(value, float)
+
+
 def _flatten(results: dict) -> dict[str, float]:
     """Return the numbers of all measures by "measure/value", without maps and unavailable measures."""
     return {
         f"{measure}/{key}": value
         for measure, result in results.items()
         for key, value in result.get("values", {}).items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number(value)
     }
 
 

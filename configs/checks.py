@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import Checkpoints, Experiment, Model, ModelStudy
+from configs.schema import Checkpoints, Diffusion, Experiment, Model, ModelStudy
 
 # Side length in pixels and color channels of the data sets; None: any.
 IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
@@ -89,6 +89,7 @@ def _too_many_checkpoints(experiment: Experiment) -> Iterator[str]:
 
 def model_problems(model: Model) -> Iterator[str]:
     """Yield the problems of a network as sentences that name the options."""
+    yield from _range_problems(model, "model.")
     sides = [model.image_size / 2**level for level in range(len(model.channel_mult))]
     if not model.channel_mult or sides[-1] < 1 or sides[-1] != int(sides[-1]):
         yield (
@@ -105,6 +106,11 @@ def model_problems(model: Model) -> Iterator[str]:
         if channels % model.norm_groups:
             yield f"model.channel_mult: {channels} channels are not a multiple of model.norm_groups={model.norm_groups}"
     yield from _head_problems(model, sides)
+
+
+def diffusion_problems(diffusion: Diffusion) -> Iterator[str]:
+    """Yield the problems of a diffusion as sentences that name the options."""
+    return _range_problems(diffusion, "diffusion.")
 
 
 def _head_problems(model: Model, sides: list[float]) -> Iterator[str]:

@@ -32,12 +32,14 @@ def check_limits(text: str) -> None:
 
 
 def _finished(
-    event: yaml.Event, unfinished: list[tuple[str | None, int]], sizes: dict[str, int]
+    event: yaml.CollectionEndEvent | yaml.NodeEvent,
+    unfinished: list[tuple[str | None, int]],
+    sizes: dict[str, int],
 ) -> tuple[str | None, int]:
     """Return the anchor and the size of the value that ends with an event."""
     if isinstance(event, yaml.CollectionEndEvent):
         return unfinished.pop()
-    if not isinstance(event, yaml.AliasEvent):
+    if not isinstance(event, yaml.AliasEvent) or event.anchor is None:
         return event.anchor, 1
     if event.anchor in [anchor for anchor, _ in unfinished]:
         raise ValueError(f"*{event.anchor} contains itself")

@@ -1,13 +1,18 @@
 """Components of a pipeline folder of diffusers: its index, networks and schedulers."""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from configs.errors import UserError, first_line
 from models.state_dict import mismatch_message
+from records.atomic import read_json
 
 INDEX = "model_index.json"
+MAX_NUMBER = 10**7  # in a configuration; larger ones would take minutes or gigabytes before they are found not to fit
+MAX_NUMBERS = {"layers": 1_000, "size": 16_384, "timesteps": 100_000}  # of options with these parts of names
 
 
 def is_pipeline(folder: Path) -> bool:
@@ -18,10 +23,10 @@ def is_pipeline(folder: Path) -> bool:
 def read_index(folder: Path) -> tuple[str, dict[str, str]]:
     """Return the class name of a pipeline, and those of its components by name. Raises UserError if it is damaged."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        components = {name: entry[1] for name, entry in index.items() if isinstance(entry, list) and entry[1]}
-        return index.get("_class_name", ""), components
-    except (OSError, ValueError, LookupError, AttributeError) as error:
+        index = read_json(folder / INDEX)
+        components = {name: str(entry[1]) for name, entry in index.items() if isinstance(entry, list) and entry[1]}
+        return str(index.get("_class_name", "")), components
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"{folder / INDEX} cannot be read: {first_line(error)}") from None
 
 
@@ -31,7 +36,9 @@ def load_model(folder: Path, name: str, components: dict[str, str], supported: t
     if kind not in supported:
         raise UserError(f"{folder}: its {name} is {kind or 'missing'}; only {', '.join(supported)} is supported")
     try:
+        check_numbers(path / "config.json")
         loader = getattr(import_diffusers(), kind)
+        check_size(path, loader)
         model, info = loader.from_pretrained(path, output_loading_info=True, local_files_only=True)
     except Exception as error:  # types of safetensors, pickle, diffusers and PyTorch
         raise UserError(f"{path} cannot be opened as {kind}: {first_line(error)}") from None
@@ -43,13 +50,46 @@ def load_model(folder: Path, name: str, components: dict[str, str], supported: t
 def load_scheduler(folder: Path, components: dict[str, str]) -> Any:
     """Return the pipeline's own scheduler. Raises UserError if it cannot be opened."""
     path, kind = component_folder(folder, "scheduler"), components.get("scheduler", "")
-    scheduler_class = getattr(import_diffusers(), kind, None)
-    if scheduler_class is None:
+    diffusers = import_diffusers()
+    scheduler_class = getattr(diffusers, str(kind), None)
+    is_scheduler = isinstance(scheduler_class, type) and issubclass(scheduler_class, diffusers.SchedulerMixin)
+    if not is_scheduler:
         raise UserError(f'{folder}: its scheduler "{kind}" does not exist in diffusers')
     try:
-        return scheduler_class.from_pretrained(path, local_files_only=True)
+        check_numbers(path / "scheduler_config.json")
+        scheduler = scheduler_class.from_pretrained(path, local_files_only=True)
+        if (betas := getattr(scheduler, "betas", None)) is not None and betas.ndim != 1:
+            raise ValueError("trained_betas is not a list of numbers")
+        return scheduler
     except Exception as error:
         raise UserError(f"{path} cannot be opened as {kind}: {first_line(error)}") from None
+
+
+def check_numbers(file: Path) -> None:
+    """Raise ValueError if the configuration of a component contains an absurd number."""
+    for name, value in read_json(file).items():
+        limit = next((limit for part, limit in MAX_NUMBERS.items() if part in name), MAX_NUMBER)
+        for number in _numbers(value):
+            if not abs(number) <= limit:
+                raise ValueError(f"{file.name} has {name}={number}; at most {limit:,} is supported")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, (int, float)):
+        yield value
+
+
+def check_size(path: Path, loader: Any) -> None:
+    """Raise ValueError if a network has more parameters than its files have bytes; nothing is allocated."""
+    with torch.device("meta"):
+        network = loader.from_config(loader.load_config(path))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    size = sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".safetensors", ".bin"))
+    if parameters > size:
+        raise ValueError(f"its configuration describes {parameters:,} parameters, but its files have {size:,} bytes")
 
 
 def component_folder(folder: Path, name: str) -> Path:

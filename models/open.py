@@ -10,7 +10,7 @@ from configs.schema import Diffusion, Model
 from diffusion.denoiser import Denoiser
 from diffusion.losses import network_time_scale
 from diffusion.schedule import Schedule
-from models.state_dict import load_weights
+from models.state_dict import check_fit, load_weights
 from models.unet import UNet
 from records import checkpoint
 
@@ -28,6 +28,8 @@ def open_weights(
     weights: dict[str, Tensor], source: Path, model: Model, diffusion: Diffusion, device: torch.device
 ) -> Denoiser:
     """Open weights read from `source` as a denoiser. Raises UserError if they do not fit the network."""
+    with torch.device("meta"):
+        check_fit(UNet.from_config(model, diffusion), weights, source)  # a damaged file may describe a huge network
     network = UNet.from_config(model, diffusion)
     load_weights(network, weights, source)
     network.requires_grad_(False).eval().to(device)

@@ -157,7 +157,7 @@ def _infer(weights: dict[str, Tensor], path: Path) -> dict[str, Any]:
     """
     try:
         inferred, out_channels = _infer_architecture({name: list(tensor.shape) for name, tensor in weights.items()})
-    except (KeyError, IndexError, ValueError, ZeroDivisionError):
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError):
         raise UserError(f"{path} is not a state dict of improved-diffusion's or guided-diffusion's U-Net") from None
     in_channels = inferred["in_channels"]
     if in_channels == 6:
@@ -172,6 +172,8 @@ def _infer(weights: dict[str, Tensor], path: Path) -> dict[str, Any]:
 def _infer_architecture(shapes: dict[str, list[int]]) -> tuple[dict[str, Any], int]:
     """Return the options of `Model` that shapes determine, and the number of output channels."""
     blocks = 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("output_blocks."))
+    if blocks > len(shapes):
+        raise ValueError(f"{blocks} blocks have only {len(shapes)} tensors")
     first_channels, in_channels, *_ = shapes["input_blocks.0.0.weight"]
     model_channels = shapes["time_embed.0.weight"][1]
     blocks_per_level, resampling = _infer_levels(shapes, blocks)

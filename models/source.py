@@ -103,7 +103,10 @@ def _checkpoint(path: Path, weights: str) -> Source:
 
 def _pipeline(path: Path, study: ModelStudy) -> Source:
     options = pipeline_options(study)
-    pipeline = open_pipeline(path, options)
+    try:
+        pipeline = open_pipeline(path, options)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:  # values of other types
+        raise UserError(f"{path} cannot be opened as a pipeline: {first_line(error)}") from None
     about = [
         f"{pipeline.kind} of diffusers",
         *summary(pipeline.denoiser, "prompts" if options.prompts else "classes"),
@@ -203,8 +206,8 @@ def check_ddim_steps(source: Source, ddim_steps: int) -> None:
     try:
         source.spacing.sampling(levels, ddim_steps)
         source.spacing.inversion(levels, ddim_steps)
-    except ValueError as error:
-        raise UserError(f"T = {ddim_steps:,}: {error}") from None
+    except Exception as error:  # types of diffusers' schedulers, which do not check their configurations
+        raise UserError(f"T = {ddim_steps:,}: {first_line(error)}") from None
 
 
 def add_call_hook(denoiser: Denoiser, hook: Callable[[int], Any]) -> Denoiser:

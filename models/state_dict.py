@@ -1,6 +1,7 @@
 """State dicts of other programs: tensors by name, read without executing any code."""
 
 import pickle
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,8 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from configs.errors import UserError, first_line
+from records.pickle_limits import check_pickle
 
 NAMES_SHOWN = 3
+PROTOCOL = b"\x80"  # first byte of a pickle
+LEGACY_PICKLES = 5  # in files of torch.save before PyTorch 1.6; the values of the tensors follow
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -21,6 +25,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _check_pickles(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         with open(path, "rb") as file:
@@ -32,9 +37,32 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # PyTorch's reader raises many types for files of other formats
         raise UserError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(_is_named_tensor(*item) for item in content.items()):
         raise UserError(f"{path} is not a state dict, which is a dictionary of tensors by name")
     return content
+
+
+def _check_pickles(path: Path) -> None:
+    """Raise ValueError if a pickle in a file of torch.save exceeds the limits."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.filename.endswith(".pkl"):
+                    with archive.open(member) as file:
+                        check_pickle(file, member.file_size)
+        return
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        for _ in range(LEGACY_PICKLES):
+            start = file.tell()
+            is_pickle = file.read(1) == PROTOCOL
+            file.seek(start)
+            if is_pickle:
+                check_pickle(file, size)
+
+
+def _is_named_tensor(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

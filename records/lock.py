@@ -23,7 +23,7 @@ def hold(path: Path, holder: str, wait_s: float, shared: bool = False) -> Iterat
         deadline = time.monotonic() + wait_s
         while not _try(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
-                raise Busy(path.read_text(encoding="utf-8"))
+                raise Busy(path.read_text(encoding="utf-8", errors="replace"))
             time.sleep(0.1)
         file.truncate(0)
         file.write(holder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from analyze.analysis import SeedAnalysis
-from analyze.curves import Curve
+from analyze.curves import Curve, is_number
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, other_figures
 from analyze.report.findings import findings
 from analyze.report.inversion_errors import inversion_errors_section
@@ -291,7 +291,8 @@ def training_curves(analyses: Sequence[SeedAnalysis]) -> dict[str, Curve]:
     for analysis in analyses:
         points = read_points(analysis.run.log)
         for key, by_step in values.items():
-            for step, value in thin({int(point["step"]): point[key] for point in points if key in point}).items():
+            logged = {point["step"]: point[key] for point in points if is_number(point.get(key))}
+            for step, value in thin(logged).items():
                 by_step.setdefault(step, []).append(value)
     return {key: Curve(key, by_step) for key, by_step in values.items() if by_step}
 
@@ -306,5 +307,5 @@ def thin(values: Mapping[int, float], count: int = TRAINING_POINTS) -> Mapping[i
     intervals: dict[int, list[int]] = {}
     scale = (count - 1) / math.log(max(values))
     for step in values:
-        intervals.setdefault(math.floor(scale * math.log(step)), []).append(step)
+        intervals.setdefault(math.floor(scale * math.log(max(step, 1))), []).append(step)
     return {steps[-1]: statistics.fmean(values[step] for step in steps) for steps in intervals.values()}

@@ -50,7 +50,7 @@ def _marker(spec: RunSpec) -> Path:
 
 def _is_published(spec: RunSpec, points: Sequence[Point]) -> bool:
     mode, marker, digest = resolved_mode(spec.experiment), _marker(spec), _digest(points)
-    published = marker.read_text(encoding="utf-8") if marker.exists() else ""
+    published = marker.read_text(encoding="utf-8", errors="replace") if marker.exists() else ""
     return not points or mode == "disabled" or published in (f"{mode} {digest}", f"online {digest}")
 
 
@@ -66,7 +66,7 @@ def _send(
     Points change if measures do, or if they compare with a checkpoint that is no longer the last one.
     """
     log, lines = spec.folder / "wandb.jsonl", [json.dumps(point) for point in points]
-    sent = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    sent = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     if sent != lines[: len(sent)]:
         supersede(spec)
     write_text(log, "".join(f"{line}\n" for line in lines))

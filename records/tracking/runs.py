@@ -6,6 +6,7 @@ never changes a point: `supersede` tags a run whose points are out of date, and 
 """
 
 import hashlib
+import re
 import shutil
 import sys
 import threading
@@ -127,14 +128,23 @@ class RunSpec:
 
     def server_id(self) -> str | None:
         """Return the id of the run on the server, logged online or uploaded by `wandb sync`; None without one."""
-        if self.id_file.exists():
-            return self.id_file.read_text(encoding="utf-8")
+        if (stored := self._stored_id()) is not None:
+            return stored
         uploaded = [path.name for path in self.offline_runs() if _is_uploaded(path)]
         return uploaded[-1][uploaded[-1].index(self.id_prefix) :] if uploaded else None
 
+    def _stored_id(self) -> str | None:
+        """Return the id in `id_file`, or None if the file is missing or damaged."""
+        try:
+            stored = self.id_file.read_text(encoding="utf-8")
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+        return stored if re.fullmatch(r"[\w.-]+", stored) else None
+
     def offline_runs(self) -> list[Path]:
         """Return the folders of the offline runs of this job, oldest first."""
-        ids = [self.id_file.read_text(encoding="utf-8")] if self.id_file.exists() else []
+        stored = self._stored_id()
+        ids = [] if stored is None else [stored]
         folder = experiment_folder(self.experiment) / "wandb"
         return sorted(path for run in (f"{self.id_prefix}*", *ids) for path in folder.glob(f"offline-run-*-{run}"))
 

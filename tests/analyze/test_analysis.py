@@ -221,13 +221,30 @@ def test_truncated_generations_are_regenerated(complete):
     assert (values(complete, 5), [file.read_bytes() for file in generation_files(complete, 5)]) == expected
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"step": 5}', "[]"])
+@pytest.mark.parametrize("content", ["", "{", '{"step": 5}', "[]", '{"measures": 3}', "[" * 100_000, "\udcff"])
 def test_invalid_results_files_are_recomputed(content, complete):
     expected = values(complete, 5)
-    complete.results_file(5).write_text(content)
+    complete.results_file(5).write_bytes(content.encode(errors="surrogateescape"))
     assert complete.missing() == [5]
     complete.analyze([5])
     assert values(complete, 5) == expected
+
+
+def test_invalid_result_of_one_measure_is_recomputed(complete):
+    expected = values(complete, 5)
+    content = json.loads(complete.results_file(5).read_text())
+    for damaged in (None, [], {}, {"values": 3}, {"unavailable": 3}):
+        content["measures"]["distances"] = damaged
+        complete.results_file(5).write_text(json.dumps(content))
+        assert complete.missing() == [5] and "distances" not in complete.results(5)
+    complete.analyze([5])
+    assert values(complete, 5) == expected
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
+def test_damaged_record_of_a_failure_is_reported(content, complete):
+    complete.failure_file(5).write_text(content)
+    assert list(complete.failures()) == [5] and "failed.json is damaged" in complete.failures()[5]
 
 
 def test_analyze_experiment_completes_all_seeds(with_checkpoints, capsys):

@@ -191,6 +191,14 @@ def test_a_model_is_identified_by_its_digest_and_not_by_its_description(study):
     assert all(analysis.missing() == [] for analysis in analyses)
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"sha256": "0", "about": 3}', '{"config": [1]}'])
+def test_a_damaged_record_of_the_model_is_a_user_error(content, study):
+    analyze_model(study())
+    (model.experiment_folder(study()) / "model.json").write_text(content)
+    with pytest.raises(UserError, match=r"model\.json is damaged; remove it if .* is the analyzed model"):
+        analyze_model(study())
+
+
 def test_a_second_process_is_rejected(study):
     with (
         lock.hold(model.experiment_folder(study()) / "lock", "analysis, process 1 on here", wait_s=0),

@@ -161,6 +161,8 @@ NO_UNET = r"x\.pt is not a state dict of improved-diffusion's or guided-diffusio
     [
         ({"a": torch.ones(3)}, {}, NO_UNET),
         ({"output_blocks.first": torch.ones(3)}, {}, NO_UNET),
+        (CIFAR_10 | {f"output_blocks.{10**12}.0.x": torch.ones(3)}, {}, NO_UNET),  # must not count to it
+        (CIFAR_10 | {"out.2.weight": torch.tensor(1.0)}, {}, NO_UNET),
         (CIFAR_10 | {"time_embed.0.weight": torch.ones(3)}, {}, NO_UNET),
         (without("out.", CIFAR_10), {}, NO_UNET),
         (without("output_blocks.", GUIDED_64), {}, NO_UNET),  # like classifiers

@@ -26,6 +26,7 @@ from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
 from models.pipeline_options import PipelineOptions
 from models.pipelines import open_pipeline
+from models.source import open_model
 
 CPU = torch.device("cpu")
 NOISE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -240,6 +241,35 @@ def test_a_damaged_pipeline_is_rejected_with_its_path(broken, saved):
         open_pipeline(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "option", "value", "message"),
+    [
+        ("unet/config.json", "layers_per_block", 10**9, r"config.json has layers_per_block=1000000000; at most 1,000"),
+        (
+            "unet/config.json",
+            "block_out_channels",
+            [4, 10**18],
+            "config.json has block_out_channels=1000000000000000000",
+        ),
+        ("unet/config.json", "sample_size", float("inf"), "config.json has sample_size=inf; at most 16,384"),
+        ("unet/config.json", "block_out_channels", [2**16, 2**16], r"describes [\d,]+ parameters, but its files have"),
+        (
+            "scheduler/scheduler_config.json",
+            "num_train_timesteps",
+            10**12,
+            "num_train_timesteps=1000000000000; at most",
+        ),
+        ("scheduler/scheduler_config.json", "trained_betas", 0.5, "trained_betas is not a list of numbers"),
+        ("scheduler/scheduler_config.json", "prediction_type", [], ""),
+    ],
+)
+def test_absurd_options_are_rejected_before_anything_is_allocated(file, option, value, message, saved):
+    folder = saved(DDIMScheduler())
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | {option: value}))
+    with pytest.raises(UserError, match=message):
+        open_model(str(folder))
+
+
 def test_a_pickle_with_more_than_tensors_is_rejected(saved):
     folder = saved(DDIMScheduler())
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
@@ -253,6 +283,7 @@ def test_a_pickle_with_more_than_tensors_is_rejected(saved):
     [
         ("unet", "UNet1DModel", "DDPMPipeline with unet UNet1DModel is not supported; supported are pipelines with"),
         ("vae", "AsymmetricAutoencoderKL", "its autoencoder AsymmetricAutoencoderKL is not supported"),
+        ("scheduler", "DiffusionPipeline", 'its scheduler "DiffusionPipeline" does not exist in diffusers'),
         ("scheduler", "NoSuchScheduler", 'its scheduler "NoSuchScheduler" does not exist in diffusers'),
     ],
 )

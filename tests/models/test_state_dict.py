@@ -1,6 +1,7 @@
 """Tests that state dicts of other programs are read without executing code, and that mismatches are listed."""
 
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -34,7 +35,25 @@ def test_a_pickle_that_executes_code_is_rejected_and_not_executed(tmp_path, caps
     assert "executed" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, torch.ones(2)])
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_pickle_that_would_crash_python_is_rejected(is_zip, tmp_path):
+    nested = b"\x80\x02}N" + b"\x85" * 200_000 + b"Ns."
+    if is_zip:
+        with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+            archive.writestr("archive/data.pkl", nested)
+            archive.writestr("archive/version", "3\n")
+    else:
+        (tmp_path / "w.pt").write_bytes(nested)
+    with pytest.raises(UserError, match=r"w.pt cannot be read as a state dict: it contains too many objects"):
+        read_state_dict(tmp_path / "w.pt")
+
+
+def test_files_of_old_versions_of_pytorch_are_read(tmp_path):
+    torch.save({"a": torch.arange(3.0)}, tmp_path / "w.pt", _use_new_zipfile_serialization=False)
+    assert read_state_dict(tmp_path / "w.pt")["a"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {3: torch.ones(2)}, torch.ones(2)])
 def test_other_content_is_rejected(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(UserError, match=r"w.pt is not a state dict"):

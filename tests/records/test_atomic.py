@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from records.atomic import PARTIAL, atomic_folder, clear_partial, write_json, write_text
+from records.atomic import PARTIAL, atomic_folder, clear_partial, read_json, write_json, write_text
 
 
 def names(folder) -> list[str]:
@@ -93,3 +93,15 @@ def test_write_json_ends_with_a_newline_and_keeps_unicode(tmp_path):
     write_json(tmp_path / "file", {"ε": [1, None]})
     text = (tmp_path / "file").read_text(encoding="utf-8")
     assert '"ε"' in text and text.endswith("}\n")
+
+
+def test_json_is_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"ε": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"ε": [1, None]}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5_000])
+def test_damaged_json_is_a_value_error(content, tmp_path):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "a.json")

@@ -120,6 +120,39 @@ def test_description_with_wrong_types_is_rejected(key, value, folder):
     assert str(error.value).startswith(str(file))
 
 
+@pytest.mark.parametrize(
+    ("section", "option", "value"),
+    [
+        ("model", "model_channels", 10**9),
+        ("model", "num_res_blocks", 10**9),
+        ("model", "channel_mult", [1] * 5_000),
+        ("model", "norm_groups", 0),
+        ("diffusion", "steps", 10**12),
+    ],
+)
+def test_description_of_an_absurd_network_is_rejected_before_anything_is_allocated(section, option, value, folder):
+    file = folder / "checkpoint.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {section: content[section] | {option: value}}))
+    with pytest.raises(DamagedCheckpoint, match=r"checkpoint\.json is damaged: .*\."):
+        checkpoint.read(folder)
+
+
+@pytest.mark.parametrize("content", ['{"step": Infinity}', "[" * 100_000])
+def test_description_that_json_accepts_partly_is_rejected(content, folder):
+    (folder / "checkpoint.json").write_text(content)
+    with pytest.raises(DamagedCheckpoint, match=r"checkpoint\.json is damaged"):
+        checkpoint.read(folder)
+
+
+def test_network_larger_than_its_weights_is_rejected_before_anything_is_allocated(folder):
+    file = folder / "checkpoint.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"model": content["model"] | {"model_channels": 65_536}}))
+    with pytest.raises(UserError, match="does not fit the network"):
+        open_checkpoint(folder, "model", torch.device("cpu"))
+
+
 def test_description_without_newer_options_describes_the_same_model(folder):
     """The defaults of newer options do not change the network."""
     file = folder / "checkpoint.json"

@@ -6,15 +6,14 @@ states. This reader allows only the few functions that NumPy uses for its arrays
 """
 
 import pickle
-import pickletools
 from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
 
+from records.pickle_limits import check_pickle
+
 ARRAY_TYPE = "numpy.ndarray"  # replaces the class, which is an argument of _reconstruct and must not be called
-MAX_OPCODES = 1_000_000  # files of ImageNet have a tenth of them
-MAX_TUPLES = 100_000  # deeply nested ones crash Python
 
 
 class ForbiddenGlobal(pickle.UnpicklingError):
@@ -23,33 +22,9 @@ class ForbiddenGlobal(pickle.UnpicklingError):
 
 def load_arrays(file: IO[bytes], size: int) -> Any:
     """Load a pickle of `size` bytes. Raises ForbiddenGlobal, or any error of the standard reader if it is damaged."""
-    _check_sizes(file, size)
+    check_pickle(file, size)
     file.seek(0)
     return _ArrayUnpickler(file, encoding="latin1").load()  # latin1: strings and arrays written by Python 2
-
-
-class _Limited:
-    """A file that the scanner may ask for any number of bytes."""
-
-    def __init__(self, file: IO[bytes], size: int):
-        self.file, self.size = file, size
-
-    def read(self, count: int) -> bytes:
-        return self.file.read(min(count, self.size))
-
-    def readline(self) -> bytes:
-        return self.file.readline()
-
-
-def _check_sizes(file: IO[bytes], size: int) -> None:
-    """Raise ValueError if the pickle has too many operations, or states a length beyond its size."""
-    tuples = 0
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(_Limited(file, size))):  # type: ignore[arg-type]
-        tuples += opcode.name.startswith("TUPLE")
-        if opcode.name in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT") and argument > size:
-            raise ValueError(f"{opcode.name} {argument} exceeds the size of the file")
-        if number > MAX_OPCODES or tuples > MAX_TUPLES:
-            raise ValueError("it contains too many objects")
 
 
 def _latin1(text: str, encoding: str) -> bytes:

@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 import pytest
 import wandb
 
+from configs.errors import UserError
 from configs.schema import Experiment
 from records.tracking.login import resolved_mode
-from records.tracking.points import read_points
-from records.tracking.runs import TrackedRun
+from records.tracking.points import last_step, read_points
+from records.tracking.runs import RunSpec, TrackedRun
 
 
 @pytest.fixture
@@ -75,6 +76,34 @@ def test_read_points_skips_a_last_line_without_newline(rest, tmp_path):
     """Also if the line is valid JSON: the next append would continue it."""
     (tmp_path / "log").write_text('{"step": 10}\n' + rest)
     assert read_points(tmp_path / "log") == [{"step": 10}]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"step": 1, "lo{"step": 20}', "null", "{}", '{"step": "x"}', "[" * 100_000, "\udcff"]
+)
+def test_damaged_line_inside_a_log_is_named(line, tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(f'{{"step": 10}}\n{line}\n'.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match="log, last line is damaged; remove this line"):
+        last_step(log)
+    with open(log, "a") as file:
+        file.write('{"step": 30}\n')
+    with pytest.raises(UserError, match="log, line 2 is damaged; remove this line and rerun the command"):
+        read_points(log)
+    assert last_step(log) == 30
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"../../other", b"*", b"a b", b""])
+def test_damaged_id_file_is_ignored(content, tmp_path):
+    """An id is part of the name of folders that are removed."""
+    experiment = Experiment(name="x", runs=str(tmp_path))
+    spec = RunSpec(experiment, 0, "train", tmp_path / "x" / "seed_0", "x")
+    spec.id_file.parent.mkdir(parents=True)
+    (tmp_path / "x" / "wandb" / "offline-run-1-other").mkdir(parents=True)
+    spec.id_file.write_bytes(content)
+    assert spec.server_id() is None and spec.offline_runs() == []
+    spec.id_file.write_text("other")
+    assert spec.server_id() == "other" and [path.name for path in spec.offline_runs()] == ["offline-run-1-other"]
 
 
 def test_read_points_of_a_missing_log_is_empty(tmp_path):
