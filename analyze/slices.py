@@ -23,13 +23,14 @@ from records.atomic import clear_partial
 if TYPE_CHECKING:
     from analyze.generations import Generations
 
+FOLDER = "slices"
 # Tensors with one entry per image, in the order in which they depend on each other; value: dimension of the images.
 SLICED = {"samples": 0, "latents": 0, "reconstructions": 0, "trajectory": 1}
 
 
 def folder(file: Path) -> Path:
     """Return the folder of the slices of the tensor in `file`."""
-    return file.parent / "slices"
+    return file.parent / FOLDER
 
 
 def slice_file(file: Path, part: range) -> Path:

@@ -84,12 +84,12 @@ class AnalyzeModel(ModelWork):
                 analysis.decode()
 
     def progress(self) -> int:
-        """Return the number of results and of files with tensors."""
+        """Return the number of results and of files with whole tensors."""
         if (analysis := self.stored()) is None:
             return 0
-        folders = {analysis.folder, analysis.generations_folder}
-        files = [file for folder in folders for file in folder.rglob("*.*") if not file.name.startswith(PARTIAL)]
-        return len(files) + len(analysis.results(self.ddim_steps))
+        files = {file for folder in (analysis.folder, analysis.generations_folder) for file in folder.rglob("*.*")}
+        whole = [file for file in files if not file.name.startswith(PARTIAL) and file.parent.name != slices.FOLDER]
+        return len(whole) + len(analysis.results(self.ddim_steps))
 
     def record(self) -> dict[str, Any]:
         return {"ddim_steps": self.ddim_steps}

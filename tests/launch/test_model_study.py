@@ -1,14 +1,13 @@
 """The jobs of a model study: planned slices, and a run on this machine whose numbers are those of one job."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
 from analyze import slices
-from analyze.model import analyze_model, exclusive, recorded_facts, stored_analyses
+from analyze.model import analyze_model, recorded_facts, stored_analyses
 from configs.errors import UserError
-from configs.load import load_model_study, load_study
+from configs.load import load_study
 from configs.schema import ModelStudy
 from launch.describe import describe
 from launch.model_jobs import AnalyzeModel, Generate
@@ -22,41 +21,7 @@ from launch.study import run_study, with_collect_job
 from records.atomic import write_text
 from records.layout import evaluation_seconds_file, experiment_folder, report_folder, seed_folder
 
-SMALL = [
-    "sweep=[2,4]",
-    "analyze.weights=model",
-    "analyze.precision=fp32",
-    "analyze.ddim_steps=4",
-    "analyze.samples=8",
-    "analyze.batch_size=1",
-    "analyze.pictures=3",
-    "analyze.measures.knn_k=2",
-    "analyze.measures.inversion_checkpoints=none",
-    "wandb.mode=disabled",
-]
 CALLS_T4 = 8 * 4 * 4  # of samples, latents, reconstructions and trajectory
-
-
-@pytest.fixture
-def study(with_checkpoints, tmp_path):
-    """Return a function that returns a model study of a class-conditional checkpoint."""
-    folder = seed_folder(with_checkpoints("model.num_classes=4"), 0).checkpoint(8)
-
-    def load(*overrides: str, source: Path = folder) -> ModelStudy:
-        return load_model_study(str(source), [*SMALL, f"runs={tmp_path}/runs", "name=model", *overrides])
-
-    return load
-
-
-@pytest.fixture
-def launched(study):
-    """Return a function that returns a model study that has been launched, without results."""
-
-    def launch(*overrides: str) -> ModelStudy:
-        ModelStudyJobs(study()).check(follow=False)
-        return study(*overrides)
-
-    return launch
 
 
 def planned(study: ModelStudy, queued: Queued = Queued()) -> list[tuple[str, tuple[str, ...]]]:  # noqa: B008
@@ -126,18 +91,6 @@ def test_only_missing_images_are_planned(launched):
         "generate T 4 images 5–7",
         "analyze T 4",
     ]
-    assert Generate(study, 1, 4, 0, 2).progress() < Generate(study, 1, 4, 0, 5).progress() + 8
-    assert Generate(study, 1, 4, 2, 5).progress() == 0 > Generate(study, 1, 4, 4, 6).progress()
-
-
-def test_the_time_per_evaluation_is_measured(launched):
-    study = launched()
-    jobs = ModelStudyJobs(study)
-    (analysis,) = [analysis for analysis in jobs.analyses if analysis.options.ddim_steps == 4]
-    estimate = jobs.minutes(analysis)
-    assert Generate(study, 1, 4, 0, 1)() == ""
-    seconds = float(evaluation_seconds_file(study).read_text())
-    assert jobs.minutes(analysis) == pytest.approx((CALLS_T4 - 16) * seconds / 60) != estimate
 
 
 def results(study: ModelStudy) -> dict[int, dict]:
@@ -193,16 +146,6 @@ def test_another_model_and_follow_are_rejected_at_the_launch(launched, study, wi
         run_study(study(source=other))
     with pytest.raises(UserError, match="--follow analyzes checkpoints during a training"):
         run_study(study(), follow=True)
-
-
-def test_an_analysis_in_the_foreground_and_jobs_exclude_each_other(launched):
-    study = launched()
-    with exclusive(study):
-        assert "is in use by another analysis" in Generate(study, 1, 4, 0, 1)()
-    with exclusive(study, shared=True):
-        assert Generate(study, 1, 4, 0, 1)() == ""
-        with pytest.raises(UserError, match="is in use by another"):
-            analyze_model(study)
 
 
 def test_the_plan_shows_model_costs_and_jobs_and_writes_nothing(study, tmp_path):
