@@ -25,7 +25,7 @@ from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
-from models.compiled import allow_tf32, check_compiler, optimize_inference, should_compile, tensor_bytes
+from models.compiled import HALF, allow_tf32, check_compiler, optimize_inference, should_compile, tensor_bytes
 from models.flops import evaluation_flop
 from models.source import Source, add_call_hook, check_ddim_steps, open_source
 from records import lock
@@ -250,7 +250,7 @@ def _cost(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) 
     """Return the size of the network, and the evaluations and memory that missing results take, as lines of text."""
     network, decode, options = source.denoiser.network, source.denoiser.decode, study.analyze
     modules = [module for module in (network, decode) if isinstance(module, nn.Module)]
-    half, gigabytes = options.precision == "bf16", functools.partial("{:,.2f} GB".format)
+    half, gigabytes = options.precision in HALF, functools.partial("{:,.2f} GB".format)
     weights = sum(tensor_bytes(module, half and module is network) for module in modules) / 1e9
     parameters = sum(parameter.numel() for module in modules for parameter in module.parameters()) / 1e6
     calls = sum(analysis.calls(analysis.tensors()) for analysis in analyses if analysis.missing())
@@ -289,7 +289,7 @@ def denoiser_loader(study: ModelStudy, source: Source, after_call: Callable[[int
     @functools.cache
     def load_denoiser(device: torch.device, optimized: bool = True) -> Denoiser:
         options = study.analyze
-        denoiser = source.load_denoiser(device, half=optimized and options.precision == "bf16")
+        denoiser = source.load_denoiser(device, half=HALF.get(options.precision) if optimized else None)
         if optimized:
             denoiser = optimize_inference(denoiser, options.precision, options.compile)
         return add_call_hook(denoiser, after_call)

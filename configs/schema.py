@@ -213,7 +213,7 @@ class Analyze:
     batch_size: Optional[int] = option(
         None, "images per batch; null: as many as fit; affects results only by rounding", at_least=1
     )
-    precision: Literal["fp32", "tf32", "bf16"] = option(
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = option(
         "bf16", "precision of the network's computation; bf16 changes distances and angles by less than 0.5%"
     )
     compile: Optional[bool] = option(

@@ -13,7 +13,8 @@ from configs.errors import UserError, first_line
 from diffusion.denoiser import Denoiser
 from models.unet import UNet
 
-Precision = Literal["fp32", "tf32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Module = TypeVar("Module", bound=nn.Module)
 
 CAST_TO_HALF = (nn.Linear, nn.Conv2d)
@@ -27,18 +28,18 @@ def optimize_inference(denoiser: Denoiser, precision: Precision, compiled: bool 
     network is not copied. Raises UserError if networks cannot be compiled.
     """
     allow_tf32(precision == "tf32")
-    in_half, compiled = precision == "bf16", should_compile(compiled, denoiser.device)
-    if not in_half and not compiled:
+    half, compiled = HALF.get(precision), should_compile(compiled, denoiser.device)
+    if half is None and not compiled:
         return denoiser
-    if in_half:
+    if precision == "bf16":
         note_slow_bf16(denoiser.device)
     network = denoiser.network
     assert isinstance(network, nn.Module), "only modules can be optimized"
     if not isinstance(network, UNet):
-        return replace(denoiser, network=_single(network, in_half, compiled, denoiser.device))
-    key = (str(network), str(network.config), denoiser.device, in_half, compiled)
+        return replace(denoiser, network=_single(network, half, compiled, denoiser.device))
+    key = (str(network), str(network.config), denoiser.device, half, compiled)
     if key not in _NETWORKS:
-        _NETWORKS[key] = _compile(network, in_half, compiled, denoiser.device)
+        _NETWORKS[key] = _compile(network, half, compiled, denoiser.device)
     return replace(denoiser, network=NetworkHandle(_NETWORKS[key], network.state_dict()))
 
 
@@ -125,20 +126,20 @@ class NetworkHandle:
 _NETWORKS: dict[tuple, CompiledNetwork] = {}
 
 
-def _compile(network: UNet, in_half: bool, compiled: bool, device: torch.device) -> CompiledNetwork:
+def _compile(network: UNet, half: torch.dtype | None, compiled: bool, device: torch.device) -> CompiledNetwork:
     """Return a copy of the network, in half precision and compiled if requested."""
     network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if in_half:
-        network.convert_to_half(torch.bfloat16)
+    if half is not None:
+        network.convert_to_half(half)
     if compiled:
         check_compiler(device.type)
         network.compile(dynamic=False)
     return CompiledNetwork(network, network)
 
 
-def _single(network: nn.Module, in_half: bool, compiled: bool, device: torch.device) -> "NetworkHandle":
+def _single(network: nn.Module, half: torch.dtype | None, compiled: bool, device: torch.device) -> "NetworkHandle":
     """Return a handle of a network that no other shares, in half precision and compiled if requested."""
-    module = Autocast(network) if in_half else network
+    module = network if half is None else Autocast(network, half)
     if compiled:
         check_compiler(device.type)
         module.compile(dynamic=False)
@@ -148,27 +149,27 @@ def _single(network: nn.Module, in_half: bool, compiled: bool, device: torch.dev
 
 
 class Autocast(nn.Module):
-    """Network with its matrix products and convolutions in bfloat16."""
+    """Network with its matrix products and convolutions in a half precision."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, half: torch.dtype):
         super().__init__()
-        self.network = network
+        self.network, self.half_precision = network, half
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        with torch.autocast(x_t.device.type, torch.bfloat16):
+        with torch.autocast(x_t.device.type, self.half_precision):
             return self.network(x_t, t, y).float()
 
 
-def copy_to(module: Module, device: torch.device, half: bool = False) -> Module:
-    """Return a copy of a module on a device; `half` stores the weights that `Autocast` would cast in bfloat16.
+def copy_to(module: Module, device: torch.device, half: torch.dtype | None = None) -> Module:
+    """Return a copy of a module on a device; the weights that `Autocast` would cast are stored as `half`.
 
     Tensors are moved one at a time, so that the whole copy never exists on the module's own device.
     """
     moved: dict[int, Any] = {}
     for layer in module.modules():
-        is_cast = half and isinstance(layer, CAST_TO_HALF)
+        cast = half if isinstance(layer, CAST_TO_HALF) else None
         for parameter in layer.parameters(recurse=False):
-            value = parameter.detach().to(device, torch.bfloat16 if is_cast else parameter.dtype)
+            value = parameter.detach().to(device, cast or parameter.dtype)
             moved[id(parameter)] = nn.Parameter(value, requires_grad=False)
         for buffer in layer.buffers(recurse=False):
             moved[id(buffer)] = buffer.to(device)

@@ -68,8 +68,8 @@ class Pipeline:
     denoiser: Denoiser
     spacing: TimestepSpacing
 
-    def load_denoiser(self, device: torch.device, half: bool = False) -> Denoiser:
-        """Return the denoiser on a device, the weights of its matrix products and convolutions in bfloat16 if `half`.
+    def load_denoiser(self, device: torch.device, half: torch.dtype | None = None) -> Denoiser:
+        """Return the denoiser on a device, the weights of its matrix products and convolutions as `half` if set.
 
         The autoencoder stays in float32; those of some models overflow in half precision.
         """

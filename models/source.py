@@ -48,9 +48,9 @@ class Source:
 
 
 class LoadOnDevice(Protocol):
-    """Opens a model on a device; with `half`, the weights of a pipeline take half the memory (see `copy_to`)."""
+    """Opens a model on a device, a pipeline with its weights as `half` if set (see `models.compiled.copy_to`)."""
 
-    def __call__(self, device: torch.device, half: bool = False) -> Denoiser: ...
+    def __call__(self, device: torch.device, half: torch.dtype | None = None) -> Denoiser: ...
 
 
 def find_model(study: ModelStudy) -> Path:
@@ -93,7 +93,7 @@ def _checkpoint(path: Path, weights: str) -> Source:
     saved = checkpoint.read(path)
     about = [f"checkpoint of step {saved.step:,} and seed {saved.seed}, weights {weights}"]
 
-    def load_denoiser(device: torch.device, half: bool = False) -> Denoiser:
+    def load_denoiser(device: torch.device, half: torch.dtype | None = None) -> Denoiser:
         return open_checkpoint(path, weights, device)
 
     denoiser = load_denoiser(torch.device("cpu"))
@@ -162,7 +162,7 @@ def _conditions(options: PipelineOptions) -> list[str]:
 
 
 def _flow_matching(path: Path, study: ModelStudy) -> Source:
-    def load_denoiser(device: torch.device, half: bool = False) -> Denoiser:
+    def load_denoiser(device: torch.device, half: torch.dtype | None = None) -> Denoiser:
         return open_flow_matching(path, study.openai, study.guidance, device)[0]
 
     denoiser, description = open_flow_matching(path, study.openai, study.guidance, torch.device("cpu"))
@@ -174,7 +174,7 @@ def _flow_matching(path: Path, study: ModelStudy) -> Source:
 
 
 def _openai(path: Path, study: ModelStudy) -> Source:
-    def load_denoiser(device: torch.device, half: bool = False) -> Denoiser:
+    def load_denoiser(device: torch.device, half: torch.dtype | None = None) -> Denoiser:
         return open_openai(path, study.openai, device)[0]
 
     denoiser, description = open_openai(path, study.openai, torch.device("cpu"))

@@ -15,7 +15,7 @@ from diffusion.schedule import Schedule
 from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
 from models import compiled
-from models.compiled import optimize_inference, tensor_bytes
+from models.compiled import HALF, optimize_inference, tensor_bytes
 from models.pipelines import open_pipeline
 
 CPU = torch.device("cpu")
@@ -118,13 +118,20 @@ def test_a_smaller_batch_is_padded(random_unet, x_t, relative_error):
     assert batch_sizes == [(5, 5), (5, 5)] and relative_error(part, full[:2]) < 1e-6
 
 
-def test_a_pipelines_network_runs_in_half_precision(pipelines):
+@pytest.mark.parametrize("precision, error", [("bf16", 0.02), ("fp16", 0.003)])
+def test_a_pipelines_network_runs_in_half_precision(precision, error, pipelines):
     pipeline = open_pipeline(pipelines / "ldm_vq")
-    plain, half = pipeline.denoiser, pipeline.load_denoiser(CPU, half=True)
+    plain, half = pipeline.denoiser, pipeline.load_denoiser(CPU, half=HALF[precision])
     x_T = torch.randn(2, *plain.shape, generator=torch.Generator().manual_seed(2))
-    output, output_bf16 = plain.output(x_T, 500), optimize_inference(half, "bf16", False).output(x_T, 500)
-    assert torch.equal(output_bf16, optimize_inference(plain, "bf16", False).output(x_T, 500))
-    assert output_bf16.dtype == torch.float32 and 0 < (output_bf16 - output).norm() / output.norm() < 0.02
+    output, in_half = plain.output(x_T, 500), optimize_inference(half, precision, False).output(x_T, 500)
+    assert torch.equal(in_half, optimize_inference(plain, precision, False).output(x_T, 500))
+    assert in_half.dtype == torch.float32 and 0 < (in_half - output).norm() / output.norm() < error
+
+
+def test_a_unet_runs_in_float16(random_unet, x_t):
+    plain = as_denoiser(random_unet())
+    output, in_half = plain.output(x_t, 500), optimize_inference(plain, "fp16", False).output(x_t, 500)
+    assert in_half.dtype == torch.float32 and 0 < (in_half - output).norm() / output.norm() < 0.003
 
 
 @needs_compiler
@@ -140,6 +147,14 @@ def test_a_second_checkpoint_reuses_the_compiled_network(random_unet, x_t, relat
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "device", "expected"),
+    [(None, "cpu", False), (None, "cuda", True), (False, "cuda", False), (True, "cpu", True)],
+)
+def test_networks_are_compiled_on_a_gpu_only_if_the_option_is_null(option, device, expected):
+    assert compiled.should_compile(option, torch.device(device)) == expected
+
+
 def test_a_missing_compiler_is_a_user_error(monkeypatch, random_unet):
     def broken_compile(*arguments, **options):
         raise RuntimeError("no g++ here\nand more lines")
@@ -150,8 +165,10 @@ def test_a_missing_compiler_is_a_user_error(monkeypatch, random_unet):
         optimize_inference(as_denoiser(random_unet()), "fp32", True)
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [None, torch.bfloat16])
 def test_the_memory_of_weights_is_predicted(half, pipelines):
     pipeline = open_pipeline(pipelines / "ldm_vq")
     loaded = pipeline.load_denoiser(CPU, half).network
-    assert tensor_bytes(pipeline.denoiser.network, half) == sum(weight.nbytes for weight in loaded.parameters())
+    assert tensor_bytes(pipeline.denoiser.network, half is not None) == sum(
+        weight.nbytes for weight in loaded.parameters()
+    )

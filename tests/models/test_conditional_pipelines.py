@@ -202,7 +202,7 @@ def test_codes_are_decoded_like_in_the_pipeline(name, pipelines_of_diffusers, re
 
 def test_half_precision_stores_weights_in_bfloat16(pipelines_of_diffusers):
     opened = open_pipeline(pipelines_of_diffusers["stable_diffusion"][1], options_of("stable_diffusion"))
-    network = opened.load_denoiser(torch.device("cpu"), half=True).network
+    network = opened.load_denoiser(torch.device("cpu"), half=torch.bfloat16).network
     types = {name: weight.dtype for name, weight in network.named_parameters()}
     assert types["network.conv_in.weight"] == torch.bfloat16
     assert {kind for name, kind in types.items() if "norm" in name} == {torch.float32}
