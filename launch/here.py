@@ -15,7 +15,10 @@ from configs.errors import UserError, run_command
 from configs.schema import Experiment
 from records.human import human_time
 
-SMALL = "model.model_channels=32 model.num_res_blocks=1 train.batch_size=32 train.steps=5000 train.lr=2e-4"
+SMALL = (
+    "model.model_channels=32 model.num_res_blocks=1 train.batch_size=32 train.steps=5000 train.lr=2e-4 "
+    "train.precision=fp32"
+)
 ALLOW_CPU = "cpu=yes"
 PURPOSE = f"Train on all GPUs of this machine; {ALLOW_CPU} allows training without a GPU."
 

@@ -70,6 +70,15 @@ def test_run_is_logged_offline_if_the_server_is_unreachable(tiny, monkeypatch, c
     assert len(offline_runs(folder.root.parent)) == 1
 
 
+@pytest.mark.parametrize("other", [5, 12])
+def test_processes_that_find_different_states_do_not_train(other, tiny, monkeypatch):
+    """The other process sees an older or a newer state, as on a shared file system that is not up to date."""
+    train(tiny())
+    monkeypatch.setattr(Trainer, "_max_over_processes", lambda self, step: max(step, other if step > 0 else -other))
+    with pytest.raises(UserError, match=r"find different states in .*seed_0/state: this one would resume at step 8;"):
+        train(tiny("train.steps=20"))
+
+
 def test_out_of_memory_names_the_option_and_the_run_resumes(tiny, monkeypatch):
     experiment, steps = tiny(), iter(range(3))
 
