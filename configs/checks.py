@@ -14,6 +14,7 @@ from configs.schema import Checkpoints, Diffusion, Experiment, Model, ModelStudy
 IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
 
 MAX_CHECKPOINTS = 1_000_000
+MAX_NAME_BYTES = 100
 
 
 def check(root: Experiment | ModelStudy, source: str) -> None:
@@ -75,6 +76,8 @@ def _study_problems(study: ModelStudy) -> Iterator[str]:
 def _invalid_name(name: str) -> Iterator[str]:
     if not re.fullmatch(r"\w[\w.-]*", name):
         yield f'name="{name}" is not a folder name; use only letters, digits, "_", "-" and "."'
+    if len(name.encode()) > MAX_NAME_BYTES:
+        yield f"name={name} is too long for folders; set a name= of at most {MAX_NAME_BYTES} bytes"
 
 
 def _too_many_checkpoints(experiment: Experiment) -> Iterator[str]:

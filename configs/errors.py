@@ -9,6 +9,9 @@ INTERRUPTED_STATUS = 130
 INTERRUPTED = "\ninterrupted; rerun the same command to resume"
 
 
+MAX_CHARACTERS = 2_000  # of a printed message
+
+
 class UserError(Exception):
     """An error whose message is one sentence with the problem, its location and the fix; printed without traceback."""
 
@@ -21,12 +24,21 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def printable(text: str) -> str:
+    """Return text on one line without control characters, which come from file names and damaged files; at most 2,000.
+
+    They could move the cursor of a terminal, or change the order of the text.
+    """
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return shown if len(shown) <= MAX_CHARACTERS else f"{shown[:MAX_CHARACTERS]}…"
+
+
 def run_command(main: Callable[[list[str]], None]) -> None:
     """Run `main` on the command line's arguments; a UserError or Ctrl-C ends the process with its exit status."""
     try:
         main(sys.argv[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.status)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)

@@ -51,7 +51,7 @@ def load_scheduler(folder: Path, components: dict[str, str]) -> Any:
     """Return the pipeline's own scheduler. Raises UserError if it cannot be opened."""
     path, kind = component_folder(folder, "scheduler"), components.get("scheduler", "")
     diffusers = import_diffusers()
-    scheduler_class = getattr(diffusers, str(kind), None)
+    scheduler_class: Any = getattr(diffusers, kind, None)
     is_scheduler = isinstance(scheduler_class, type) and issubclass(scheduler_class, diffusers.SchedulerMixin)
     if not is_scheduler:
         raise UserError(f'{folder}: its scheduler "{kind}" does not exist in diffusers')

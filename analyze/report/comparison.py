@@ -42,7 +42,7 @@ from analyze.report.provenance import footer
 from analyze.report.reproducibility import by_pixels, groups, reproducibility_finding, reproducibility_section
 from analyze.report.study import missing, missing_section, subtitle, table_note
 from analyze.report.table_formats import Table, as_text
-from configs.errors import UserError
+from configs.errors import UserError, printable
 from configs.load import options, to_yaml
 from configs.schema import Experiment
 from records.atomic import write_text
@@ -133,7 +133,7 @@ def labels_of(experiments: Sequence[Experiment]) -> list[str]:
 
 def _label(experiment: Experiment, namesakes: Sequence[Experiment], is_named: bool) -> str:
     differing = [f"{key.rpartition('.')[2]}={option(experiment, key)}" for key in differences(namesakes)]
-    return " ".join([experiment.name, *differing] if is_named else differing)
+    return printable(" ".join([experiment.name, *differing] if is_named else differing))
 
 
 def differences(experiments: Sequence[Experiment]) -> dict[str, list[str]]:

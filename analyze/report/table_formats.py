@@ -83,7 +83,13 @@ def _csv_cells(table: Table, row: TableRow) -> dict[str, str]:
 def to_markdown(table: Table) -> str:
     header, *rows = as_text(table)
     lines = ["| " + " | ".join(line) + " |" for line in (header, ["---:"] * len(header), *rows)]
-    return f"**{_title(table)}**\n\n" + "\n".join(lines) + f"\n\n{table.note}\n"
+    title, note = (re.sub(r"[<\[`|*\\]", r"\\\g<0>", one_line(text)) for text in (_title(table), table.note))
+    return f"**{title}**\n\n" + "\n".join(lines) + f"\n\n{note}\n"
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks, which file names and prompts may contain."""
+    return " ".join(text.split())
 
 
 def as_text(table: Table) -> list[list[str]]:
@@ -104,7 +110,7 @@ def to_latex(table: Table) -> str:
             r"% needs \usepackage{booktabs,graphicx}",
             rf"\begin{{{environment}}}",
             r"\centering",
-            rf"\caption{{{escape(_title(table) + '. ' + table.note)}}}",
+            rf"\caption{{{escape(one_line(_title(table) + '. ' + table.note))}}}",
             rf"\label{{tab:{table.name.replace('_', '-')}}}",
             body,
             rf"\end{{{environment}}}",

@@ -81,6 +81,9 @@ def test_number_that_is_not_finite_is_rejected(value, load_with):
             ["train.gradient_accumulation_steps=5"],
             r"train\.batch_size=128 is not divisible by train\.gradient_accumulation_steps=5; choose",
         ),
+        ([f"name={'é' * 60}"], r"name=é+ is too long for folders; set a name= of at most 100 bytes"),
+        (["name='<b>'"], r'name="<b>" is not a folder name'),
+        (["name=\u202egnp"], r"is not a folder name"),
         (["name=../elsewhere"], r'name="\.\./elsewhere" is not a folder name'),
         (["train.ema_rates=[0.9999,0.9999]"], r"train\.ema_rates=.* contains duplicates"),
         (

@@ -62,5 +62,9 @@ def step_label(step: float) -> str:
 
 
 def mathtext(text: str) -> str:
-    """Return text with x_T, x_0 and x̂_T typeset as mathematics."""
-    return re.sub("|".join(SYMBOLS), lambda symbol: SYMBOLS[symbol[0]], text)
+    """Return text with x_T, x_0 and x̂_T typeset as mathematics, and everything else unchanged.
+
+    Matplotlib would typeset text between dollar signs, and omit a label from the legend that starts with "_".
+    """
+    escaped = re.sub("^_", r"$\\_$", text.replace("$", r"\$"))
+    return re.sub("|".join(SYMBOLS), lambda symbol: SYMBOLS[symbol[0]], escaped)

@@ -1,13 +1,17 @@
 """Content of a page: sections with a heading, a lead and blocks, rendered by page.html.j2."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
 FOLDER = Path(__file__).parent
+# Control characters, direction marks, separators of lines, and surrogates, which UTF-8 cannot encode.
+CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Block:
@@ -198,11 +202,20 @@ class Page:
 def render(page: Page) -> str:
     """Render a page as one HTML file that loads nothing; sections without blocks are omitted."""
     environment = Environment(
-        loader=PackageLoader("analyze.report.page", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("analyze.report.page", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_without_controls,
     )
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     sections = [section for section in page.sections if section.blocks]
     return environment.get_template("page.html.j2").render(page=page, sections=sections, style=style, script=script)
+
+
+def _without_controls(value: Any) -> Any:
+    """Replace characters that are not text or that reverse the order of the following text, as in file names."""
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
 
 
 def data_uri(kind: str, data: bytes) -> str:
