@@ -1,10 +1,12 @@
 """`python -m benchmarks.uniqueness SOURCE [key=value …]`: does an eigenvalue above 1 tell which noises are lost?
 
-Generates images by DDIM without clipping, inverts them with the adaptive inverter, and prints for every image the
-largest real part of an eigenvalue of the Jacobian J over all steps of its exact path (see docs/inversion_errors.md),
-next to the error of the recovered noise and of the reconstruction. Options are those of `python -m analyze inverters`.
+Generates images by DDIM without clipping, inverts them with two inverters and as many rounds as these allow, and prints
+for every image the largest real part of an eigenvalue of the Jacobian J over all steps of its exact path (see
+docs/inversion_errors.md), next to the errors of the recovered noises and of the reconstructions. Options are those of
+`python -m analyze inverters`.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,8 +24,10 @@ from diffusion.solvers import INVERTERS
 from models.source import open_source
 
 BATCH_SIZE = 8
-INVERTER = "adaptive Anderson"
-HEAD = "| image | largest real part | in step | ‖x_T − x̂_T‖ | ‖x_0 − DDIM(x̂_T)‖ |\n|--:|--:|--:|--:|--:|"
+RECOVERED = 0.05  # error relative to the norm of noise
+COMPARED = ("fixed point", "adaptive Anderson")
+COLUMNS = [f"{name}: {error}" for name in COMPARED for error in ("‖x_T − x̂_T‖", "‖x_0 − DDIM(x̂_T)‖")]
+HEAD = f"| image | largest real part | in step | {' | '.join(COLUMNS)} |\n|{'--:|' * (3 + len(COLUMNS))}"
 
 
 def main(arguments: list[str]) -> None:
@@ -34,10 +38,13 @@ def main(arguments: list[str]) -> None:
     count = options.measures.inverter_images
     generations = analysis.generations(analysis.last_step).unclipped(count)
     largest, steps = largest_real_parts(generations, count).max(dim=1)
-    errors, reconstructions = recover(generations, count)
-    columns = zip(largest.tolist(), steps.tolist(), errors.tolist(), reconstructions.tolist(), strict=True)
-    rows = [f"| {i} | {real:.3f} | {step + 1} | {a:.2g} | {b:.2g} |" for i, (real, step, a, b) in enumerate(columns)]
-    print("\n".join([HEAD, *rows, "", summary(largest, errors)]))
+    recovered = {name: recover(generations, count, name) for name in COMPARED}
+    errors = torch.stack([column for pair in recovered.values() for column in pair], dim=1).tolist()
+    print(HEAD)
+    for i, row in enumerate(errors):
+        print(f"| {i} | {largest[i]:.3f} | {int(steps[i]) + 1} | {' | '.join(f'{error:.2g}' for error in row)} |")
+    for name, (distances, _) in recovered.items():
+        print(f"\n{name}: {summary(largest, distances, RECOVERED * math.sqrt(generations['noise'][0].numel()))}")
 
 
 def largest_real_parts(generations: Generations, count: int) -> Tensor:
@@ -54,9 +61,9 @@ def _largest_real_part(exact: ExactStep) -> Tensor:
     return ritz_values(exact.jacobian().transposed, start, ITERATIONS).real.amax(dim=1).to(start)
 
 
-def recover(generations: Generations, count: int) -> tuple[Tensor, Tensor]:
-    """Return the errors [n] of the recovered noise and of its reconstruction, by the adaptive inverter."""
-    options, denoisers, inverter = generations.options, generations.denoisers, INVERTERS[INVERTER]
+def recover(generations: Generations, count: int, name: str) -> tuple[Tensor, Tensor]:
+    """Return the errors [n] of the noise that an inverter recovers and of its reconstruction."""
+    options, denoisers, inverter = generations.options, generations.denoisers, INVERTERS[name]
     solver = inverter.build(inverter.max_rounds, steps=options.ddim_steps, spacing=generations.spacing, clip=False)
     x_0, x_T = generations["samples"][:count], generations["noise"][:count]
     latents = invert(denoisers, solver, x_0, options, may_diverge=True)
@@ -64,15 +71,11 @@ def recover(generations: Generations, count: int) -> tuple[Tensor, Tensor]:
     return (latents - x_T).flatten(1).norm(dim=1), (images - x_0).flatten(1).norm(dim=1)
 
 
-def summary(largest: Tensor, errors: Tensor) -> str:
-    """Return the errors of the images on both sides of 1 as one sentence."""
+def summary(largest: Tensor, errors: Tensor, limit: float) -> str:
+    """Return how many images on both sides of 1 have an error of at most `limit`."""
     sides = {"at most 1": errors[largest <= 1], "above 1": errors[largest > 1]}
-    ranges = [
-        f"{name}: {len(side)} images with errors from {side.min():.2g} to {side.max():.2g}"
-        for name, side in sides.items()
-        if len(side)
-    ]
-    return f"Largest real part {'; '.join(ranges)}."
+    counts = [f"{name}: {int((side <= limit).sum())} of {len(side)} images recovered" for name, side in sides.items()]
+    return f"largest real part {'; '.join(counts)} (error at most {limit:.2g})"
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ def test_images_of_the_trained_network_are_recovered(pipelines, tmp_path, capsys
     ]
     assert len(lines) == 2
     for line in lines:
-        real_part, _, error, _ = map(float, line.strip("| ").split("|")[1:])
-        assert real_part < 1 and error < 1e-2
+        real_part, _, fixed_point, _, anderson, _ = map(float, line.strip("| ").split("|")[1:])
+        assert real_part < 1 and fixed_point < 1e-2 and anderson < 1e-2
 
 
 def test_summary_separates_the_images_at_1():
-    text = summary(torch.tensor([0.5, 2.0, 0.9]), torch.tensor([0.25, 30.0, 0.5]))
+    text = summary(torch.tensor([0.5, 2.0, 0.9]), torch.tensor([0.25, 30.0, 0.5]), 0.3)
     assert text == (
-        "Largest real part at most 1: 2 images with errors from 0.25 to 0.5; "
-        "above 1: 1 images with errors from 30 to 30."
+        "largest real part at most 1: 1 of 2 images recovered; above 1: 0 of 1 images recovered (error at most 0.3)"
     )
