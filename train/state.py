@@ -4,7 +4,6 @@ state/000002500/  state.pt  digest.json
 """
 
 import io
-import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -47,13 +46,20 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
         file = folder / step_name(step) / STATE_FILE
         try:
             check(file.parent)
-            # torch.load rejects "cpu:1", the device of a second process without GPUs.
-            return torch.load(file, map_location="cpu" if device.type == "cpu" else device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            return _read(file, device)
+        except Exception as error:  # PyTorch's reader raises many types for damaged files
             print(f"warning: {file} cannot be read ({first_line(error)}); trying an older state", file=sys.stderr)
     if steps:
         raise UserError(f"{folder}: no saved state can be read; remove the folder to train from the beginning")
     return None
+
+
+def _read(file: Path, device: torch.device) -> dict[str, Any]:
+    # torch.load rejects "cpu:1", the device of a second process without GPUs.
+    saved = torch.load(file, map_location="cpu" if device.type == "cpu" else device, weights_only=True)
+    if not isinstance(saved, dict) or not isinstance(saved.get("step"), int):
+        raise ValueError("it is not a training state")
+    return saved
 
 
 def check(folder: Path) -> None:

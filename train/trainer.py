@@ -4,6 +4,7 @@ import math
 import time
 from contextlib import closing, nullcontext
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from configs.checks import checkpoint_steps
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Experiment
 from diffusion.losses import GaussianDiffusion
 from diffusion.schedule import Schedule
@@ -279,13 +280,28 @@ class Trainer:
     def _resume(self) -> None:
         """Load the newest state, if any.
 
-        Raises UserError if the run is trained beyond train.steps and has no checkpoint at that step, or if the
-        processes find different states.
+        Raises UserError if the run is trained beyond train.steps and has no checkpoint at that step, if the state is
+        not one of this training, or if the processes find different states.
         """
         saved = state.load_newest(self.folder.state, self.device)
         self._check_same_step(0 if saved is None else saved["step"])
         if saved is None:
             return
+        try:
+            self._apply(saved)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"{self.folder.state}: the state of step {saved['step']} does not fit this training "
+                f"({first_line(error)}); remove the folder to train from the beginning"
+            ) from None
+        if self.step > self.options.steps and not self.folder.checkpoint(self.options.steps).exists():
+            raise UserError(
+                f"{self.folder.root} is already trained to step {self.step:,} and has no checkpoint at "
+                f"train.steps={self.options.steps:,}; give the experiment another name=…"
+            )
+
+    def _apply(self, saved: dict[str, Any]) -> None:
+        """Continue from a saved state."""
         self.step = saved["step"]
         self.network.load_state_dict(saved["network"])
         load_optimizer_state(self.optimizer, saved["optimizer"])
@@ -296,11 +312,6 @@ class Trainer:
         self.timestep_sampler.load_state_dict(saved["timesteps"])
         if self.accelerator.scaler and saved["scaler"]:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
-        if self.step > self.options.steps and not self.folder.checkpoint(self.options.steps).exists():
-            raise UserError(
-                f"{self.folder.root} is already trained to step {self.step:,} and has no checkpoint at "
-                f"train.steps={self.options.steps:,}; give the experiment another name=…"
-            )
 
     def _check_same_step(self, step: int) -> None:
         """Raise UserError if another process resumes at a different step, as with an outdated shared file system."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from configs.errors import UserError
+from records.atomic import file_digest, write_json
 from records.layout import saved_steps
 from train.state import load_newest, save
 
@@ -29,6 +30,15 @@ def test_newest_two_states_are_stored_and_the_newest_is_loaded(folder):
     saved = load_newest(folder, CPU)
     assert saved["step"] == 20 and saved["names"] == ["loss"]
     assert torch.equal(saved["weights"]["w"], torch.full((100,), 20.5))
+
+
+@pytest.mark.parametrize("content", [None, [1], {"step": "x"}, {"weights": {}}])
+def test_content_that_is_no_state_is_damaged(content, folder, capsys):
+    file = folder / "000000020" / "state.pt"
+    torch.save(content, file)
+    write_json(file.with_name("digest.json"), {"state.pt": file_digest(file)})
+    assert load_newest(folder, CPU)["step"] == 15
+    assert "it is not a training state" in capsys.readouterr().err
 
 
 def test_state_loads_on_a_numbered_cpu_device(folder):

@@ -16,7 +16,7 @@ from configs.load import load
 from configs.schema import Experiment
 from records.layout import SeedFolder, saved_steps, seed_folder
 from records.tracking.points import read_points
-from train import trainer
+from train import state, trainer
 from train.run_folder import is_trained
 from train.trainer import train
 
@@ -161,6 +161,18 @@ def test_damaged_newest_state_resumes_from_the_one_before(tiny, capsys):
     train(experiment)
     assert f"warning: {state} cannot be read" in capsys.readouterr().err
     assert checkpoints(experiment) == before and folder(experiment).log.read_bytes() == log
+
+
+@pytest.mark.parametrize("change", [{"network": {}}, {"optimizer": None}, {"emas": {}}, {"statistics": 3}])
+def test_state_of_another_training_is_a_user_error(change, trained):
+    states = folder(trained).state
+    saved = torch.load(states / "000000008" / "state.pt", weights_only=True) | change
+    shutil.rmtree(states)
+    state.save(states, saved.pop("step"), saved)
+    with pytest.raises(
+        UserError, match=r"the state of step 8 does not fit this training .*; remove the folder to train"
+    ):
+        train(trained)
 
 
 def test_non_finite_loss_stops_the_run_and_keeps_good_checkpoints(tiny):

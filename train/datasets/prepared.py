@@ -62,9 +62,10 @@ def read_about(path: Path) -> dict[str, Any]:
     """Read about.json of a prepared dataset. Raises UserError if it is missing or damaged."""
     try:
         about = read_json(path / "about.json")
-        if isinstance(about, dict) and len(about["images"]) == 4:
+        sections = [about.get(key, {}) for key in ("sha256", "left_out")]
+        if len(about["images"]) == 4 and all(isinstance(section, dict) for section in sections):
             return about
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         pass
     raise _damaged(path, "about.json is missing or incomplete")
 

@@ -193,6 +193,14 @@ def test_damaged_header_is_detected(header, picture, prepare):
         prepare("folder", side=4)
 
 
+@pytest.mark.parametrize("change", [{"images": None}, {"sha256": None}, {"left_out": 3}, {"images": {}}])
+def test_about_with_values_of_wrong_types_is_damaged(change, picture, prepare):
+    prepared = prepare("folder", picture("a.png"), side=4)
+    (prepared.folder / "about.json").write_text(json.dumps(prepared.about | change))
+    with pytest.raises(UserError, match=r"is damaged \(about.json is missing or incomplete\)"):
+        prepare("folder", side=4)
+
+
 def test_command_detects_a_flipped_bit(picture, prepare, command):
     prepared = prepare("folder", picture("a.png"), side=16)
     content = bytearray((prepared.folder / "images.npy").read_bytes())
