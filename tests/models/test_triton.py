@@ -13,8 +13,9 @@ SMALL = [
     "model.model_channels=32",
     "model.num_res_blocks=1",
     "model.channel_mult=[1]",
-    "model.attention_resolutions=[32]",
+    "model.attention_resolutions=[]",
 ]
+SMALL += ["train.loss=simple"]
 
 
 @pytest.fixture
