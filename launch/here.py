@@ -1,24 +1,23 @@
 """`python -m launch.here CONFIG.yaml [key=value …]`: train one seed on all GPUs of this machine.
 
-Without a GPU, time two training steps, estimate the total training time and suggest smaller settings.
+Without a GPU, time two training steps, estimate the total training time, and name the configuration for CPUs,
+CONFIG_small.yaml, if there is one.
 """
 
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 
 from configs.command import experiment_command
 from configs.errors import UserError, run_command
+from configs.load import load
 from configs.schema import Experiment
 from records.human import human_time
 
-SMALL = (
-    "model.model_channels=32 model.num_res_blocks=1 train.batch_size=32 train.steps=5000 train.lr=2e-4 "
-    "train.precision=fp32"
-)
 ALLOW_CPU = "cpu=yes"
 PURPOSE = f"Train on all GPUs of this machine; {ALLOW_CPU} allows training without a GPU."
 
@@ -28,18 +27,25 @@ def main(arguments: list[str]) -> None:
     experiment = experiment_command("python -m launch.here", PURPOSE, overrides)
     gpus = torch.cuda.device_count()
     if gpus == 0 and ALLOW_CPU not in arguments:
-        raise UserError(no_gpu_message(experiment))
+        config = next(argument for argument in overrides if "=" not in argument)
+        raise UserError(no_gpu_message(experiment, Path(config)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={max(gpus, 1)}"]
     sys.exit(subprocess.call([*command, "-m", "train", *overrides]))
 
 
-def no_gpu_message(experiment: Experiment) -> str:
-    duration = human_time(experiment.train.steps * step_seconds(experiment))
+def no_gpu_message(experiment: Experiment, config: Path) -> str:
+    """Return the time that training would take, and the command that trains a small network instead."""
+    advice, small = f"add {ALLOW_CPU} to train it anyway", config.with_stem(f"{config.stem}_small")
+    if small.exists():
+        advice = f"python -m train {small} trains a small network in {training_time(load(small))}, or {advice}"
     return (
-        f"this machine has no GPU, and {experiment.train.steps:,} steps would take about {duration} on its "
-        f"{os.cpu_count()} cores; for a quick look, train a small model: make train-cifar ARGS='{ALLOW_CPU} {SMALL} "
-        f"name={experiment.name}_small', or add {ALLOW_CPU} to train this one anyway"
+        f"this machine has no GPU, and {experiment.train.steps:,} steps would take {training_time(experiment)} on its "
+        f"{os.cpu_count()} cores; {advice}"
     )
+
+
+def training_time(experiment: Experiment) -> str:
+    return f"about {human_time(experiment.train.steps * step_seconds(experiment))}"
 
 
 def step_seconds(experiment: Experiment, images: int = 8) -> float:
@@ -56,7 +62,8 @@ def step_seconds(experiment: Experiment, images: int = 8) -> float:
     for _ in range(2):
         started_s = time.monotonic()
         t = torch.arange(images)
-        loss = objective.losses(lambda x_t, t: network(x_t, t, y), x_0, t, torch.randn_like(x_0), "hybrid").loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=experiment.train.precision == "bf16"):
+            loss = objective.losses(lambda x_t, t: network(x_t, t, y), x_0, t, torch.randn_like(x_0), "hybrid").loss
         loss.mean().backward()
         seconds = time.monotonic() - started_s
     return seconds * experiment.train.batch_size / images

@@ -20,6 +20,15 @@ def test_without_a_gpu_the_command_estimates_the_time_and_exits(start, command_l
     assert "cpu=yes" in stderr and not (tmp_path / "runs").exists()
 
 
+def test_the_configuration_for_cpus_is_named_with_its_time(start, repository):
+    process = start("launch.here", "configs/cifar10.yaml")
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert re.search(r"python -m train configs/cifar10_small.yaml trains a small network in about [\d.]+ h", stderr), (
+        stderr
+    )
+
+
 def test_training_on_the_cpu_if_allowed(start, command_line, tmp_path):
     config, *options = command_line(tmp_path)
     process = start("launch.here", config, "cpu=yes", *options)
