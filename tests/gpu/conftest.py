@@ -1,4 +1,4 @@
-"""The device of a test: the CPU with small networks in every run, and a GPU where there is one (`pytest -m gpu`)."""
+"""The device of a test: the CPU with small networks in every run, and a GPU if available (`pytest -m gpu`)."""
 
 import pytest
 import torch
