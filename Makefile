@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo train-cifar test test-slurm bench wandb-sync lint format docs docs-serve clean
+.PHONY: demo train-cifar test test-slurm fuzz bench wandb-sync lint format docs docs-serve clean
 
 demo: $(READY)  ## train on scikit-learn's digits, analyze every checkpoint, write the report
 	@$(BIN)/python -m launch configs/digits.yaml $(ARGS)
@@ -22,6 +22,9 @@ test-slurm: $(READY)  ## tests that need SLURM: install it if missing (as root),
 
 wandb-sync: $(READY)  ## upload offline W&B runs that are not uploaded yet (after wandb login)
 	@$(BIN)/wandb sync --yes $(or $(RUNS),runs)/*/wandb/offline-run-*
+
+fuzz: $(READY)  ## read damaged and hostile files, 1,000 per reader (CASES=, SEED=; ARGS='-k checkpoint' selects a reader)
+	NOISEMAP_FUZZ_CASES=$(or $(CASES),1000) NOISEMAP_FUZZ_SEED=$(or $(SEED),0) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 bench: $(READY)  ## benchmark against improved-diffusion (ARGS='--improved-diffusion PATH') and diffusers
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
