@@ -110,7 +110,7 @@ def _contraction(contraction: dict[str, float]) -> str:
         f"J expands some direction (spectral norm above 1) in {contraction['expanding']:.0%} of all images and "
         f"steps; its largest spectral radius is {contraction['largest_radius']:.2f}. {contraction['folding']:.0%} of "
         "the images have a step with an eigenvalue above 1, where DDIM's map reverses orientation: there different "
-        "noises can give the same image, and no inverter can tell them apart."
+        "noises can give the same image, and an inverter that reproduces the image may not recover the noise."
     )
 
 
@@ -125,10 +125,10 @@ def _plain_areas(areas: dict[str, float]) -> str:
 
 
 def _plain_steps(seeds: Sequence[dict[str, Any]]) -> str:
-    """Compare how much of its displacement the worst step misses in plain and in other pixels."""
+    """Compare how much of its displacement a naive step misses in plain and in other pixels."""
     missed = {"plain": list[float](), "other": list[float]()}
     for seed in seeds:
-        steps, worst = seed["steps"], seed["worst_step"] - 1
+        steps, worst = seed["steps"], seed["worst_relative"] - 1
         for part, fractions in missed.items():
             error, distance = steps[f"local_{part}"][worst], steps[f"distance_{part}"][worst]
             if error is not None and distance:
@@ -138,8 +138,9 @@ def _plain_steps(seeds: Sequence[dict[str, Any]]) -> str:
     in_plain, in_other = map(statistics.fmean, missed.values())
     conclusion = "explains why" if in_plain > in_other else "does not explain why"
     return (
-        f"In that step, naive inversion misses {in_plain:.0%} of the distance to x_t in plain pixels and "
-        f"{in_other:.0%} in other pixels. This {conclusion} the error would be larger in plain areas."
+        f"In the step with the largest error relative to σ_t, naive inversion misses {in_plain:.0%} of the distance to "
+        f"x_t in plain pixels and {in_other:.0%} in other pixels. This {conclusion} the error would be larger in plain "
+        "areas."
     )
 
 

@@ -57,14 +57,14 @@ def test_forward_start_is_compared_with_naive_inversion(error, text):
 @pytest.mark.parametrize("plain, text", [(0.9, "misses 90% "), (0.2, "does not explain why")])
 def test_errors_of_the_worst_step_in_plain_and_other_pixels_are_compared(plain, text):
     steps = {"local_plain": [9, 2 * plain], "distance_plain": [9, 2], "local_other": [9, 2], "distance_other": [9, 4]}
-    (_, sentence, _) = findings([Seed(step_error={**STEP_ERROR, "worst_step": 2, "steps": steps})])
+    (_, sentence, _) = findings([Seed(step_error={**STEP_ERROR, "steps": steps})])
     assert text in sentence and "50% in other pixels" in sentence
     assert ("This explains why" in sentence) == (plain > 0.5)
 
 
 def test_images_without_plain_pixels_are_not_compared():
     steps = {"local_plain": [None], "distance_plain": [None], "local_other": [2], "distance_other": [4]}
-    assert len(findings([Seed(step_error={**STEP_ERROR, "worst_step": 1, "steps": steps})])) == 2
+    assert len(findings([Seed(step_error={**STEP_ERROR, "worst_relative": 1, "steps": steps})])) == 2
 
 
 def test_section_is_omitted_without_measures():
