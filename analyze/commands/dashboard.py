@@ -1,13 +1,12 @@
 """`python -m analyze dashboard CONFIG.yaml [--out FILE] [key=value …]`: create or update a study's view in W&B."""
 
-import json
 import os
 from pathlib import Path
 
 from configs.command import experiment_parser, parse
 from configs.errors import UserError, first_line
 from configs.schema import Experiment
-from records.atomic import write_json
+from records.atomic import read_json, write_json
 from records.layout import dashboard_file
 from records.tracking.login import logged_in
 
@@ -39,7 +38,7 @@ def _save(experiment: Experiment) -> None:
     if not logged_in():
         raise UserError(LOGIN)
     file = dashboard_file(experiment)
-    existing = json.loads(file.read_text(encoding="utf-8"))["address"] if file.exists() else None
+    existing = _address(file) if file.exists() else None
     os.environ["WANDB_SILENT"] = "true"
     import wandb
 
@@ -50,6 +49,14 @@ def _save(experiment: Experiment) -> None:
         raise UserError(f"the dashboard cannot be saved: {first_line(error)}") from None
     write_json(file, {"address": address})
     print(f"Dashboard: {address}")
+
+
+def _address(file: Path) -> str:
+    """Return the address of the saved view. Raises UserError if the file is damaged."""
+    try:
+        return str(read_json(file)["address"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise UserError(f"{file} is damaged; remove it to create another dashboard") from None
 
 
 def _dashboard():

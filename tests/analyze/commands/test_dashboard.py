@@ -65,6 +65,15 @@ def test_dry_run_lists_the_panels(logged_out, arguments, capsys):
     assert "Noise mapping\n  Image → noise: noise_mapping/image_to_noise" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", "\udcff"])
+def test_damaged_file_of_the_address_is_a_user_error(content, wandb_server, arguments):
+    file = dashboard_file(load(arguments[0], arguments[1:]))
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"dashboard.json is damaged; remove it to create another dashboard"):
+        main(arguments)
+
+
 def test_missing_login_is_reported(logged_out, arguments):
     with pytest.raises(UserError, match="needs a W&B login"):
         main(arguments)
