@@ -32,7 +32,7 @@ def normal(shape: tuple[int, ...], seed: int, purpose: str, indices: Iterable[tu
 
 
 def fixed_noise(shape: tuple[int, ...], samples: int, seed: int, first: int = 0) -> Tensor:
-    """Return x_T [samples, *shape] of samples first, first + 1, …
+    """Return x_T [samples, *shape] of samples `first` and following.
 
     Sample i does not depend on the number of samples or on the machine.
     """
