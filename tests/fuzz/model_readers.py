@@ -220,6 +220,7 @@ def write_state(folder: Path) -> None:
     training = trainer()
     training.folder = SeedFolder(folder)
     training._save_state()
+    training.writer.wait()
 
 
 def read_state(folder: Path) -> None:
