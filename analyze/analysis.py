@@ -146,14 +146,7 @@ class Analysis(ABC):
 
     def _failure(self, step: int) -> str:
         """Generate and measure a step; return the reason if that fails, or ""."""
-        try:
-            self._measure(step, self._generate(step))
-        except UserError as error:
-            return str(error)
-        except Exception as error:
-            traceback.print_exc()
-            return f"{type(error).__name__}: {first_line(error)}"
-        return ""
+        return failure_reason(lambda: self._measure(step, self._generate(step)))
 
     def _generate(self, step: int) -> dict[str, Any]:
         """Return the inputs of a step's stale measures by name; tensors are on the measuring device.
@@ -227,6 +220,18 @@ class Analysis(ABC):
         """Return the reasons of failed steps."""
         files = {step: self.failure_file(step) for step in self.steps}
         return {step: _failure_reason(file) for step, file in files.items() if file.exists()}
+
+
+def failure_reason(work: Callable[[], object]) -> str:
+    """Do work; return the reason if it fails, or ""."""
+    try:
+        work()
+    except UserError as error:
+        return str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return f"{type(error).__name__}: {first_line(error)}"
+    return ""
 
 
 def _is_result(result: Any) -> bool:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from analyze import slices
-from analyze.analysis import Analysis
+from analyze.analysis import Analysis, failure_reason
 from analyze.generate import batch_size
 from analyze.generations import GENERATORS, Generations, LoadDenoiser, devices
 from analyze.measures import Measure
@@ -146,20 +146,22 @@ class ModelAnalysis(Analysis):
     def generate(self, part: range) -> None:
         """Generate the missing tensors of some images, in slices of a batch per device.
 
-        Raises UserError, after recording it as the failure of this T, if the outputs are not finite.
+        Raises UserError, after recording it as the failure of this T, if that fails.
         """
         if should_compile(self.options.compile, devices()[0]):
             check_compiler(devices()[0].type)
         allow_tf32(self.options.precision == "tf32")
+        if reason := failure_reason(lambda: self._fill(part)):
+            write_json(self.failure_file(self.last_step), {"step": self.last_step, "why": reason})
+            raise UserError(reason)
+
+    def _fill(self, part: range) -> None:
         generations = self._generations
-        denoisers = generations.denoisers
-        size = len(denoisers) * batch_size(denoisers, len(part), self.options)
-        try:
-            for name in filter(slices.SLICED.__contains__, self.tensors()):
+        names = [name for name in self.tensors() if name in slices.SLICED]
+        if any(slices.missing(generations, name, part) for name in names):
+            size = len(generations.denoisers) * batch_size(generations.denoisers, len(part), self.options)
+            for name in names:
                 slices.fill(generations, name, part, size)
-        except UserError as error:
-            write_json(self.failure_file(self.last_step), {"step": self.last_step, "why": str(error)})
-            raise
 
     def decode(self) -> None:
         """Decode the codes of the pictures, unless they are stored."""

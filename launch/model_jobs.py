@@ -27,15 +27,16 @@ class ModelWork(Work):
         return stored_analysis(self.study, facts, self.ddim_steps) if facts else None
 
     @contextmanager
-    def opened(self) -> Iterator[ModelAnalysis]:
-        """Yield the analysis of T, and store the time per network evaluation."""
+    def generated(self, part: range) -> Iterator[ModelAnalysis]:
+        """Yield the analysis of T after generating the images of `part`, and store the time per network evaluation."""
         calls: list[int] = []
         with open_analysis(self.study, self.ddim_steps, calls.append) as analysis:
             started_s = time.monotonic()
-            yield analysis
+            analysis.generate(part)
             if calls:
                 seconds = (time.monotonic() - started_s) / sum(calls)
                 write_text(evaluation_seconds_file(self.study), f"{seconds:.4e}\n")
+            yield analysis
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Generate(ModelWork):
         return len(self.part)
 
     def _run(self) -> None:
-        with self.opened() as analysis:
-            analysis.generate(self.part)
+        with self.generated(self.part):
+            pass
 
     def progress(self) -> int:
         """Return the negative number of missing images, of all tensors."""
@@ -73,12 +74,12 @@ class Generate(ModelWork):
 
 @dataclass(frozen=True)
 class AnalyzeModel(ModelWork):
-    """Join the slices of all images, generate the missing tensors, and measure them; a failure is recorded."""
+    """Generate the missing images, join all slices and measure the tensors; the failure of a measure is recorded."""
 
     kind = "analyze"
 
     def _run(self) -> None:
-        with self.opened() as analysis:
+        with self.generated(range(self.study.analyze.samples)) as analysis:
             analysis.analyze(analysis.steps)
             if not analysis.failures():
                 analysis.decode()

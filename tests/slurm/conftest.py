@@ -119,7 +119,7 @@ def launch_process(repository):
 @pytest.fixture(scope="session")
 def wait_until(wait_until):
     """Return a function that waits for a condition, with the long timeout and pause that calls of SLURM need."""
-    return functools.partial(wait_until, timeout_s=240, pause_s=0.5)
+    return functools.partial(wait_until, timeout_s=600, pause_s=0.5)
 
 
 @pytest.fixture(scope="session")
