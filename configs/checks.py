@@ -92,6 +92,16 @@ def _too_many_checkpoints(experiment: Experiment) -> Iterator[str]:
 
 def model_problems(model: Model) -> Iterator[str]:
     """Yield the problems of a network as sentences that name the options."""
+    yield from network_problems(model)
+    sides = [model.image_size / 2**level for level in range(len(model.channel_mult))]
+    for side in model.attention_resolutions:
+        if side not in sides:
+            available = ", ".join(str(int(side)) for side in sides)
+            yield f"model.attention_resolutions: no feature map has side length {side}; choose from {available}"
+
+
+def network_problems(model: Model) -> Iterator[str]:
+    """Yield the problems of a network that cannot be built; resolutions without a feature map have no effect."""
     yield from _range_problems(model, "model.")
     sides = [model.image_size / 2**level for level in range(len(model.channel_mult))]
     if not model.channel_mult or sides[-1] < 1 or sides[-1] != int(sides[-1]):
@@ -99,10 +109,6 @@ def model_problems(model: Model) -> Iterator[str]:
             f"model.image_size={model.image_size} cannot be halved between the levels of "
             f"model.channel_mult={model.channel_mult}"
         )
-    for side in model.attention_resolutions:
-        if side not in sides:
-            available = ", ".join(str(int(side)) for side in sides)
-            yield f"model.attention_resolutions: no feature map has side length {side}; choose from {available}"
     if model.model_channels % model.norm_groups:
         yield f"model.model_channels={model.model_channels} is not a multiple of model.norm_groups={model.norm_groups}"
     for channels in model.level_channels:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from configs.checks import diffusion_problems, model_problems
+from configs.checks import diffusion_problems, network_problems
 from configs.errors import UserError, first_line
 from configs.schema import Data, Diffusion, Model
 from records.atomic import atomic_folder, file_digest, read_json, write_json
@@ -111,7 +111,7 @@ def read(path: Path) -> Checkpoint:
         raise DamagedCheckpoint(f"{file} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OmegaConfBaseException) as error:
         raise DamagedCheckpoint(f"{file} is damaged: {first_line(error)}") from None
-    for problem in itertools.chain(model_problems(opened.model), diffusion_problems(opened.diffusion)):
+    for problem in itertools.chain(network_problems(opened.model), diffusion_problems(opened.diffusion)):
         raise DamagedCheckpoint(f"{file} is damaged: {problem}")
     return opened
 
