@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 MODELS = ("cifar10", "imagenet64")
 SECTIONS = ("sampling", "training", "measures", "loader", "jobs", "growth")
 # Batch sizes by device and model.
-SAMPLING_BATCH = {"cpu": {"cifar10": 32, "imagenet64": 8}, "cuda": {"cifar10": 256, "imagenet64": 128}}
+SAMPLING_BATCH = {"cpu": {"cifar10": 32, "imagenet64": 8}, "cuda": {"cifar10": 1024, "imagenet64": 256}}
 TRAINING_BATCH = {"cpu": {"cifar10": 16, "imagenet64": 4}, "cuda": {"cifar10": 128, "imagenet64": 64}}
 ALL_MEASURES = "all measures"
 MATMUL = "matrix product"

