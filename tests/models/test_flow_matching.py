@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from flow_matching.solver import ODESolver
 from torch import Tensor
 
 from analyze.model import analyze_model
@@ -45,6 +46,13 @@ def euler(x: Tensor, steps: int, y: Tensor | None = None, guidance: float = 1.0)
 def test_sampling_is_eulers_method(relative_error):
     sampled = final_state(Ddim(10, EulerSpacing()).sample(velocity_denoiser(velocity, (3, 8, 8), CPU), NOISE))
     assert relative_error(sampled, euler(NOISE, 10)) < 1e-5
+
+
+def test_sampling_agrees_with_the_original_solver(relative_error):
+    solver = ODESolver(velocity_model=lambda x, t: velocity(x, t.expand(len(x))))
+    original = solver.sample(NOISE, step_size=0.1, method="euler")
+    sampled = final_state(Ddim(10, EulerSpacing()).sample(velocity_denoiser(velocity, (3, 8, 8), CPU), NOISE))
+    assert relative_error(sampled, original) < 1e-4
 
 
 def test_guidance_combines_velocities(relative_error):
