@@ -133,8 +133,9 @@ def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Dama
 def _damaged_points(log: Path) -> Iterator[Damage]:
     try:
         steps = [point[points.STEP] for point in points.read_points(log)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        yield Damage(log, first_line(error), "correct or remove the line that is not a point")
+    except UserError as error:
+        reason, _, remedy = str(error).removeprefix(f"{log}, ").partition("; ")
+        yield Damage(log, reason, remedy)
         return
     if steps != sorted(set(steps)):
         yield Damage(log, "its steps do not increase", "remove the lines that were added")

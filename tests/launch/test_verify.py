@@ -83,7 +83,7 @@ def test_the_last_state_of_an_unfinished_training_is_kept(experiment):
 
 
 @pytest.mark.parametrize(
-    ("line", "reason"), [("{\n", "Expecting property name"), ('{"step": 5}\n', "its steps do not increase")]
+    ("line", "reason"), [("{\n", "line 3 is damaged; remove this line"), ('{"step": 5}\n', "its steps do not increase")]
 )
 def test_a_damaged_log_is_named(experiment, line, reason):
     with open(seed_folder(experiment, 0).log, "a", encoding="utf-8") as log:

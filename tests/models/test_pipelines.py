@@ -260,7 +260,7 @@ def test_a_damaged_pipeline_is_rejected_with_its_path(broken, saved):
             "num_train_timesteps=1000000000000; at most",
         ),
         ("scheduler/scheduler_config.json", "trained_betas", 0.5, "trained_betas is not a list of numbers"),
-        ("scheduler/scheduler_config.json", "prediction_type", [], ""),
+        ("scheduler/scheduler_config.json", "prediction_type", [], "cannot be opened as a pipeline: unhashable"),
     ],
 )
 def test_absurd_options_are_rejected_before_anything_is_allocated(file, option, value, message, saved):
