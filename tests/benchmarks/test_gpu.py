@@ -32,11 +32,11 @@ def test_results_are_written_after_every_stage(tmp_path):
     assert "stopped at the limit" in (tmp_path / "gpu.md").read_text()
 
 
-def test_the_experiment_is_profiled_trained_and_analyzed(tmp_path, command_line):
+def test_the_experiment_is_profiled_and_trained(tmp_path, command_line):
     config, *options = command_line(tmp_path)
     chosen = stages(config, options, None, tmp_path)
-    outcomes = [run(stage, 300, tmp_path / f"{stage.name}.txt") for stage in chosen[-3:]]
+    outcomes = [run(stage, 300, tmp_path / f"{stage.name}.txt") for stage in chosen[-3:-1]]
     outputs = {outcome.name: (tmp_path / f"{outcome.name}.txt").read_text() for outcome in outcomes}
-    assert [outcome.status for outcome in outcomes] == [0, 0, 0], outputs
+    assert [outcome.status for outcome in outcomes] == [0, 0], outputs
     assert "training step, batch" in outputs["profile"] and "network call, batch" in outputs["profile"]
-    assert "aten::" in outputs["profile"] and "Report:" in outputs["analyze"]
+    assert "aten::" in outputs["profile"] and "8 of 8 steps" in outputs["train"]
