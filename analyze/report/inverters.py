@@ -155,11 +155,11 @@ def command(analysis: Analysis) -> str:
 
 def findings(results: Sequence[InverterResult], ddim_steps: int) -> list[str]:
     """Return one sentence per budget: the method that inverts DDIM's images best, and the next one."""
-    sentences = []
+    sentences, before = [], list[InverterResult]()
     for multiple in MULTIPLES:
-        ranking = best_of_each_method(results, multiple * ddim_steps)
-        if len(ranking) > 1:
-            best, second = ranking[:2]
+        ranking = best_of_each_method(results, multiple * ddim_steps)[:2]
+        if len(ranking) > 1 and ranking != before:  # a larger budget need not change anything
+            best, second = before = ranking
             sentences.append(
                 f"With at most {multiple * ddim_steps} evaluations per image, {best.label} comes closest to x_T: the "
                 f"mean error is {_error(best)}, followed by {second.label} with {_error(second)}."

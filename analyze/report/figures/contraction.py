@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from analyze.report.figures.style import COLORS, LINES, MARKERS, PAGE, SOFT, mathtext, new_figure, styled
+from analyze.report.figures.style import COLORS, LINES, MARKERS, PAGE, SOFT, new_figure, styled, symbols
 
 MARKED_POINTS = 30
 Seeds = Sequence[Mapping[str, Any]]
@@ -73,13 +73,13 @@ def draw_forward_start(seeds: Seeds) -> Figure:
     x = np.arange(len(values[0]["replaced"]))
     _line(errors, 0, x, _mean(values, "error"), "from forward noise")
     _line(errors, 1, x, _mean(values, "exact_start"), "from the exact state")
-    errors.set_ylabel(mathtext(r"mean $\Vert$x_T$-$x̂_T$\Vert$"))
+    errors.set_ylabel(symbols(r"mean $\Vert$x_T$-$x̂_T$\Vert$"))
     _line(spreads, 0, x, _mean(values, "std_plain"), "plain pixels")
     _line(spreads, 1, x, _mean(values, "std_other"), "other pixels")
     spreads.axhline(1, color=SOFT, linewidth=0.6)
-    spreads.set_ylabel(mathtext("std of the values of x̂_T"))
-    _line(divergence, 0, x, _mean(values, "kl"), mathtext("latent x̂_T"))
-    divergence.axhline(_mean(seeds, "kl_floor"), color=SOFT, linestyle=":", label=mathtext("noise x_T"))
+    spreads.set_ylabel(symbols("std of the values of x̂_T"))
+    _line(divergence, 0, x, _mean(values, "kl"), symbols("latent x̂_T"))
+    divergence.axhline(_mean(seeds, "kl_floor"), color=SOFT, linestyle=":", label=symbols("noise x_T"))
     divergence.set_ylabel("KL from N(0, 1), nats")
     for axes in (errors, spreads, divergence):
         axes.set_xticks(x, [str(count) for count in values[0]["replaced"]])
@@ -108,7 +108,7 @@ def _step_axis(axes: Axes, x: Sequence[int] | np.ndarray) -> None:
     axes.set_xticks([step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if step <= x[-1]])
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()
-    axes.set_xlabel(mathtext("inverse step (1: at the image x_0)"))
+    axes.set_xlabel(symbols("inverse step (1: at the image x_0)"))
     _finish(axes)
 
 

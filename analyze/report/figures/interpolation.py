@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analyze.report.figures.style import COLUMN, mathtext, new_figure, styled
+from analyze.report.figures.style import COLUMN, new_figure, styled, symbols
 
 
 @styled
@@ -32,8 +32,8 @@ def draw_interpolation(times: Sequence[float], lambdas: Sequence[float], mean: S
     )
     axes.invert_xaxis()
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlabel(mathtext("$t$, DDIM steps (left: noise x_T, right: image x_0)"))
-    axes.set_ylabel(mathtext(r"$\lambda$ (0: noise x_T, 1: latent x̂_T)"))
+    axes.set_xlabel(symbols("$t$, DDIM steps (left: noise x_T, right: image x_0)"))
+    axes.set_ylabel(symbols(r"$\lambda$ (0: noise x_T, 1: latent x̂_T)"))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.2, handletextpad=0.2)
     bar = figure.colorbar(mesh, ax=axes, pad=0.02)
     bar.set_label(r"mean $\Vert(1-\lambda)\,x_T+\lambda\,\hat{x}_T-x_t\Vert_2$")

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analyze.report.figures.pictures import BORDER, PictureRow, draw_rows
-from analyze.report.figures.style import COLORS, COLUMN, LINES, MARKERS, mathtext, new_figure, styled
+from analyze.report.figures.style import COLORS, COLUMN, LINES, MARKERS, new_figure, styled, symbols
 
 ROWS = 4
 DISTANCES = {"to_start": "from the image at λ = 0", "to_data": "from the nearest training image"}
@@ -39,7 +39,7 @@ def draw_interpolation_distances(
         mean, std = np.mean(values, axis=0), np.std(values, axis=0, ddof=1) if len(values) > 1 else 0.0
         axes.plot(lambdas, mean, color=color, marker=marker, linestyle=line, label=DISTANCES[key])
         axes.fill_between(lambdas, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
-    axes.set(xlabel=mathtext(r"$\lambda$ (0: noise x_T, 1: latent x̂_T)"), ylabel="mean L2 distance", ylim=(0, None))
+    axes.set(xlabel=symbols(r"$\lambda$ (0: noise x_T, 1: latent x̂_T)"), ylabel="mean L2 distance", ylim=(0, None))
     axes.grid()
     figure.legend(loc="outside lower center", ncols=1)
     return figure

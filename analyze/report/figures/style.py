@@ -62,9 +62,13 @@ def step_label(step: float) -> str:
 
 
 def mathtext(text: str) -> str:
-    """Return text with x_T, x_0 and x̂_T typeset as mathematics, and everything else unchanged.
+    """Return any text for Matplotlib, with x_T, x_0 and x̂_T typeset as mathematics, and everything else unchanged.
 
     Matplotlib would typeset text between dollar signs, and omit a label from the legend that starts with "_".
     """
-    escaped = re.sub("^_", r"$\\_$", text.replace("$", r"\$"))
-    return re.sub("|".join(SYMBOLS), lambda symbol: SYMBOLS[symbol[0]], escaped)
+    return symbols(re.sub("^_", r"$\\_$", text.replace("$", r"\$")))
+
+
+def symbols(text: str) -> str:
+    """Return a label with x_T, x_0 and x̂_T typeset as mathematics; it may contain mathematics between dollar signs."""
+    return re.sub("|".join(SYMBOLS), lambda symbol: SYMBOLS[symbol[0]], text)

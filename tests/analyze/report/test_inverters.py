@@ -35,6 +35,8 @@ def test_findings_name_the_best_method_of_each_budget():
         "1), followed by naive (diffusers) with 4 (median 4)."
     )
     assert findings(RESULTS[:1], 10) == ["Too few results to compare."]
+    sentences = findings(RESULTS[:2], 10)  # the budgets of 30, 50 and 100 evaluations change nothing
+    assert len(sentences) == 1 and sentences[0].startswith("With at most 20")
 
 
 def test_seeds_are_averaged():

@@ -65,4 +65,4 @@ def test_forward_start_counts_replaced_steps(texts):
     assert np.isnan(line(spreads, "plain pixels")[:, 1]).all()
     assert line(divergence, "noise $x_T$")[:, 1] == pytest.approx([0.5, 0.5])
     assert [label.get_text() for label in errors.get_xticklabels()] == ["0", "1", "4"]
-    assert "replaced steps" in texts(figure)
+    assert "replaced steps" in texts(figure) and errors.get_ylabel().startswith(r"mean $\Vert$$x_T$$-$")

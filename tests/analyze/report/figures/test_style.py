@@ -3,7 +3,7 @@
 import pytest
 
 from analyze.report.figures.curves import to_svg
-from analyze.report.figures.style import mathtext, new_figure
+from analyze.report.figures.style import mathtext, new_figure, symbols
 
 
 def test_symbols_are_mathematics_and_everything_else_is_text():
@@ -20,3 +20,8 @@ def test_any_name_can_be_a_label(name):
     assert len(axes.get_legend_handles_labels()[1]) == bool(name)
     svg = to_svg(figure)
     assert "<b>" not in svg and svg.count("</svg>") == 1
+
+
+def test_mathematics_of_our_own_labels_is_typeset():
+    assert symbols(r"mean $\Vert$x_T$\Vert$") == r"mean $\Vert$" + mathtext("x_T") + r"$\Vert$"
+    assert mathtext("$5") == r"\$5"
