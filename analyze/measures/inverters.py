@@ -99,7 +99,7 @@ def inverters(
     generations = generations.unclipped(inverter_images)
     candidates = list(candidates_for(generations, inverters, inverter_nfe))
     files = {candidate.key: result_file(generations, candidate.key, inverter_images) for candidate in candidates}
-    missing = [candidate for candidate in candidates if not _is_stored(files[candidate.key], candidate.solver)]
+    missing = [candidate for candidate in candidates if not _is_of(_read(files[candidate.key]), candidate.solver)]
     with progress("comparing inverters", len(missing), "inverter", shown=bool(missing)) as bar:
         for candidate in missing:
             bar.set_postfix_str(candidate.label)
@@ -148,8 +148,9 @@ def solver_options(solver: Solver) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if isinstance(value, (int, float, str))}
 
 
-def _is_stored(file: Path, solver: Solver) -> bool:
-    return _read(file).get("solver") == solver_options(solver)
+def _is_of(stored: dict[str, Any], solver: Solver) -> bool:
+    """Return whether a stored result is that of a method as it is defined now."""
+    return stored.get("solver") == solver_options(solver)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -178,9 +179,10 @@ def _stored_results(generations: Generations, images: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
     suffix = result_file(generations, "", images)
     for file in sorted(suffix.parent.glob(f"*{suffix.name}")):
-        values = _read(file).get("values", {})
+        stored = _read(file)
+        values = stored.get("values", {})
         method, rounds = values.get("method"), values.get("rounds")
-        if method in INVERTERS and _is_stored(file, _solver(generations, method, rounds)):
+        if method in INVERTERS and _is_of(stored, _solver(generations, method, rounds)):
             results[file.name.removesuffix(suffix.name)] = values
     return results
 

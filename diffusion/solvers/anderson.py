@@ -13,7 +13,7 @@ import functools
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Anderson(ImplicitInverter):
 
     def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
         x = equation.along(self._first_eps(equation, history))
-        factor = 1 / (1 - equation.gaussian_slope(self.data_std)) if history else 1.0
+        factor = 1 / (1 - equation.gaussian_slope(equation.step, self.data_std)) if history else 1.0
         rounds = self._rounds_per_step(equation)[len(history)]
         trust = max(self.trust, 1 / rounds) * equation.step.end.sigma if history and rounds else math.inf
         active = torch.arange(len(x), device=x.device)
@@ -86,14 +86,14 @@ class Anderson(ImplicitInverter):
         return x
 
     def _first_eps(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
-        is_ambiguous = len(history) == 1 and equation.gaussian_slope(DETAIL_STD) > AMBIGUOUS_SLOPE
+        is_ambiguous = len(history) == 1 and equation.gaussian_slope(equation.step, DETAIL_STD) > AMBIGUOUS_SLOPE
         if not history or is_ambiguous:
             return torch.zeros_like(equation.x_s)
         return extrapolate(history[-self.order - 1 :], equation)
 
     def _rounds_per_step(self, equation: StepEquation) -> tuple[int, ...]:
         steps = inverse_steps(self.spacing.sampling(equation.denoiser.levels, self.steps))
-        slopes = tuple(replace(equation, step=step).gaussian_slope(DETAIL_STD) for step in steps)
+        slopes = tuple(equation.gaussian_slope(step, DETAIL_STD) for step in steps)
         return spread_rounds(slopes, self.inversion_evaluations)
 
 

@@ -72,7 +72,8 @@ class StepEquation:
         """Return ε(x, t): one network evaluation per image."""
         return predict_eps(self.denoiser, x, self.step.timestep, self.step.end, self.y, self.clip)
 
-    def coefficients(self, start: Level, end: Level) -> tuple[float, float]:
+    @staticmethod
+    def coefficients(start: Level, end: Level) -> tuple[float, float]:
         """Return a and b of the step between two levels."""
         ratio = end.alpha / start.alpha
         return ratio, end.sigma - ratio * start.sigma
@@ -81,13 +82,14 @@ class StepEquation:
         """Return the coordinate of a level in which ε is extrapolated: λ = log(α/σ)."""
         return log_snr(level)
 
-    def gaussian_slope(self, data_std: float) -> float:
-        """Return the factor m of ∂f/∂x = m·I for the denoiser of Gaussian data N(0, s²·I).
+    @classmethod
+    def gaussian_slope(cls, step: Step, data_std: float) -> float:
+        """Return the factor m of ∂f/∂x = m·I of a step for the denoiser of Gaussian data N(0, s²·I).
 
         m = B·κ with the prefactor B, and I − α_t·∂x̂_0/∂x = κ·I with κ = σ_t²/(α_t²·s² + σ_t²).
         """
-        end = self.step.end
-        return prefactor(self.step) * end.sigma**2 / (end.alpha**2 * data_std**2 + end.sigma**2)
+        end = step.end
+        return prefactor(step) * end.sigma**2 / (end.alpha**2 * data_std**2 + end.sigma**2)
 
     def move(self, x: Tensor, eps: Tensor, start: Level, end: Level) -> Tensor:
         """Return D(x, ε; start→end)."""
@@ -127,18 +129,20 @@ class VelocityEquation(StepEquation):
             eps = (x - self.step.end.alpha * x_0) / self.step.end.sigma
         return eps - x_0
 
-    def coefficients(self, start: Level, end: Level) -> tuple[float, float]:
+    @staticmethod
+    def coefficients(start: Level, end: Level) -> tuple[float, float]:
         scale = start.alpha + start.sigma
         return (end.alpha + end.sigma) / scale, (end.sigma * start.alpha - end.alpha * start.sigma) / scale
 
     def position(self, level: Level) -> float:
         return level.sigma / (level.alpha + level.sigma)
 
-    def gaussian_slope(self, data_std: float) -> float:
+    @classmethod
+    def gaussian_slope(cls, step: Step, data_std: float) -> float:
         """Return m = b·(σ_t − α_t·s²)/(α_t²·s² + σ_t²), the derivative of the velocity times its coefficient."""
-        end = self.step.end
+        end = step.end
         slope = (end.sigma - end.alpha * data_std**2) / (end.alpha**2 * data_std**2 + end.sigma**2)
-        return self.coefficients(self.step.start, end)[1] * slope
+        return cls.coefficients(step.start, end)[1] * slope
 
 
 def equation_type(denoiser: Denoiser, steps: Sequence[Step]) -> type[StepEquation]:
