@@ -20,8 +20,8 @@ from wandb_server import KEY, WandbServer
 
 from analyze.analysis import SeedAnalysis
 from configs.checks import checkpoint_steps
-from configs.load import load
-from configs.schema import Diffusion, Experiment, Model
+from configs.load import load, load_model_study
+from configs.schema import Diffusion, Experiment, Model, ModelStudy
 from diffusion.denoiser import Denoiser
 from diffusion.losses import GaussianDiffusion, network_time_scale
 from diffusion.schedule import Schedule
@@ -187,6 +187,19 @@ TINY = [
     "wandb.mode=disabled",
 ]
 
+TINY_MODEL_STUDY = [
+    "sweep=[2,4]",
+    "analyze.weights=model",
+    "analyze.precision=fp32",
+    "analyze.ddim_steps=4",
+    "analyze.samples=8",
+    "analyze.batch_size=1",
+    "analyze.pictures=3",
+    "analyze.measures.knn_k=2",
+    "analyze.measures.inversion_checkpoints=none",
+    "wandb.mode=disabled",
+]
+
 
 @pytest.fixture(scope="session")
 def command_line():
@@ -268,6 +281,17 @@ def with_checkpoints(tiny):
         return experiment
 
     return prepare
+
+
+@pytest.fixture
+def tiny_model_study(with_checkpoints, tmp_path):
+    """Return a function that returns a model study of a class-conditional checkpoint."""
+    folder = seed_folder(with_checkpoints("model.num_classes=4"), 0).checkpoint(8)
+
+    def load(*overrides: str, source: Path = folder) -> ModelStudy:
+        return load_model_study(str(source), [*TINY_MODEL_STUDY, f"runs={tmp_path}/runs", "name=model", *overrides])
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -10,30 +10,16 @@ from safetensors.torch import save_file
 from analyze import slices
 from analyze.model import ModelAnalysis, open_analyses
 from configs.errors import UserError
-from configs.load import load_model_study
-from records.layout import seed_folder
 
 SAMPLES = 6
-OPTIONS = [
-    "analyze.weights=model",
-    "analyze.precision=fp32",
-    "analyze.ddim_steps=4",
-    "sweep=[4]",
-    f"analyze.samples={SAMPLES}",
-    "analyze.batch_size=1",
-    "analyze.measures.knn_k=2",
-    "analyze.measures.inversion_checkpoints=none",
-    "wandb.mode=disabled",
-]
 
 
 @pytest.fixture
-def analysis(with_checkpoints, tmp_path):
+def analysis(tiny_model_study):
     """Return a function that returns the analysis of a class-conditional model, under a name."""
-    folder = seed_folder(with_checkpoints("model.num_classes=4"), 0).checkpoint(8)
 
     def open_one(name: str) -> ModelAnalysis:
-        study = load_model_study(str(folder), [*OPTIONS, f"runs={tmp_path}/runs", f"name={name}"])
+        study = tiny_model_study("sweep=[4]", f"analyze.samples={SAMPLES}", f"name={name}")
         return open_analyses(study)[1][0]
 
     return open_one
