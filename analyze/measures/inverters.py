@@ -149,7 +149,7 @@ def solver_options(solver: Solver) -> dict[str, Any]:
 
 
 def _is_of(stored: dict[str, Any], solver: Solver) -> bool:
-    """Return whether a stored result is that of a method as it is defined now."""
+    """Return whether a stored result is that of a method with the current options."""
     return stored.get("solver") == solver_options(solver)
 
 
