@@ -200,11 +200,16 @@ def training_steps(experiment: Experiment, batch: int, device: torch.device, scr
         runs["improved-diffusion fp32"] = improved_diffusion_training(script_util, experiment, batch, device)
     for name, (precision, compiled) in our_variants(device).items():
         runs[name] = in_precision(precision, our_training(experiment, batch, precision, compiled))
+    if device.type == "cuda":
+        runs["ours bf16 recorded"] = in_precision("bf16", our_training(experiment, batch, "bf16", False, graph=True))
     return runs
 
 
-def our_training(experiment: Experiment, batch: int, precision: str, compiled: bool | None) -> Run:
-    trainer = new_trainer(experiment, batch_size=batch, precision=precision, compile=compiled, steps=10_000)
+def our_training(
+    experiment: Experiment, batch: int, precision: str, compiled: bool | None, graph: bool | None = False
+) -> Run:
+    options = {"precision": precision, "compile": compiled, "graph": graph}
+    trainer = new_trainer(experiment, batch_size=batch, steps=10_000, **options)
 
     images = trainer.loader.to_device(trainer.loader.load(0))  # training loads batches in the background
     return lambda: trainer.train_step(images)

@@ -24,7 +24,7 @@ ROWS = 15
 def main(arguments: list[str]) -> None:
     experiment = experiment_command("python -m benchmarks.profile", "Profile a training step and a call.", arguments)
     device, training = torch.device("cuda" if torch.cuda.is_available() else "cpu"), experiment.train
-    step = our_training(experiment, training.batch_size, training.precision, training.compile)
+    step = our_training(experiment, training.batch_size, training.precision, training.compile, training.graph)
     print(report(f"training step, batch {training.batch_size}", step, device))
     options = experiment.analyze
     network = network_of(experiment, device)

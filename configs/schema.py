@@ -147,9 +147,10 @@ class Train:
     compile: Optional[bool] = option(
         False, "compile with torch.compile: minutes per start, needs a C++ compiler; null: on a GPU", may_change=True
     )
-    deterministic: bool = option(
-        False, "use only GPU kernels that return the same bits in every run; slower", may_change=True
+    graph: Optional[bool] = option(
+        None, "record a step as a CUDA graph, on one GPU and not in fp16; null: unless compiled", may_change=True
     )
+    deterministic: bool = option(False, "GPU kernels that give the same bits in every run; slower", may_change=True)
     init_from: Optional[str] = option(
         None, "initial weights: a checkpoint folder, or a .pt or .safetensors state dict; null: random"
     )

@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from configs.schema import Experiment
+from configs.schema import Experiment, Train
 from diffusion.randomness import generator
 from models.compiled import check_compiler, note_slow_bf16, should_compile
 from models.unet import UNet
@@ -40,6 +41,27 @@ def memory_format(precision: str, compiled: bool, device: torch.device) -> torch
     """
     in_half, in_tf32 = MIXED_PRECISION[precision] != "no", precision == "tf32" and device.type != "cpu"
     return torch.channels_last if compiled or in_half or in_tf32 else torch.preserve_format
+
+
+def new_optimizer(network: nn.Module, options: Train) -> torch.optim.Optimizer:
+    parameters = network.parameters()
+    return torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def set_capturable(optimizer: torch.optim.Optimizer, capturable: bool, device: torch.device) -> None:
+    """Let the optimizer read its learning rate from the device, as a recorded step must, or from Python."""
+    for group in optimizer.param_groups:
+        lr = float(group["lr"])
+        group["lr"] = torch.tensor(lr, device=device) if capturable else lr
+        group["capturable"] = capturable
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

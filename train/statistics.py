@@ -15,17 +15,21 @@ class LossStatistics:
     def __init__(self, device: torch.device):
         self.device = device
         self.names: list[str] = []
-        self.reset()
+        self.sums, self.counts = self._zeros(0, 1 + QUARTERS), self._zeros(1 + QUARTERS)
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
 
     def reset(self) -> None:
-        self.sums = torch.zeros(len(self.names), 1 + QUARTERS, dtype=torch.float64, device=self.device)
-        self.counts = torch.zeros(1 + QUARTERS, dtype=torch.float64, device=self.device)
+        """Start new sums, in place."""
+        self.sums.zero_()
+        self.counts.zero_()
 
     def add(self, losses: dict[str, Tensor], t: Tensor, steps: int) -> None:
         """Add losses of a batch, each [n], at timesteps t [n] in 0 … steps − 1."""
         if not self.names:
             self.names = list(losses)
-            self.reset()
+            self.sums = self._zeros(len(losses), 1 + QUARTERS)
         values = torch.stack([loss.detach().double() for loss in losses.values()])
         quarter = 1 + t * QUARTERS // steps
         self.sums[:, 0] += values.sum(dim=1)

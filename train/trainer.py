@@ -30,11 +30,12 @@ from train.batches import Batch, BatchLoader, pin, prefetch
 from train.data import load_dataset
 from train.ema import Ema
 from train.log import TrainingLog
-from train.network import load_optimizer_state, new_network
+from train.network import load_optimizer_state, new_network, new_optimizer, set_capturable, set_learning_rate
 from train.run_folder import open_run_folder
 from train.samples import write_sample_grid
 from train.signals import SignalFlags, Stopped, catch_signals
 from train.statistics import LossStatistics
+from train.step_graph import StepGraph
 from train.throughput import Throughput, matmul_flop_per_s
 from train.writer import BackgroundWriter
 
@@ -88,20 +89,28 @@ class Trainer:
         if should_compile(self.options.compile, self.device):
             self.output_losses = torch.compile(self.output_losses, dynamic=False)
         self.emas = [Ema(self.network, rate) for rate in self.options.ema_rates]
-        self.distributed_network, self.optimizer = accelerator.prepare(self.network, self._new_optimizer())
+        self.distributed_network, self.optimizer = accelerator.prepare(
+            self.network, new_optimizer(self.network, self.options)
+        )
         self.loader = self._new_loader()
         self.statistics = LossStatistics(self.device)
         self.first_nonfinite_step = torch.tensor(NEVER, device=self.device)
         self.step = 0
         self.writer = BackgroundWriter()
         self._resume()
+        self.step_on_device = torch.tensor(self.step, device=self.device)
+        recorded = self._should_record()
+        set_capturable(self.optimizer, recorded, self.device)
+        self.update = StepGraph(self._update) if recorded else self._update
         self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
         self.throughput = self._new_throughput()
         self.last_save_s = time.monotonic()
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
-        parameters, options = self.network.parameters(), self.options
-        return torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
+    def _should_record(self) -> bool:
+        """Return whether to record the steps as a CUDA graph."""
+        possible = self.device.type == "cuda" and self.accelerator.num_processes == 1 and not self.accelerator.scaler
+        compiled = should_compile(self.options.compile, self.device)
+        return possible and (not compiled if self.options.graph is None else self.options.graph)
 
     def _new_loader(self) -> BatchLoader:
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -142,20 +151,24 @@ class Trainer:
     def train_step(self, batch: Batch) -> Tensor:
         """Take one optimizer step on this process's slice of the global batch; return the gradient norm."""
         t, loss_weights = self._sample_timesteps()
-        losses = self._accumulate_gradients(batch, t, loss_weights)
+        set_learning_rate(self.optimizer, self._learning_rate())
+        losses, grad_norm = self.update(t, loss_weights, *vars(batch).values())
         if self.timestep_sampler.is_adaptive:
             self.timestep_sampler.update(self.accelerator.gather(t), self.accelerator.gather(losses))
+        self.step += 1
+        return grad_norm
+
+    def _update(self, t: Tensor, loss_weights: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Take an optimizer step on the device alone; return the losses [n] and the gradient norm."""
+        losses = self._accumulate_gradients(Batch(*batch), t, loss_weights)
         max_norm = math.inf if self.options.max_grad_norm is None else self.options.max_grad_norm
         grad_norm = self.accelerator.clip_grad_norm_(self.network.parameters(), max_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
         self.optimizer.step()
         self.optimizer.zero_grad()
         for ema in self.emas:
             ema.update()
         self._record_if_not_finite(losses, grad_norm)
-        self.step += 1
-        return grad_norm
+        return losses, grad_norm
 
     def _sample_timesteps(self) -> tuple[Tensor, Tensor]:
         """Sample t [n] for this process's slice of the batch, and the weights [n] of the losses."""
@@ -193,8 +206,9 @@ class Trainer:
     def _record_if_not_finite(self, losses: Tensor, grad_norm: Tensor) -> None:
         """Record the first non-finite step on the device. An fp16 gradient may overflow, which the scaler handles."""
         checked = losses.sum() if self.accelerator.scaler else losses.sum() + grad_norm
-        nonfinite_step = torch.where(checked.isfinite(), NEVER, self.step)
-        self.first_nonfinite_step = torch.minimum(self.first_nonfinite_step, nonfinite_step)
+        nonfinite_step = torch.where(checked.isfinite(), NEVER, self.step_on_device)
+        torch.minimum(self.first_nonfinite_step, nonfinite_step, out=self.first_nonfinite_step)
+        self.step_on_device += 1
 
     def _raise_if_not_finite(self) -> None:
         step = -self._max_over_processes(-int(self.first_nonfinite_step))
@@ -218,7 +232,7 @@ class Trainer:
         self._raise_if_not_finite()
         if self.log is None:
             return
-        images, lr = self.step * self.options.batch_size, self.optimizer.param_groups[0]["lr"]
+        images, lr = self.step * self.options.batch_size, float(self.optimizer.param_groups[0]["lr"])
         speed = self.throughput.measure(images)
         if self.options.sample_every and self.step % self.options.sample_every == 0:
             file = self.folder.sample_grid(self.step)

@@ -73,6 +73,17 @@ def test_resume_is_bit_exact_with_deterministic_kernels(precision, training_devi
     assert resumed.log.read_bytes() == uninterrupted.log.read_bytes()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_recorded_steps_equal_launched_ones(precision, gpu, run):
+    """Up to the rounding of the learning rate to float32; the first three steps are never recorded."""
+    options = [f"train.precision={precision}", "train.deterministic=true", "train.log_every=1", "train.warmup_steps=6"]
+    launched = run(*options, "train.steps=12", "train.graph=false", "name=launched")
+    recorded = run(*options, "train.steps=12", "train.graph=true", "name=recorded")
+    assert len(losses(recorded)) == 12
+    assert losses(recorded) == pytest.approx(losses(launched), rel=1e-4)
+
+
 def test_two_processes_on_one_device_log_the_same_losses_as_one(
     training_device, tiny, tmp_path, command_line, start, repository
 ):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.network import load_optimizer_state, memory_format, new_network
+from train.network import load_optimizer_state, memory_format, new_network, set_capturable, set_learning_rate
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 PLAIN, FAST = torch.preserve_format, torch.channels_last
@@ -66,3 +66,23 @@ def test_moments_follow_the_layout_of_their_parameter():
     step(other, resumed, gradients[1])
     assert other.stride() != parameter.stride()
     torch.testing.assert_close(other.detach(), parameter.detach())
+
+
+def test_the_state_of_a_recorded_run_resumes_without_recording():
+    """A recorded step reads its learning rate from a tensor, which must not remain in the optimizer elsewhere."""
+    torch.manual_seed(0)
+    weights, gradients = torch.randn(8, 8), torch.randn(2, 8, 8)
+    expected, uninterrupted = adamw(weights.clone())
+    resumed, optimizer = adamw(weights.clone())
+    for number, gradient in enumerate(gradients):
+        if number == 1:
+            state = copy.deepcopy(optimizer.state_dict())
+            state["param_groups"][0] |= {"lr": torch.tensor(0.1), "capturable": True}
+            load_optimizer_state(optimizer, state)
+            set_capturable(optimizer, False, CPU)
+        for one in (uninterrupted, optimizer):
+            set_learning_rate(one, 0.1 / (number + 1))
+        step(expected, uninterrupted, gradient)
+        step(resumed, optimizer, gradient)
+    assert torch.equal(resumed, expected)
+    assert optimizer.param_groups[0]["lr"] == 0.05 and not optimizer.param_groups[0]["capturable"]
