@@ -46,15 +46,21 @@ def run_command(main: Callable[[list[str]], None]) -> None:
 
 
 def exit_on_interrupt() -> None:
-    """Make Ctrl-C end this process at once, unless it ignores SIGINT as background jobs of a shell do.
+    """Make Ctrl-C end this process at once, unless it ignores SIGINT as background jobs of a shell do."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        exit_on_signal(signal.SIGINT, INTERRUPTED)
 
-    KeyboardInterrupt could surface inside a library and be misreported, for example as a damaged file. Exiting loses
-    nothing because all files are written atomically.
+
+def exit_on_signal(number: int, message: str = "") -> None:
+    """Make a signal end this process at once, with status 128 + signal.
+
+    An exception raised by a signal handler could surface inside a library and be misreported, for example as a
+    damaged file. Exiting loses nothing because all files are written atomically.
     """
 
     def end(*_: object) -> None:
-        print(INTERRUPTED, file=sys.stderr, flush=True)
-        os._exit(INTERRUPTED_STATUS)
+        if message:
+            print(message, file=sys.stderr, flush=True)
+        os._exit(128 + number)
 
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, end)
+    signal.signal(number, end)

@@ -1,16 +1,34 @@
 """Connection of the processes that train together, and the precision and determinism of their kernels."""
 
 import os
+import signal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from models.compiled import allow_tf32
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 CUBLAS_WORKSPACE = ":4096:8"  # one of the two sizes with which cuBLAS is deterministic
+
+
+class Disconnected(UserError):
+    """End of a training process that has lost another one, which was killed or whose node failed."""
+
+    status = 128 + signal.SIGTERM  # as after a signal, so that a SLURM job is requeued
+
+    def __init__(self, error: RuntimeError):
+        super().__init__(
+            f"the connection to another process of this training was lost ({first_line(error)}); "
+            "rerun the same command to resume"
+        )
+
+
+def lost_connection(error: RuntimeError) -> bool:
+    """Return whether an error comes from the communication with another process."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in first_line(error)
 
 
 def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:

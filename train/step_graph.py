@@ -3,9 +3,20 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
+from configs.schema import Train
+from models.compiled import should_compile
+
 WARM_UP_STEPS = 3  # libraries choose kernels and the optimizer creates its state before the recording
+
+
+def should_record(options: Train, accelerator: Accelerator) -> bool:
+    """Return whether to record the steps; null: unless they are compiled."""
+    possible = accelerator.device.type == "cuda" and accelerator.num_processes == 1 and not accelerator.scaler
+    wanted = not should_compile(options.compile, accelerator.device) if options.graph is None else options.graph
+    return possible and wanted
 
 
 class StepGraph:

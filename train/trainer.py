@@ -25,7 +25,7 @@ from records.atomic import write_text
 from records.layout import SeedFolder, seed_folder
 from records.progress import progress
 from train import state
-from train.accelerator import new_accelerator
+from train.accelerator import Disconnected, lost_connection, new_accelerator
 from train.batches import Batch, BatchLoader, pin, prefetch
 from train.data import load_dataset
 from train.ema import Ema
@@ -35,7 +35,7 @@ from train.run_folder import open_run_folder
 from train.samples import write_sample_grid
 from train.signals import SignalFlags, Stopped, catch_signals
 from train.statistics import LossStatistics
-from train.step_graph import StepGraph
+from train.step_graph import StepGraph, should_record
 from train.throughput import Throughput, matmul_flop_per_s
 from train.writer import BackgroundWriter
 
@@ -47,7 +47,8 @@ def train(experiment: Experiment) -> None:
     """Train the experiment's seed to its last step, resuming from the newest state in its run folder.
 
     Raises UserError if the run was started with a different configuration, another process is training it, the disk or
-    the memory of the GPU is full, or the loss is not finite; raises Stopped, a UserError, after a signal.
+    the memory of the GPU is full, or the loss is not finite; raises Stopped after a signal, and Disconnected if another
+    process of the training is gone.
     """
     folder = seed_folder(experiment, experiment.seed)
     accelerator = new_accelerator(experiment.train.precision, experiment.train.deterministic)
@@ -71,6 +72,10 @@ def train(experiment: Experiment) -> None:
             f"the memory of the {accelerator.device.type} device is too small for {images} images at once; "
             f"set train.gradient_accumulation_steps={2 * experiment.train.gradient_accumulation_steps} or more"
         ) from None
+    except RuntimeError as error:
+        if not lost_connection(error):
+            raise
+        raise Disconnected(error) from None
 
 
 class Trainer:
@@ -99,18 +104,12 @@ class Trainer:
         self.writer = BackgroundWriter()
         self._resume()
         self.step_on_device = torch.tensor(self.step, device=self.device)
-        recorded = self._should_record()
+        recorded = should_record(self.options, accelerator)
         set_capturable(self.optimizer, recorded, self.device)
         self.update = StepGraph(self._update) if recorded else self._update
         self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
         self.throughput = self._new_throughput()
         self.last_save_s = time.monotonic()
-
-    def _should_record(self) -> bool:
-        """Return whether to record the steps as a CUDA graph."""
-        possible = self.device.type == "cuda" and self.accelerator.num_processes == 1 and not self.accelerator.scaler
-        compiled = should_compile(self.options.compile, self.device)
-        return possible and (not compiled if self.options.graph is None else self.options.graph)
 
     def _new_loader(self) -> BatchLoader:
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index

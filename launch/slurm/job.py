@@ -6,9 +6,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.errors import UserError
+from configs.errors import UserError, exit_on_signal
 from launch.jobs import Work
 from records.atomic import write_text
+
+FIRST_PORT, PORTS = 10_000, 20_000
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,15 @@ class SlurmJob:
         from submitit import JobEnvironment
         from submitit.helpers import TorchDistributedEnvironment
 
-        exit_on_signals()
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            exit_on_signal(number)
         environment = JobEnvironment()
         files = JobFiles(environment.paths.folder, environment.job_id)
         if environment.global_rank == 0:
             files.record_progress(self.work.progress())
         if environment.num_tasks > 1:
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+            os.environ["MASTER_PORT"] = str(rendezvous_port(int(os.environ["SLURM_JOB_ID"])))
         try:
             self.work.run()
         except UserError as error:
@@ -70,11 +74,10 @@ class JobFiles:
         write_text(self.progress, str(progress))
 
 
-def exit_on_signals() -> None:
-    """Make SIGTERM and SIGUSR2 end this process at once, with status 128 + signal.
+def rendezvous_port(job_id: int) -> int:
+    """Return the port at which the processes of a job meet: another one for each of 20,000 consecutive jobs.
 
-    An exception raised by a signal handler could surface inside a library and be misreported, for example as a
-    damaged file. Exiting loses nothing because all files are written atomically.
+    submitit draws a port at random, or takes MASTER_PORT of the launching shell, so that two jobs on one node could use
+    the same. The range is below the ports that Linux gives to outgoing connections.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, lambda number, _frame: os._exit(128 + number))
+    return FIRST_PORT + job_id % PORTS

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a process at once, wherever it arrives, and messages are one printable line."""
+"""Ctrl-C and other signals end a process at once, wherever they arrive, and messages are one printable line."""
 
 import signal
 import subprocess
@@ -44,3 +44,23 @@ def test_no_library_can_swallow_an_interrupt_but_background_jobs_ignore_it(repos
 )
 def test_messages_are_printable_and_short(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_ends_a_job_even_inside_a_catch_all(number, repository):
+    """A library once turned an exception raised by a signal handler into the error of a damaged checkpoint."""
+    code = f"""
+import time
+from configs.errors import exit_on_signal
+exit_on_signal({number})
+print("ready", flush=True)
+for _ in range(2):
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.wait(timeout=20) == 128 + number

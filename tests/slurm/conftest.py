@@ -1,4 +1,4 @@
-"""A real SLURM cluster of one node for these tests: `make test-slurm`."""
+"""A real SLURM cluster on this machine for these tests: `make test-slurm`."""
 
 import functools
 import io
@@ -36,8 +36,8 @@ def slurm() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def without_accounting(slurm):
-    """Return a context manager that runs another cluster, without accounting."""
+def other_cluster(slurm):
+    """Return a context manager that runs another cluster, with the options of start.sh, and returns its folder."""
     return running_cluster
 
 
@@ -49,7 +49,7 @@ def running_cluster(*options: str) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         try:
-            command = [HERE / "start.sh", folder, str(three_free_ports()), *options]
+            command = [HERE / "start.sh", folder, str(four_free_ports()), *options]
             process = subprocess.run(command, stderr=subprocess.PIPE)
             assert process.returncode == 0, process.stderr.decode(errors="replace")
             yield folder
@@ -58,11 +58,11 @@ def running_cluster(*options: str) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def three_free_ports() -> int:
-    """Return the first of three consecutive free ports."""
+def four_free_ports() -> int:
+    """Return the first of four consecutive free ports."""
     for first in range(20_000 + os.getpid() % 1000 * 10, 60_000, 10):
         try:
-            for port in range(first, first + 3):
+            for port in range(first, first + 4):
                 with socket.socket() as server:
                     server.bind(("127.0.0.1", port))
             return first

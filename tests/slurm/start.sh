@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Start a SLURM cluster of one node, as root:  start.sh FOLDER PORT [accounting]
-# All its files are in FOLDER; it uses PORT and the next two ports.
+# Start a SLURM cluster of one or two nodes on this machine, as root:  start.sh FOLDER PORT [accounting|two-nodes]
+# All its files are in FOLDER; it uses PORT and the next three ports.
 # Then  export SLURM_CONF=FOLDER/slurm.conf  to use it, and  stop.sh FOLDER  to stop it.
 set -euo pipefail
-folder=$1 port=$2 accounting=${3:-}
+folder=$1 port=$2 accounting='' nodes=($(hostname -s))
+case ${3:-} in
+  accounting) accounting=yes ;;
+  two-nodes) nodes+=(localhost) ;; # processes find each other by the names of their nodes, so these must resolve
+esac
 here=$(cd "$(dirname "$0")" && pwd)
 export PATH=$PATH:/usr/sbin SLURM_CONF=$folder/slurm.conf
 trap '[ $? -eq 0 ] || tail -n 40 "$folder"/*.log >&2' EXIT
@@ -18,18 +22,21 @@ fill() { # fill TEMPLATE: print it with its capitalized placeholders replaced
   accounts="AccountingStorageType=accounting_storage/none"
   [ -z "$accounting" ] || accounts="AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1"
   [ -z "$accounting" ] || accounts+="\nAccountingStoragePort=$((port + 2))\nAccountingStoragePass=$folder/munge.sock"
-  sed -e "s|FOLDER|$folder|g; s|NODE|$(hostname -s)|g; s|CPUS|16|; s|ACCOUNTING|$accounts|" \
-    -e "s|MEMORY|$(awk '/MemTotal/ {print int($2 / 1100)}' /proc/meminfo)|" \
-    -e "s|PORT0|$port|; s|PORT1|$((port + 1))|; s|PORT2|$((port + 2))|" "$here/templates/$1"
+  sed -e "s|FOLDER|$folder|g; s|NODE|$(hostname -s)|g; s|ACCOUNTING|$accounts|" \
+    -e "s|PORT0|$port|; s|PORT2|$((port + 2))|" "$here/templates/$1"
 }
 
-mkdir -p "$folder"/{controller,node,keys}
+mkdir -p "$folder"/{controller,keys}
 fill slurm.conf > "$folder/slurm.conf"
+for i in "${!nodes[@]}"; do # each node has a daemon, at PORT + 1 or PORT + 3
+  echo "NodeName=${nodes[$i]} NodeAddr=127.0.0.1 NodeHostname=$(hostname -s) Port=$((port + 1 + 2 * i))" \
+    "CPUs=16 RealMemory=$(awk '/MemTotal/ {print int($2 / 1100)}' /proc/meminfo) Gres=gpu:2 State=UNKNOWN"
+done >> "$folder/slurm.conf"
 # slurmd always loads a cgroup plugin; this one has no effect because it is not mounted.
 printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n' > "$folder/cgroup.conf"
 
 touch "$folder"/gpu0 "$folder"/gpu1 # SLURM only counts these GPUs, so any files will do
-echo "NodeName=$(hostname -s) Name=gpu File=$folder/gpu[0-1]" > "$folder/gres.conf"
+echo "Name=gpu File=$folder/gpu[0-1]" > "$folder/gres.conf"
 
 (umask 077; head -c 1024 /dev/urandom > "$folder/keys/munge.key")
 munged --force --key-file="$folder/keys/munge.key" --socket="$folder/munge.sock" --pid-file="$folder/munged.pid" \
@@ -52,5 +59,5 @@ if [ -n "$accounting" ]; then
 fi
 
 slurmctld -c
-slurmd
+for node in "${nodes[@]}"; do slurmd -N "$node"; done
 wait_until "[ \"\$(sinfo -h -o %T -p main)\" = idle ]"

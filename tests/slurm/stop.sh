@@ -4,9 +4,9 @@ folder=$1
 export SLURM_CONF=$folder/slurm.conf
 scancel --user="$(id -un)" 2> /dev/null
 for _ in $(seq 100); do [ -z "$(squeue -h 2> /dev/null)" ] && break; sleep 0.1; done
-for daemon in slurmd slurmctld slurmdbd mariadb/mariadbd munged; do
-  [ -s "$folder/$daemon.pid" ] || continue
-  pid=$(cat "$folder/$daemon.pid")
+for file in "$folder"/{slurmd-*,slurmctld,slurmdbd,mariadb/mariadbd,munged}.pid; do
+  [ -s "$file" ] || continue
+  pid=$(cat "$file")
   kill "$pid" 2> /dev/null
   for _ in $(seq 100); do
     state=$(awk '/^State/ {print $2}' "/proc/$pid/status" 2> /dev/null)

@@ -97,9 +97,9 @@ def test_two_simultaneous_launches_submit_once(trained_study, launch, launch_pro
     launch("cancel", *arguments[2:])
 
 
-def test_status_without_accounting_uses_files(trained_study, launch, wait_for_end, without_accounting):
+def test_status_other_cluster_uses_files(trained_study, launch, wait_for_end, other_cluster):
     arguments, experiment = trained_study("cluster.additional_parameters={hold: true}")
-    with without_accounting():
+    with other_cluster():
         assert subprocess.run(["sacct"], capture_output=True).returncode
         launch(*arguments)
         launch("cancel", *arguments[2:])

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from train.accelerator import use_deterministic_kernels, use_visible_device
+from train.accelerator import lost_connection, use_deterministic_kernels, use_visible_device
 
 
 @pytest.mark.parametrize(("visible", "local_rank", "expected"), [(1, "3", "0"), (4, "3", "3"), (1, None, None)])
@@ -28,3 +28,15 @@ def test_deterministic_kernels_are_required_only_on_request(required, monkeypatc
         assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == required
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("[…/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:65242"), True),
+        (torch.distributed.DistBackendError("NCCL error: remote process exited or there was a network error"), True),
+        (RuntimeError("expected scalar type Float but found Half"), False),
+    ],
+)
+def test_errors_of_the_communication_are_recognized(error, expected):
+    assert lost_connection(error) == expected

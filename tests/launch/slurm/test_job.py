@@ -1,32 +1,6 @@
-"""The inside of a SLURM job: exit on signals, and the count of restarts without progress."""
+"""The inside of a SLURM job: the count of restarts without progress, and the port at which processes meet."""
 
-import signal
-import subprocess
-import sys
-
-import pytest
-
-from launch.slurm.job import JobFiles
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_a_signal_ends_a_job_even_inside_a_catch_all(number, repository):
-    """A library once turned an exception raised by a signal handler into the error of a damaged checkpoint."""
-    code = """
-import time
-from launch.slurm.job import exit_on_signals
-exit_on_signals()
-print("ready", flush=True)
-for _ in range(2):
-    try:
-        time.sleep(60)
-    except BaseException:
-        pass
-"""
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
-    assert process.wait(timeout=20) == 128 + number
+from launch.slurm.job import JobFiles, rendezvous_port
 
 
 def test_progress_resets_the_restarts(tmp_path):
@@ -37,3 +11,10 @@ def test_progress_resets_the_restarts(tmp_path):
     assert files.restarts.exists()
     files.record_progress(20)
     assert not files.restarts.exists()
+
+
+def test_jobs_of_a_node_meet_at_different_ports():
+    """Linux gives ports from 32,768 to outgoing connections; ports below 1,024 belong to the system."""
+    ports = [rendezvous_port(job_id) for job_id in range(67_000_000, 67_020_000)]
+    assert len(set(ports)) == len(ports)
+    assert min(ports) >= 1024 and max(ports) < 32_768
