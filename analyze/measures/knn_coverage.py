@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analyze.measures.pairwise import squared_distances
+from analyze.measures.pairwise import BLOCK, squared_distances
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,28 @@ def knn_coverage(noise: Tensor, samples: Tensor, last_samples: Tensor, *, knn_k:
     checkpoint. `noise`: neighbors of noise i among the images, as the figure's caption reads.
     Source: the paper, Figure 6.
     """
-    image = _overlap(_nearest_others(samples, knn_k), _nearest_others(last_samples, knn_k))
-    of_noise = _nearest(squared_distances(noise, samples), knn_k)
-    of_noise_last = _nearest(squared_distances(noise, last_samples), knn_k)
-    return KnnCoverage(image, _overlap(of_noise, of_noise_last))
+    return KnnCoverage(
+        image=_coverage(samples, last_samples, knn_k), noise=_coverage(samples, last_samples, knn_k, noise)
+    )
 
 
-def _nearest(distances: Tensor, k: int) -> Tensor:
-    """Return the indices [N, k] of the smallest distances in each row; the lower index wins a tie."""
+def _coverage(samples: Tensor, last_samples: Tensor, k: int, noise: Tensor | None = None) -> float:
+    """Return the mean fraction of neighbors that a noise, or a sample among the other samples, shares in both sets."""
+    shared = 0
+    for start in range(0, len(samples), BLOCK):
+        rows = torch.arange(start, min(start + BLOCK, len(samples)))
+        neighbors, last_neighbors = (_nearest(images, rows, k, noise) for images in (samples, last_samples))
+        is_neighbor = torch.zeros(len(rows), len(samples), dtype=torch.bool).scatter_(1, last_neighbors, True)
+        shared += int(is_neighbor.gather(1, neighbors).sum())
+    return shared / (k * len(samples))
+
+
+def _nearest(images: Tensor, rows: Tensor, k: int, noise: Tensor | None) -> Tensor:
+    """Return the indices [rows, k] of the nearest images; the lower index wins a tie.
+
+    They are nearest to the noises of the given rows, or to the images of these rows, which are not their own neighbors.
+    """
+    distances = squared_distances((images if noise is None else noise)[rows], images)
+    if noise is None:
+        distances[torch.arange(len(rows)), rows] = torch.inf
     return distances.sort(dim=1, stable=True).indices[:, :k]
-
-
-def _nearest_others(samples: Tensor, k: int) -> Tensor:
-    distances = squared_distances(samples, samples)
-    return _nearest(distances.fill_diagonal_(torch.inf), k)
-
-
-def _overlap(neighbors: Tensor, last_neighbors: Tensor) -> float:
-    n = len(neighbors)
-    is_neighbor = torch.zeros(n, n, dtype=torch.bool, device=neighbors.device).scatter_(1, last_neighbors, True)
-    return is_neighbor.gather(1, neighbors).double().mean().item()

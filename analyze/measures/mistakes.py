@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analyze.measures.pairwise import squared_distances
+from analyze.measures.pairwise import nearest_of_each
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ def mapping_mistakes(noise: Tensor, samples: Tensor) -> MappingMistakes:
     Every image is matched with all N noises, and every noise with all N images. The lower index wins a tie.
     Source: the paper, Figures 8 and 9.
     """
-    distances = squared_distances(samples, noise)
-    nearest_noise, nearest_image = distances.argmin(dim=1), distances.argmin(dim=0)
+    nearest_noise, nearest_image = nearest_of_each(samples, noise)
     variance = samples.flatten(1).double().var(dim=1, correction=0)
     return MappingMistakes(
         image_to_noise=_mistakes(nearest_noise),

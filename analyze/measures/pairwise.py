@@ -1,6 +1,9 @@
 """Pairwise distances between two sets of images, and the chunks within which images are matched."""
 
+import torch
 from torch import Tensor
+
+BLOCK = 1024  # rows of a matrix of distances that are in memory at once
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
@@ -10,6 +13,20 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """
     a, b = a.flatten(1).double(), b.flatten(1).double()
     return (a * a).sum(dim=1)[:, None] + (b * b).sum(dim=1)[None] - 2 * a @ b.T
+
+
+def nearest_of_each(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the index of the nearest b for each a, and of the nearest a for each b; the lower index wins a tie."""
+    nearest_b, nearest_a = [], torch.zeros(len(b), dtype=torch.long)
+    smallest = torch.full((len(b),), torch.inf, dtype=torch.float64)
+    for start in range(0, len(a), BLOCK):
+        distances = squared_distances(a[start : start + BLOCK], b)
+        nearest_b.append(distances.argmin(dim=1))
+        index = distances.argmin(dim=0)
+        distance = distances.gather(0, index[None])[0]
+        nearest_a = torch.where(distance < smallest, start + index, nearest_a)
+        smallest = torch.minimum(smallest, distance)
+    return torch.cat(nearest_b), nearest_a
 
 
 def chunks(images: int, size: int) -> list[slice]:

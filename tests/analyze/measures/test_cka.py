@@ -71,3 +71,15 @@ def test_only_the_biased_value_is_large_for_independent_sets(random_images):
 def test_a_constant_set_has_cka_0(random_images):
     constant = (random_images(1) / 10).expand(30, -1, -1, -1)
     assert cka(constant, random_images(30)) == cka(random_images(30), constant) == cka(constant, constant) == Cka(0, 0)
+
+
+def test_more_images_than_pixels_follow_the_formula(random_images):
+    """The products of D × D matrices replace those of Gram matrices."""
+    samples = random_images(250)[:, :, :4, :4]
+    last = samples + random_images(250)[:, :, :4, :4]
+    assert len(samples) > samples[0].numel()
+    result = cka(samples, last)
+    assert result.debiased == pytest.approx(debiased_by_formula(samples, last), rel=1e-9)
+    x, y = (images.flatten(1).double() - images.flatten(1).double().mean(dim=0) for images in (samples, last))
+    k, l = x @ x.T, y @ y.T
+    assert result.biased == pytest.approx(((k * l).sum() / (k.norm() * l.norm())).item(), rel=1e-9)

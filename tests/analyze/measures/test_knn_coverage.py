@@ -1,5 +1,7 @@
 """Overlap of nearest neighbors of two sets of images, among images and from noise to image."""
 
+import sys
+
 import pytest
 
 from analyze.measures.knn_coverage import KnnCoverage, knn_coverage
@@ -44,3 +46,10 @@ def test_a_large_common_offset_preserves_the_result(random_images):
     result = knn_coverage(noise, samples, last, knn_k=5)
     assert 0 < result.image < 0.5
     assert knn_coverage(noise + 4096, samples + 4096, last + 4096, knn_k=5) == result
+
+
+def test_the_result_does_not_depend_on_the_blocks(random_images, monkeypatch):
+    noise, samples, last = random_images(60), random_images(60), random_images(60)
+    whole = knn_coverage(noise, samples, last, knn_k=5)
+    monkeypatch.setattr(sys.modules[knn_coverage.__module__], "BLOCK", 7)
+    assert knn_coverage(noise, samples, last, knn_k=5) == whole
