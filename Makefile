@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: demo train-cifar test test-slurm fuzz bench wandb-sync lint format docs docs-serve clean
+.PHONY: demo train-cifar test test-slurm fuzz chaos bench wandb-sync lint format docs docs-serve clean
 
 demo: $(READY)  ## train on scikit-learn's digits, analyze every checkpoint, write the report
 	@$(BIN)/python -m launch configs/digits.yaml $(ARGS)
@@ -25,6 +25,9 @@ wandb-sync: $(READY)  ## upload offline W&B runs that are not uploaded yet (afte
 
 fuzz: $(READY)  ## read damaged and hostile files, 1,000 per reader (CASES=, SEED=; ARGS='-k checkpoint' selects a reader)
 	NOISEMAP_FUZZ_CASES=$(or $(CASES),1000) NOISEMAP_FUZZ_SEED=$(or $(SEED),0) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz $(ARGS)
+
+chaos: $(READY)  ## break a small study and repair it, 40 times (FAULTS=, SEED=; ARGS='--only 7' repeats a fault); as root
+	OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -m chaos --faults $(or $(FAULTS),40) --seed $(or $(SEED),0) $(ARGS)
 
 bench: $(READY)  ## benchmark against improved-diffusion (ARGS='--improved-diffusion PATH') and diffusers
 	@$(BIN)/python -m benchmarks.bench $(ARGS)

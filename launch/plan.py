@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -93,8 +94,8 @@ def checkpoint_minutes(experiment: Experiment) -> float:
     if experiment.cluster.checkpoint_minutes is not None:
         return experiment.cluster.checkpoint_minutes
     measured = checkpoint_minutes_file(experiment, SeedAnalysis(experiment, experiment.seeds[0]).folder.name)
-    if measured.exists():
-        return max(float(measured.read_text(encoding="utf-8")), 1e-3)
+    with suppress(OSError, ValueError):  # not measured yet, or damaged
+        return max(1e-3, float(measured.read_text(encoding="utf-8")))
     options = experiment.analyze
     flop = 2 * options.ddim_steps * options.samples * forward_flop(experiment.model, experiment.diffusion)
     return flop / flop_per_s(experiment) / 60

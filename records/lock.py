@@ -1,11 +1,16 @@
 """Lock files, which the operating system releases when the holding process ends for any reason."""
 
+import errno
 import fcntl
+import functools
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of Lustre without `-o flock` and of NFS without lockd
 
 
 class Busy(Exception):
@@ -45,7 +50,20 @@ def _try(descriptor: int, kind: int) -> bool:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _warn_of_missing_locks()
     return True
+
+
+@functools.cache
+def _warn_of_missing_locks() -> None:
+    print(
+        "warning: the file system of this study has no locks (flock), so that nothing prevents two commands from "
+        "writing the same files; run one at a time",
+        file=sys.stderr,
+    )
 
 
 def describe_process(work: str) -> str:

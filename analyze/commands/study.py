@@ -11,4 +11,4 @@ def main(arguments: list[str]) -> None:
     from analyze.report.study import collect
 
     analyze_experiment(experiment)
-    collect(experiment)
+    collect(experiment, half_trained=True)

@@ -76,10 +76,11 @@ CAPTIONS = {  # description, and a note on how the figure is computed
 }
 
 
-def collect(experiment: Experiment, failed: UserError | None = None) -> None:
+def collect(experiment: Experiment, failed: UserError | None = None, half_trained: bool = False) -> None:
     """Write the report, publish the analyses to W&B and print a summary.
 
-    Raises UserError, after writing everything, if a job failed (`failed`) or results are missing.
+    Raises UserError, after writing everything, if a job failed (`failed`) or results are missing, except for those of
+    checkpoints that are not trained yet if the study may be `half_trained`.
     """
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     results, folder = StudyResults(analyses), report_folder(experiment)
@@ -95,7 +96,9 @@ def collect(experiment: Experiment, failed: UserError | None = None) -> None:
     print(f"Figures: {folder / 'figures'} ({len(figures)} files)")
     print(f"Tables:  {folder / 'tables'} ({len(table_files)} files)")
     _print_wandb(experiment)
-    if problems := [str(failed)] if failed else missing(experiment):
+    if half_trained and (untrained := not_trained(experiment)):
+        print("\n" + "\n".join(untrained))
+    if problems := [str(failed)] if failed else not_analyzed(experiment) if half_trained else missing(experiment):
         raise UserError("the study is incomplete: " + "; ".join(problems))
 
 
@@ -250,16 +253,28 @@ def gallery(images: Tensor, caption: str) -> Gallery:
 
 
 def missing(experiment: Experiment) -> list[str]:
-    """Return one sentence per failure and per seed with checkpoints that are not trained or not analyzed yet."""
+    """Return sentences on everything that the study misses."""
+    return [*not_trained(experiment), *not_analyzed(experiment)]
+
+
+def not_trained(experiment: Experiment) -> list[str]:
+    """Return one sentence per seed with checkpoints that are not trained yet."""
     sentences = []
     planned = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
     for seed in experiment.seeds:
         analysis = SeedAnalysis(experiment, seed)
+        if untrained := sorted(set(planned) - set(analysis.steps)):
+            sentences.append(f"seed {seed}: not trained yet: {_list_steps(untrained)}{_preliminary(analysis)}")
+    return sentences
+
+
+def not_analyzed(experiment: Experiment) -> list[str]:
+    """Return one sentence per failure and per seed with trained checkpoints that are not analyzed yet."""
+    sentences = []
+    for seed in experiment.seeds:
+        analysis = SeedAnalysis(experiment, seed)
         failures = analysis.failures()
         sentences += [f"seed {seed}, step {step}: {reason}" for step, reason in failures.items()]
-        trained = set(analysis.steps)
-        if untrained := [step for step in planned if step not in trained]:
-            sentences.append(f"seed {seed}: not trained yet: {_list_steps(untrained)}{_preliminary(analysis)}")
         if new := [step for step in analysis.steps if not analysis.results(step) and step not in failures]:
             sentences.append(f"seed {seed}: trained but not analyzed yet: {_list_steps(new)}")
     return sentences

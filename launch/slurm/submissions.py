@@ -11,11 +11,12 @@ from typing import Any
 
 from submitit.core.utils import JobPaths
 
+from configs.errors import UserError, first_line
 from configs.schema import Experiment, ModelStudy
 from launch.jobs import Analyze
 from launch.plan import Job
 from launch.slurm.queue import array_id
-from records.atomic import write_json
+from records.atomic import read_json, write_json
 from records.layout import submissions_folder
 
 # Options of a model study that its results do not depend on.
@@ -77,10 +78,19 @@ def write(study: Experiment | ModelStudy, jobs: Sequence[Job], ids: list[str], j
 
 
 def read(study: Experiment | ModelStudy) -> Iterator[Submission]:
-    """Yield all submissions of a study, oldest first."""
+    """Yield all submissions of a study, oldest first.
+
+    Raises UserError if a record is damaged: its jobs would be submitted a second time.
+    """
     for file in sorted(submissions_folder(study).glob("*.json"), key=_time_and_id):
-        content = _upgrade(json.loads(file.read_text(encoding="utf-8")))
-        yield Submission(**content | {"tasks": [Task(**task) for task in content["tasks"]]})
+        try:
+            content = _upgrade(read_json(file))
+            yield Submission(**content | {"tasks": [Task(**task) for task in content["tasks"]]})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{file}: the record of submitted jobs is damaged ({first_line(error)}); wait until the study has no "
+                "jobs in squeue, then remove the file"
+            ) from None
 
 
 def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
@@ -95,4 +105,4 @@ def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
 def _time_and_id(file: Path) -> tuple[str, int]:
     """Return the sort key of a submission's file: ids order the submissions of one second."""
     timestamp, _, number = file.stem.rpartition("-")
-    return timestamp, int(number)
+    return timestamp, int(number) if number.isdecimal() else 0

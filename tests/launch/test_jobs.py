@@ -3,6 +3,7 @@
 from analyze.analysis import SeedAnalysis
 from launch.jobs import Analyze
 from launch.plan import checkpoint_minutes
+from records.layout import experiment_folder
 
 
 def test_a_failing_checkpoint_does_not_affect_the_others(with_checkpoints, monkeypatch):
@@ -28,5 +29,9 @@ def test_the_time_per_checkpoint_is_measured(with_checkpoints):
     estimate = checkpoint_minutes(experiment)
     Analyze(experiment, 1, 0, (8, 0))()
     assert checkpoint_minutes(experiment) != estimate
+    (file,) = experiment_folder(experiment).rglob("minutes-*")
+    for damaged in ("", "nan", "\0\0"):
+        file.write_text(damaged)
+        assert checkpoint_minutes(experiment) == (1e-3 if damaged == "nan" else estimate)
     experiment.cluster.checkpoint_minutes = 3
     assert checkpoint_minutes(experiment) == 3

@@ -8,7 +8,7 @@ import pytest
 from analyze.analysis import SeedAnalysis
 from launch.jobs import Analyze, Train
 from launch.plan import Queued, plan, slice_size, threads_per_job
-from records.layout import seed_folder
+from records.layout import experiment_folder, seed_folder
 
 
 def job_names(experiment) -> list[str]:
@@ -48,6 +48,12 @@ def test_a_trained_seed_is_not_trained_again(with_checkpoints):
 
 def test_a_complete_study_needs_nothing(analyzed):
     assert plan(analyzed()) == []
+
+
+def test_a_moved_study_needs_nothing(analyzed, tiny, tmp_path):
+    shutil.move(experiment_folder(analyzed()), tmp_path / "elsewhere" / "digits")
+    assert plan(tiny()) != []
+    assert plan(tiny(f"runs={tmp_path}/elsewhere")) == []
 
 
 def test_only_missing_results_are_planned(analyzed):

@@ -1,11 +1,14 @@
 """Exclusive locks that are released when their process ends."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 import time
 
 import pytest
 
+from records import lock
 from records.lock import Busy, describe_process, hold, is_held_by
 
 
@@ -94,3 +97,15 @@ def test_several_processes_share_a_lock_and_exclude_an_exclusive_one(path):
             pass
     with hold(path, "alone", 0), pytest.raises(Busy, match="alone"), hold(path, "first", 0, shared=True):
         pass
+
+
+def test_a_file_system_without_locks_is_used_with_one_warning(path, monkeypatch, capsys):
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock._warn_of_missing_locks.cache_clear()
+    for _ in range(2):
+        with hold(path, "this one", 0):
+            assert path.read_text() == "this one" and not is_held_by(path, "this one")
+    assert capsys.readouterr().err.count("has no locks") == 1

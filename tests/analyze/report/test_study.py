@@ -12,7 +12,8 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import curves
 from analyze.report.findings import findings
 from analyze.report.page.plots import value_text
-from analyze.report.study import missing, thin, write_report
+from analyze.report.study import collect, missing, thin, write_report
+from configs.errors import UserError
 from configs.schema import Experiment
 
 PLOTS = [
@@ -142,6 +143,16 @@ def test_checkpoints_that_are_not_trained_are_listed(tiny, analyzed):
         "seed 0: not trained yet: step 9 (preliminary: comparisons with the last checkpoint use step 8)",
         "seed 7: not trained yet: steps 0, 2, 5, 8, 9",
     ]
+
+
+def test_a_half_trained_study_is_an_error_only_if_it_should_be_trained(tiny, analyzed, capsys):
+    """Python -m analyze shows what there is; python -m launch would have trained the rest."""
+    analyzed()
+    experiment = tiny("seeds=[0]", "train.checkpoints.at=[0,2,5,8]", "train.steps=9")
+    collect(experiment, half_trained=True)
+    assert "\nseed 0: not trained yet: step 9 (preliminary" in capsys.readouterr().out
+    with pytest.raises(UserError, match="the study is incomplete: seed 0: not trained yet: step 9"):
+        collect(experiment)
 
 
 def test_checkpoints_that_are_not_analyzed_are_listed(with_checkpoints):

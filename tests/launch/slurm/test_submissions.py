@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import pytest
+
+from configs.errors import UserError
 from launch.jobs import Analyze
 from launch.slurm import submissions
 from launch.slurm.submissions import Submission
@@ -28,3 +31,12 @@ def test_submissions_of_earlier_versions_are_read(tiny):
     (submission,) = submissions.read(experiment)
     assert submission.fingerprint == "1f0c2b7a"
     assert [task.name for task in submission.tasks] == ["analyze seed 0 step 8"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"tasks": 3}', '{"id": "17", "tasks": []}', '{"id"'])
+def test_a_damaged_record_names_its_file(content, tiny):
+    file = submissions_folder(tiny()) / "2026-11-22T14:06:08-17.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    with pytest.raises(UserError, match=r"08-17\.json: the record of submitted jobs is damaged .* remove the file"):
+        list(submissions.read(tiny()))

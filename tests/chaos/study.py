@@ -1,0 +1,145 @@
+"""A small study that a campaign breaks, and the numbers by which a repaired study is recognized."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent.parent
+TIMEOUT_S = 600.0
+NAME = "chaos"
+CONFIG = f"""\
+name: {NAME}
+runs: RUNS
+seeds: [0, 1]
+data: {{name: digits, root: DATA}}
+model:
+  image_size: 8
+  in_channels: 1
+  model_channels: 8
+  num_res_blocks: 1
+  channel_mult: [1]
+  attention_resolutions: []
+  norm_groups: 2
+  num_heads: 1
+  dropout: 0.1
+diffusion: {{schedule: cosine, steps: 4000}}
+train:
+  steps: 60
+  lr: 1.0e-2
+  batch_size: 4
+  ema_rates: [0.99]
+  log_every: 2
+  state_every_minutes: 0.002
+  checkpoints: {{at: [0, 2, 20], strides: []}}
+analyze:
+  samples: 8
+  ddim_steps: 4
+  batch_size: 8
+  precision: fp32
+  weights: ema_0.99
+  pictures: 3
+  measures: {{knn_k: 3, mapping_images: 4, dino_model: null, inversion_checkpoints: none}}
+wandb: {{mode: disabled}}
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """End of a command; the status is negative if a signal ended it, and None if it hung."""
+
+    status: int | None
+    output: str
+
+    @property
+    def ended_well(self) -> bool:
+        return self.status == 0
+
+    @property
+    def problem(self) -> str:
+        """What a user should never see, or ""."""
+        if self.status is None:
+            return f"hung for {TIMEOUT_S:.0f} s"
+        return "traceback" if "Traceback (most recent call last)" in self.output else ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study below a folder, launched by the same command every time."""
+
+    folder: Path
+    options: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "runs" / NAME
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "chaos.yaml"
+
+    def create(self, whole: "Study | None" = None) -> "Study":
+        """Write the configuration; `whole` is a study whose prepared data, and if wanted results, are copied."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = CONFIG.replace("RUNS", str(self.folder / "runs")).replace("DATA", str(self.folder / "data"))
+        self.config.write_text(text)
+        if whole is not None:
+            shutil.copytree(whole.folder / "data", self.folder / "data")
+        return self
+
+    def copy_results(self, whole: "Study") -> None:
+        shutil.copytree(whole.root, self.root, dirs_exist_ok=True)
+
+    def start(self, *command: str, **variables: str) -> subprocess.Popen:
+        """Start `python -m launch [COMMAND] CONFIG` in a session of its own."""
+        arguments = [sys.executable, "-m", "launch", *command, str(self.config), *(() if command else self.options)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"} | dict(self.variables) | variables
+        return subprocess.Popen(
+            arguments,
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def launch(self, *command: str) -> Result:
+        return finish(self.start(*command))
+
+    def numbers(self) -> dict[str, str]:
+        """Return digests of the weights, the log, and the measured values, by file."""
+        found = {}
+        for file in sorted(self.root.glob("seed_*/checkpoints/*/*.safetensors")):
+            found[str(file.relative_to(self.root))] = hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(self.root.glob("seed_*/train.jsonl")):
+            found[str(file.relative_to(self.root))] = hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(self.root.glob("seed_*/analysis/*/*.json")):
+            found[str(file.relative_to(self.root))] = measured(file)
+        return found
+
+
+def measured(file: Path) -> str:
+    """Return the values of a results file as text, without times and versions."""
+    try:
+        measures = json.loads(file.read_bytes())["measures"]
+        return json.dumps({name: entry["values"] for name, entry in measures.items()}, sort_keys=True)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"unreadable: {error!r}"
+
+
+def finish(process: subprocess.Popen) -> Result:
+    """Wait for a command; kill it with all its jobs if it hangs."""
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        output, _ = process.communicate()
+        return Result(None, output)
+    return Result(process.returncode, output)
