@@ -24,6 +24,7 @@ from launch.slurm.submissions import Submission, Task, settings_fingerprint
 from launch.snapshot import environment, snapshot
 from records.layout import jobs_folder
 
+COMPLETING_S = 40  # a job has 30 s to end after a signal, by default (KillWait)
 SURVIVE_SIGTERM = "trap : TERM  # sent by preemption; the lines after srun must still run"
 
 
@@ -165,7 +166,7 @@ def queued(study: Experiment | ModelStudy) -> tuple[Queued, dict[str, str]]:
 
     Raises UserError if a queued job trains a seed to another number of steps, because two trainings would conflict.
     """
-    jobs = in_queue(study).values()
+    jobs = _settled_queue(study).values()
     for _, task, _ in jobs:
         if isinstance(study, Experiment) and task.trains and task.steps != [study.train.steps]:
             raise UserError(
@@ -178,6 +179,19 @@ def queued(study: Experiment | ModelStudy) -> tuple[Queued, dict[str, str]]:
     slices = {(task.ddim_steps, task.images[0], task.images[1]) for task in same if task.ddim_steps and task.images}
     names = frozenset(task.name for task in same)
     return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for _, task, _ in jobs}
+
+
+def _settled_queue(study: Experiment | ModelStudy) -> dict[str, tuple[Submission, Task, queue.Entry]]:
+    """Return the jobs in the queue after waiting for those that are COMPLETING: canceled, ended, or to be requeued.
+
+    A canceled job must not count as queued, and a requeued one must.
+    """
+    for _ in range(COMPLETING_S):
+        jobs = in_queue(study)
+        if all(entry.state != "COMPLETING" for _, _, entry in jobs.values()):
+            break
+        time.sleep(1)
+    return jobs
 
 
 def cancel(study: Experiment | ModelStudy) -> str:
