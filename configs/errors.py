@@ -1,14 +1,16 @@
 """Errors that users can fix, and their handling by every command."""
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable
 
 INTERRUPTED_STATUS = 130
-INTERRUPTED = "\ninterrupted; rerun the same command to resume"
+RERUN = "rerun the same command to resume"
+INTERRUPTED = f"\ninterrupted; {RERUN}"
 
-
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 MAX_CHARACTERS = 2_000  # of a printed message
 
 
@@ -34,12 +36,21 @@ def printable(text: str) -> str:
 
 
 def run_command(main: Callable[[list[str]], None]) -> None:
-    """Run `main` on the command line's arguments; a UserError or Ctrl-C ends the process with its exit status."""
+    """Run `main` on the command line's arguments.
+
+    A UserError, a full or broken disk, and Ctrl-C end the process with one sentence and an exit status.
+    """
     try:
         main(sys.argv[1:])
     except UserError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.status)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {printable(where)}{error.strerror}; make room or repair the disk, then {RERUN}", file=sys.stderr)
+        sys.exit(UserError.status)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)

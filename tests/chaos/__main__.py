@@ -13,21 +13,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.faults import KINDS, NEEDS_RESULTS, NEEDS_WANDB
 from chaos.study import Result, Study
+from records.atomic import write_text
 from records.progress import progress
 
 ATTEMPTS = 4  # of the same command after a fault
-UNAIDED, TOLD, FAILED = "ended well", "said what to do, then ended well", "failed"
+UNAIDED, REMEDIED, FAILED = "ended well", "named a remedy, then ended well", "failed"
 
 
 @dataclass
 class Outcome:
-    """A fault, what it did, how the study ended, and the messages that told what to do or what is wrong."""
+    """A fault, what it did, how the study ended, and the messages that name a remedy or a problem."""
 
     number: int
     kind: str
@@ -42,24 +43,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, nargs="+", metavar="NUMBER", help="faults of the campaign to repeat")
     parser.add_argument("--parallel", type=int, default=2)
-    parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the table to a file")
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the table to a file after each fault")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="noisemap-chaos-"))
     kinds = chosen_kinds(arguments.faults, arguments.seed)
     numbers = arguments.only or range(len(kinds))
     campaign = Campaign(folder, arguments.seed)
     with progress("faults", len(numbers), "fault") as bar, ThreadPoolExecutor(arguments.parallel) as pool:
-
-        def run(number: int) -> Outcome:
-            outcome = campaign.run(number, kinds[number])
+        outcomes: list[Outcome] = []
+        running = [pool.submit(campaign.run, number, kinds[number]) for number in numbers]
+        for future in as_completed(running):
+            outcomes.append(future.result())
             bar.update()
-            return outcome
-
-        outcomes = list(pool.map(run, numbers))
-    table = report(outcomes, arguments.seed)
-    print(table)
-    if arguments.out is not None:
-        arguments.out.write_text(table)
+            if arguments.out is not None:
+                write_text(arguments.out, report(outcomes, arguments.seed))
+    print(report(outcomes, arguments.seed))
     if any(outcome.end == FAILED for outcome in outcomes):
         sys.exit(f"the studies that failed are in {folder}")
     shutil.rmtree(folder)
@@ -98,7 +96,7 @@ class Campaign:
             study.copy_results(self.whole)
         try:
             outcome.detail, results = KINDS[kind][0](study, chance, self.seconds)
-            offline = Study(study.folder, options[:1])  # the same study, whatever W&B does
+            offline = Study(study.folder, options[:1])  # the same study without W&B
             self.repair(offline, outcome, results)
         except Exception as error:
             outcome.end, outcome.messages = FAILED, [*outcome.messages, repr(error)]
@@ -122,7 +120,7 @@ class Campaign:
             verified = study.launch("verify")
             if not all(Path(name).parts[0] and mentions(verified.output, name) for name in differing):
                 problems.append(f"other numbers, unnoticed: {', '.join(differing)}")
-            outcome.end = TOLD
+            outcome.end = REMEDIED
             outcome.messages.append(f"verify: {last_lines(verified.output)}")
         if problems:
             outcome.end, outcome.messages = FAILED, [*outcome.messages, *problems]
@@ -133,13 +131,13 @@ class Campaign:
 
 
 def follow(study: Study, result: Result, outcome: Outcome) -> bool:
-    """Remove what the message says should be removed; return whether it said so."""
+    """Remove the file or folder that the message names; return whether it names one."""
     message = last_lines(result.output)
     paths = [Path(path.rstrip(".,;:)")) for path in re.findall(rf"{re.escape(str(study.folder))}\S*", message)]
     existing = [path for path in paths if path.exists() and study.root in (path, *path.parents)]
     if "remove" not in message or not existing:
         return False
-    outcome.end, outcome.messages = TOLD, [*outcome.messages, message.replace(str(study.root), "…")]
+    outcome.end, outcome.messages = REMEDIED, [*outcome.messages, message.replace(str(study.root), "…")]
     shutil.rmtree(existing[0]) if existing[0].is_dir() else existing[0].unlink()
     return True
 
@@ -156,15 +154,15 @@ def last_lines(output: str) -> str:
 
 
 def report(outcomes: list[Outcome], seed: int) -> str:
-    lines = ["| fault | number | ended well | said what to do, then ended well | failed |", "|---|--:|--:|--:|--:|"]
+    lines = ["| fault | number | ended well | named a remedy, then ended well | failed |", "|---|--:|--:|--:|--:|"]
     for kind in KINDS:
         ends = Counter(outcome.end for outcome in outcomes if outcome.kind == kind)
         if ends:
-            lines.append(f"| {kind} | {ends.total()} | {ends[UNAIDED]} | {ends[TOLD]} | {ends[FAILED]} |")
+            lines.append(f"| {kind} | {ends.total()} | {ends[UNAIDED]} | {ends[REMEDIED]} | {ends[FAILED]} |")
     ends = Counter(outcome.end for outcome in outcomes)
-    lines += [f"| all | {ends.total()} | {ends[UNAIDED]} | {ends[TOLD]} | {ends[FAILED]} |", ""]
-    for end, title in ((FAILED, "Failed"), (TOLD, "What was said")):
-        chosen = [outcome for outcome in outcomes if outcome.end == end]
+    lines += [f"| all | {ends.total()} | {ends[UNAIDED]} | {ends[REMEDIED]} | {ends[FAILED]} |", ""]
+    for end, title in ((FAILED, "Failed"), (REMEDIED, "Remedies")):
+        chosen = sorted((outcome for outcome in outcomes if outcome.end == end), key=lambda outcome: outcome.number)
         lines += [f"## {title}", ""] if chosen else []
         for outcome in chosen:
             lines += [f"* {outcome.number}, {outcome.kind} ({outcome.detail}): {'; '.join(outcome.messages)}"]

@@ -61,7 +61,7 @@ class Result:
 
     @property
     def problem(self) -> str:
-        """What a user should never see, or ""."""
+        """A traceback or a hang, which no user should see, or ""."""
         if self.status is None:
             return f"hung for {TIMEOUT_S:.0f} s"
         return "traceback" if "Traceback (most recent call last)" in self.output else ""
@@ -96,7 +96,7 @@ class Study:
         shutil.copytree(whole.root, self.root, dirs_exist_ok=True)
 
     def start(self, *command: str, **variables: str) -> subprocess.Popen:
-        """Start `python -m launch [COMMAND] CONFIG` in a session of its own."""
+        """Start `python -m launch [COMMAND] CONFIG` in a separate session."""
         arguments = [sys.executable, "-m", "launch", *command, str(self.config), *(() if command else self.options)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"} | dict(self.variables) | variables
         return subprocess.Popen(

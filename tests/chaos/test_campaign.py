@@ -36,14 +36,13 @@ def campaign(tmp_path_factory) -> Campaign:
     return Campaign(tmp_path_factory.mktemp("campaign"), seed=0)
 
 
-@pytest.mark.parametrize("kind", ["SIGKILL of everything", "truncated file"])
-def test_a_study_survives(kind, campaign):
-    outcome = campaign.run(0, kind)
+def test_a_study_survives_a_fault(campaign):
+    outcome = campaign.run(0, "SIGKILL of everything")
     assert outcome.end != FAILED, outcome
 
 
 def test_a_changed_value_is_noticed(campaign):
-    """The campaign would otherwise succeed whatever happens."""
+    """The campaign would otherwise always succeed."""
     study = Study(campaign.folder / "changed").create(campaign.whole)
     study.copy_results(campaign.whole)
     (file,) = study.root.glob("seed_0/checkpoints/000000020/ema_0.99.safetensors")

@@ -1,12 +1,13 @@
 """Ctrl-C and other signals end a process at once, wherever they arrive, and messages are one printable line."""
 
+import errno
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from configs.errors import printable
+from configs.errors import printable, run_command
 
 SWALLOW = """
 import os, signal, sys, time
@@ -64,3 +65,22 @@ for _ in range(2):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     assert process.wait(timeout=20) == 128 + number
+
+
+@pytest.mark.parametrize(("filename", "place"), [("/runs/a.png", "/runs/a.png: "), (None, "")])
+def test_a_full_disk_is_one_sentence_wherever_it_is_noticed(filename, place, capsys):
+    def main(_: list[str]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", filename)
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {place}No space left on device; make room or ")
+
+
+def test_other_errors_of_the_system_are_not_hidden():
+    def main(_: list[str]) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    with pytest.raises(OSError, match="Bad file"):
+        run_command(main)
