@@ -100,9 +100,9 @@ def costs(experiment: Experiment, flop_per_s: float) -> Costs:
     """Return the costs of a checkpoint that is not the last; those of the last are similar."""
     images, model = experiment.analyze.samples, experiment.model
     tensor_bytes = 4 * images * model.in_channels * model.image_size**2
-    flop = TRAJECTORIES * experiment.analyze.ddim_steps * images * forward_flop(model, experiment.diffusion)
     measure_s = MEASURE_S + MEASURE_S_PER_IMAGE * images + MEASURE_S_PER_PAIR * images**2
-    return Costs(WEIGHTS_BYTES + tensor_bytes, flop / flop_per_s + measure_s, TRAJECTORIES * tensor_bytes)
+    compute_s = generating_s(experiment, flop_per_s) + measure_s
+    return Costs(WEIGHTS_BYTES + tensor_bytes, compute_s, TRAJECTORIES * tensor_bytes)
 
 
 def generating_s(experiment: Experiment, flop_per_s: float) -> float:

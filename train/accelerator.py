@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
-from configs.errors import UserError, first_line
+from configs.errors import RERUN, UserError, first_line
 from models.compiled import allow_tf32
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -20,10 +20,7 @@ class Disconnected(UserError):
     status = 128 + signal.SIGTERM  # as after a signal, so that a SLURM job is requeued
 
     def __init__(self, error: RuntimeError):
-        super().__init__(
-            f"the connection to another process of this training was lost ({first_line(error)}); "
-            "rerun the same command to resume"
-        )
+        super().__init__(f"the connection to another process of this training was lost ({first_line(error)}); {RERUN}")
 
 
 def lost_connection(error: RuntimeError) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from configs.errors import UserError
+from configs.errors import RERUN, UserError
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # SIGUSR2: SLURM's time limit is near
 SAVE_SIGNALS = (signal.SIGUSR1,)
@@ -15,9 +15,7 @@ class Stopped(UserError):
     """End of a training process that a signal stopped, raised after its state was saved."""
 
     def __init__(self, number: int, step: int):
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {step}; rerun the same command to resume"
-        )
+        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}; {RERUN}")
         self.status = 128 + number
 
 

@@ -98,7 +98,8 @@ def collect(experiment: Experiment, failed: UserError | None = None, half_traine
     _print_wandb(experiment)
     if half_trained and (untrained := not_trained(experiment)):
         print("\n" + "\n".join(untrained))
-    if problems := [str(failed)] if failed else not_analyzed(experiment) if half_trained else missing(experiment):
+    expected = not_analyzed if half_trained else missing
+    if problems := [str(failed)] if failed else expected(experiment):
         raise UserError("the study is incomplete: " + "; ".join(problems))
 
 

@@ -1,6 +1,5 @@
 """A small study that a campaign breaks, and the numbers by which a repaired study is recognized."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -8,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from records.atomic import file_digest
 
 REPOSITORY = Path(__file__).parent.parent.parent
 TIMEOUT_S = 600.0
@@ -84,7 +85,7 @@ class Study:
         return self.folder / "chaos.yaml"
 
     def create(self, whole: "Study | None" = None) -> "Study":
-        """Write the configuration; `whole` is a study whose prepared data, and if wanted results, are copied."""
+        """Write the configuration; `whole` is a study whose prepared data are copied."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = CONFIG.replace("RUNS", str(self.folder / "runs")).replace("DATA", str(self.folder / "data"))
         self.config.write_text(text)
@@ -115,14 +116,16 @@ class Study:
 
     def numbers(self) -> dict[str, str]:
         """Return digests of the weights, the log, and the measured values, by file."""
-        found = {}
-        for file in sorted(self.root.glob("seed_*/checkpoints/*/*.safetensors")):
-            found[str(file.relative_to(self.root))] = hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(self.root.glob("seed_*/train.jsonl")):
-            found[str(file.relative_to(self.root))] = hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(self.root.glob("seed_*/analysis/*/*.json")):
-            found[str(file.relative_to(self.root))] = measured(file)
-        return found
+        readers = {
+            "checkpoints/*/*.safetensors": file_digest,
+            "train.jsonl": file_digest,
+            "analysis/*/*.json": measured,
+        }
+        return {
+            str(file.relative_to(self.root)): read(file)
+            for pattern, read in readers.items()
+            for file in sorted(self.root.glob(f"seed_*/{pattern}"))
+        }
 
 
 def measured(file: Path) -> str:
