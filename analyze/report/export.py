@@ -1,12 +1,12 @@
-"""Export of all curves of all seeds as a tidy table with one number per row."""
+"""Export of all numbers of a study as a tidy table with one number per row."""
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from analyze.analysis import SeedAnalysis, nothing_analyzed
+from analyze.analysis import Analysis, SeedAnalysis, nothing_analyzed
 from analyze.curves import seed_points
 from configs.errors import UserError
 from configs.schema import Experiment
@@ -15,10 +15,10 @@ from records.layout import report_folder
 
 
 class CurveRow(NamedTuple):
-    """One number of a seed's checkpoint: the metric `measure`/`name`."""
+    """One number of a checkpoint: the metric `measure`/`name`. A pretrained model has no seed, and its step is T."""
 
     experiment: str
-    seed: int
+    seed: int | None
     weights: str
     ddim_steps: int
     step: int
@@ -50,16 +50,21 @@ def export(experiment: Experiment, file: Path | None = None) -> tuple[Path, int]
 
 def rows(experiment: Experiment) -> Iterator[CurveRow]:
     """Yield the rows by seed in the experiment's order, step, measure and name."""
-    options = experiment.analyze
     for seed in experiment.seeds:
-        for point in seed_points(SeedAnalysis(experiment, seed)):
-            origin = (experiment.name, seed, options.weights, options.ddim_steps, int(point["step"]))
-            for key in sorted(point.keys() - {"step"}):
-                measure, _, name = key.partition("/")
-                yield CurveRow(*origin, measure, name, point[key])
+        yield from analysis_rows(experiment.name, seed, SeedAnalysis(experiment, seed))
 
 
-def to_csv(table: list[CurveRow]) -> bytes:
+def analysis_rows(name: str, seed: int | None, analysis: Analysis) -> Iterator[CurveRow]:
+    """Yield the rows of an analysis by step, measure and name."""
+    options = analysis.options
+    for point in seed_points(analysis):
+        origin = (name, seed, options.weights, options.ddim_steps, int(point["step"]))
+        for key in sorted(point.keys() - {"step"}):
+            measure, _, metric = key.partition("/")
+            yield CurveRow(*origin, measure, metric, point[key])
+
+
+def to_csv(table: Iterable[CurveRow]) -> bytes:
     """Encode as CSV; values are written with all digits and parse back exactly."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,5 +1,7 @@
 """Report of the comparison of inverters: findings, plot, tables and pictures, as a section and as a page."""
 
+import csv
+import io
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -57,7 +59,7 @@ DATA_COLUMNS = {
 
 
 def collect(study: Experiment | ModelStudy, analyses: Sequence[Analysis]) -> None:
-    """Write report/inverters.html and report/inverters.md, and print the table and findings.
+    """Write report/inverters.html, .md and .csv, and print the table and findings.
 
     Raises UserError, after writing everything, if a checkpoint or T failed.
     """
@@ -67,6 +69,7 @@ def collect(study: Experiment | ModelStudy, analyses: Sequence[Analysis]) -> Non
         section, folder = inverters_section(analyses), report_folder(study)
         page = Page(f"{study.name}: inverters", "", [], [section, settings_section(study)], footer())
         write_text(folder / "inverters.md", table)
+        write_text(folder / "inverters.csv", to_csv(results))
         write_text(folder / "inverters.html", render(page))
         print("\n".join(["", table, *findings(results, T)]))
         print(f"\nReport: {folder / 'inverters.html'}\nTable:  {folder / 'inverters.md'}")
@@ -184,6 +187,28 @@ def to_markdown(results: Sequence[InverterResult]) -> str:
     rows = [" | ".join(row) for row in _rows(COLUMNS, results)]
     header = " | ".join(COLUMNS).replace("|correlation|", "correlation")
     return "\n".join([f"| {header} |", "|---|" + "--:|" * (len(COLUMNS) - 1), *(f"| {row} |" for row in rows), ""])
+
+
+def to_csv(results: Sequence[InverterResult]) -> str:
+    """Return all numbers as CSV, one row per inverter and budget; columns of training images start with "data_"."""
+    text = io.StringIO()
+    rows = [_flat(asdict(result)) for result in results]
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a result without nesting; those of `data`, which repeat names, with a prefix."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            prefix = "data_" if name == "data" else ""
+            flat |= {prefix + field: number for field, number in value.items()}
+        elif name != "data":
+            flat[name] = value
+    return flat
 
 
 def _rows(columns: Mapping[str, Any], results: Iterable[InverterResult]) -> list[list[str]]:

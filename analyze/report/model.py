@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analyze.curves import curves
 from analyze.model import ModelAnalysis
+from analyze.report.export import analysis_rows, to_csv
 from analyze.report.inversion_errors import inversion_errors_section
 from analyze.report.inverters import inverters_section
 from analyze.report.metrics import METRICS
@@ -64,8 +65,10 @@ def _problems(analysis: ModelAnalysis) -> Iterator[tuple[int, str]]:
 
 
 def write_report(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelAnalysis]) -> Path:
-    """Write tables, figures and the page of a model described by the lines `about`; return the path of the page."""
+    """Write tables, figures, curves.csv and the page of a model described by `about`; return the path of the page."""
     folder = report_folder(study)
+    numbers = (row for analysis in analyses for row in analysis_rows(study.name, None, analysis))
+    write_text(folder / "curves.csv", to_csv(numbers).decode())
     write_tables(tables(study, analyses), folder / "tables")
     write_figures(StudyResults([pictured(study, analyses)]), folder / "figures", FIGURES)
     sections = _sections(study, about, analyses)

@@ -1,5 +1,6 @@
 """Tests of the analysis of a pretrained model, from its file to the paper's tables."""
 
+import csv
 import dataclasses
 import json
 
@@ -87,6 +88,14 @@ def test_a_latent_diffusion_model_is_analyzed_and_reported(study, batch_sizes, c
     names = {file.name for file in (report / "figures").iterdir()}
     assert {f"fig0{i}" for i in (1, 2, 3, 8, 9)} == {name[:5] for name in names} and len(names) == 10
     assert len(list((report / "tables").iterdir())) == 9
+    with (report / "curves.csv").open(newline="", encoding="utf-8") as text:
+        rows = [row for row in csv.DictReader(text) if row["name"] == "noise_latent"]
+    expected = [
+        str(analysis.results(T)["distances"]["values"]["noise_latent"])
+        for analysis, T in zip(analyses, (2, 4), strict=True)
+    ]
+    assert [(row["seed"], row["step"], row["ddim_steps"]) for row in rows] == [("", "2", "2"), ("", "4", "4")]
+    assert [row["value"] for row in rows] == expected
 
     batch_sizes.clear()
     page = (report / "index.html").read_bytes()

@@ -1,7 +1,10 @@
 """Tests of the section and page that compare inverters."""
 
+import csv
+import io
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +12,7 @@ from analyze.analysis import SeedAnalysis, analyze_experiment
 from analyze.curves import Curve
 from analyze.measures.inverters import InverterResult
 from analyze.measures.recovery import Latents, Recovery
-from analyze.report.inverters import collect, findings, mean_result, to_markdown, training_keys
+from analyze.report.inverters import collect, findings, mean_result, to_csv, to_markdown, training_keys
 from analyze.report.study import write_report
 from configs.load import load
 from records.layout import report_folder
@@ -51,6 +54,14 @@ def test_markdown_has_one_row_per_result():
     assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
+def test_csv_has_every_number():
+    with_data = replace(RESULTS[0], data=RESULTS[0].latents)
+    rows = list(csv.DictReader(io.StringIO(to_csv([with_data, RESULTS[1]]))))
+    assert [row["method"] for row in rows] == ["naive (diffusers)", "fixed point"]
+    assert [float(row["error_median"]) for row in rows] == [4.0, 1.0]
+    assert [row["data_reconstruction_mean"] for row in rows] == ["4.0", ""]
+
+
 def test_training_plot_shows_naive_inversion_and_the_best_methods():
     measured = {f"inverters/{item.key}": Curve(item.key, {0: [1.0]}) for item in RESULTS}
     keys = training_keys(measured, 10, RESULTS)
@@ -78,6 +89,7 @@ def test_experiment_has_a_page_with_table_pictures_and_training_curves(compared)
         assert text in page
     assert page.count("data:image/png") == 2  # one picture per method
     assert (folder / "inverters.md").read_text().count("\n") == 2 + 3
+    assert (folder / "inverters.csv").read_text().count("\n") == 1 + 3
 
 
 def test_study_report_contains_the_comparison(compared):
