@@ -1,4 +1,4 @@
-"""Readable sizes and durations."""
+"""Readable sizes, durations and fractions."""
 
 
 def human_time(seconds: float) -> str:
@@ -20,3 +20,8 @@ def human_size(size_bytes: float) -> str:
             return f"{size_bytes:.3g} {unit}"
         size_bytes /= 1000
     return f"{size_bytes:.3g} TB"
+
+
+def human_percent(fraction: float) -> str:
+    """Format a fraction in whole percent: 12 %."""
+    return f"{100 * fraction:.0f} %"

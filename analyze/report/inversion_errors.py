@@ -8,6 +8,7 @@ from analyze.analysis import Analysis
 from analyze.report.figures.contraction import draw_contraction, draw_forward_start, draw_step_errors
 from analyze.report.page.blocks import Block, Drawings, Section, Text
 from analyze.report.page.plots import drawing
+from records.human import human_percent
 
 STRONG = 0.9  # correlation of predicted and measured errors above which the theory counts as confirmed
 MEASURES = ("step_error", "contraction", "plain_areas", "forward_start")
@@ -88,7 +89,7 @@ def _steps(errors: dict[str, float]) -> str:
     return (
         f"Naive inversion ends at a distance of {errors['error']:.3g} from x_T. The largest error of a single step "
         f"is made in step {errors['worst_step']:.0f} (relative to σ_t: in step {errors['worst_relative']:.0f}); "
-        f"{errors['first_share']:.0%} of the final error vanishes if the first two steps are exact."
+        f"{human_percent(errors['first_share'])} of the final error vanishes if the first two steps are exact."
     )
 
 
@@ -107,10 +108,11 @@ def _contraction(contraction: dict[str, float]) -> str:
     if not contraction:
         return ""
     return (
-        f"J expands some direction (spectral norm above 1) in {contraction['expanding']:.0%} of all images and "
-        f"steps; its largest spectral radius is {contraction['largest_radius']:.2f}. {contraction['folding']:.0%} of "
-        "the images have a step with an eigenvalue above 1, where DDIM's map reverses orientation: there different "
-        "noises can give the same image, and an inverter that reproduces the image may not recover the noise."
+        f"J expands some direction (spectral norm above 1) in {human_percent(contraction['expanding'])} of all images "
+        f"and steps; its largest spectral radius is {contraction['largest_radius']:.2f}. "
+        f"{human_percent(contraction['folding'])} of the images have a step with an eigenvalue above 1, where DDIM's "
+        "map reverses orientation: there different noises can give the same image, and an inverter that reproduces the "
+        "image may not recover the noise."
     )
 
 
@@ -118,9 +120,9 @@ def _plain_areas(areas: dict[str, float]) -> str:
     if "error_plain" not in areas or "error_other" not in areas:
         return ""
     return (
-        f"{areas['share']:.0%} of the pixels are plain. The mean |x_T − x̂_T| is {areas['error_plain']:.3g} in plain "
-        f"and {areas['error_other']:.3g} in other pixels, the standard deviation of the latents "
-        f"{areas['std_plain']:.3g} and {areas['std_other']:.3g}."
+        f"{human_percent(areas['share'])} of the pixels are plain. The mean |x_T − x̂_T| is "
+        f"{areas['error_plain']:.3g} in plain and {areas['error_other']:.3g} in other pixels, the standard "
+        f"deviation of the latents {areas['std_plain']:.3g} and {areas['std_other']:.3g}."
     )
 
 
@@ -138,9 +140,9 @@ def _plain_steps(seeds: Sequence[dict[str, Any]]) -> str:
     in_plain, in_other = map(statistics.fmean, missed.values())
     conclusion = "explains why" if in_plain > in_other else "does not explain why"
     return (
-        f"In the step with the largest error relative to σ_t, naive inversion misses {in_plain:.0%} of the distance to "
-        f"x_t in plain pixels and {in_other:.0%} in other pixels. This {conclusion} the error would be larger in plain "
-        "areas."
+        "In the step with the largest error relative to σ_t, naive inversion misses "
+        f"{human_percent(in_plain)} of the distance to x_t in plain pixels and {human_percent(in_other)} in other "
+        f"pixels. This {conclusion} the error would be larger in plain areas."
     )
 
 

@@ -24,6 +24,7 @@ from analyze.report.provenance import footer, settings_section
 from configs.errors import UserError
 from configs.schema import Experiment, ModelStudy
 from records.atomic import write_text
+from records.human import human_percent
 from records.layout import report_folder
 
 MULTIPLES = (1, 2, 5, 10)  # of T: budgets of the findings
@@ -38,7 +39,7 @@ COLUMNS = {
     "mean error": lambda result: f"{result.recovery.error_mean:.3g}",
     "median": lambda result: f"{result.recovery.error_median:.3g}",
     "95th percentile": lambda result: f"{result.recovery.error_p95:.3g}",
-    "diverged": lambda result: f"{100 * result.recovery.diverged:.0f} %",
+    "diverged": lambda result: human_percent(result.recovery.diverged),
     "reconstruction": lambda result: f"{result.latents.reconstruction_mean:.3g}",
     "‖x_0 − x̂_T‖": lambda result: f"{result.recovery.image_latent:.3g}",
     "angle at x̂_T": lambda result: f"{result.recovery.latent_angle:.1f}°",

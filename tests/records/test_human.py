@@ -1,8 +1,8 @@
-"""Readable sizes and durations."""
+"""Readable sizes, durations and fractions."""
 
 import pytest
 
-from records.human import human_size, human_time
+from records.human import human_percent, human_size, human_time
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,7 @@ def test_human_size(size, expected):
 )
 def test_human_time(seconds, expected):
     assert human_time(seconds) == expected
+
+
+def test_human_percent():
+    assert [human_percent(fraction) for fraction in (0, 0.126, 1.08)] == ["0 %", "13 %", "108 %"]

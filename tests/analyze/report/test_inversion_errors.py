@@ -42,7 +42,7 @@ def test_numbers_are_averaged_over_the_seeds_that_have_them():
 
 def test_theory_is_called_confirmed_only_if_it_predicts_the_errors():
     (steps, prediction) = findings([Seed(step_error=STEP_ERROR)])
-    assert "distance of 4 from x_T" in steps and "in step 20 (relative to σ_t: in step 2); 25%" in steps
+    assert "distance of 4 from x_T" in steps and "in step 20 (relative to σ_t: in step 2); 25 %" in steps
     assert "The Jacobian predicts the error" in prediction and "0.97" in prediction
     (_, doubtful) = findings([Seed(step_error={**STEP_ERROR, "correlation": 0.5})])
     assert "predicts only in part" in doubtful
@@ -54,11 +54,11 @@ def test_forward_start_is_compared_with_naive_inversion(error, text):
     assert text in findings(seeds)[-1]
 
 
-@pytest.mark.parametrize("plain, text", [(0.9, "misses 90% "), (0.2, "does not explain why")])
+@pytest.mark.parametrize("plain, text", [(0.9, "misses 90 % "), (0.2, "does not explain why")])
 def test_errors_of_the_worst_step_in_plain_and_other_pixels_are_compared(plain, text):
     steps = {"local_plain": [9, 2 * plain], "distance_plain": [9, 2], "local_other": [9, 2], "distance_other": [9, 4]}
     (_, sentence, _) = findings([Seed(step_error={**STEP_ERROR, "steps": steps})])
-    assert text in sentence and "50% in other pixels" in sentence
+    assert text in sentence and "50 % in other pixels" in sentence
     assert ("This explains why" in sentence) == (plain > 0.5)
 
 
