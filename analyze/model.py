@@ -30,7 +30,7 @@ from models.flops import evaluation_flop
 from models.source import Source, add_call_hook, check_ddim_steps, open_source
 from records import lock
 from records.atomic import read_json, write_json
-from records.layout import experiment_folder
+from records.layout import experiment_folder, model_file
 from records.progress import progress
 from records.provenance import versions
 
@@ -315,8 +315,10 @@ def model_analysis(
 
 
 def check_model(study: ModelStudy, source: Source) -> None:
-    """Record the model in the study's folder. Raises UserError if the folder belongs to another model."""
-    file = _model_file(study)
+    """Record the model in the study's folder. Raises UserError if the folder belongs to another model or experiment."""
+    file = model_file(study)
+    if any(file.parent.glob("seed_*/config.yaml")):
+        raise UserError(f"{file.parent} is the folder of an experiment; choose a different name=")
     if not file.exists():
         model = {"about": source.about, "sha256": source.digest, "config": source.config}
         write_json(file, model | {"source": study.source, "versions": versions()})
@@ -335,22 +337,18 @@ def check_model(study: ModelStudy, source: Source) -> None:
 
 def record_facts(study: ModelStudy, source: Source) -> None:
     """Record the model's properties for planning in its description, which `check_model` writes."""
-    recorded = read_json(_model_file(study))
+    recorded = read_json(model_file(study))
     facts = dataclasses.asdict(Facts.of(source))
     if recorded.get("facts") != facts:
-        write_json(_model_file(study), recorded | {"facts": facts})
+        write_json(model_file(study), recorded | {"facts": facts})
 
 
 def recorded_facts(study: ModelStudy) -> Facts | None:
     """Return the recorded properties of a model, or None if it was not launched or they are damaged."""
     try:
-        return Facts(**read_json(_model_file(study))["facts"])
+        return Facts(**read_json(model_file(study))["facts"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
-
-
-def _model_file(study: ModelStudy) -> Path:
-    return experiment_folder(study) / "model.json"
 
 
 @contextmanager

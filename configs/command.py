@@ -135,7 +135,7 @@ def _parser(command: str, purpose: str, kind: type, **source: str) -> argparse.A
     parser = argparse.ArgumentParser(
         prog=command,
         description=purpose,
-        epilog="options set as key=value:\n" + "\n".join(option_lines(kind)),
+        epilog="options set as key=value; ↻ may change after a run has started:\n" + "\n".join(option_lines(kind)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", **source)  # type: ignore[arg-type]
@@ -177,8 +177,8 @@ def option_lines(kind: type = Experiment) -> Iterator[str]:
         yield f"\n {section.name}: {section.meaning}" if section.name else ""
         for key, field in section.options():
             properties = ", ".join(filter(None, [type_name(field.type), field.metadata["unit"], limits(field)]))
-            default = default_text(field)
-            yield f"  {key} ({properties}{f'; default {default}' if default else ''})"
+            default, mark = default_text(field), " ↻" if section.may_change or field.metadata["may_change"] else ""
+            yield f"  {key} ({properties}{f'; default {default}' if default else ''}){mark}"
             yield f"      {field.metadata['meaning']}"
 
 

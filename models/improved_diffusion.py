@@ -7,11 +7,15 @@ python -m models.export CHECKPOINT --to improved-diffusion FOLDER      converts 
 """
 
 import argparse
+import math
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from configs.checks import checkpoint_steps
 from configs.errors import UserError, run_command
 from configs.load import load, to_yaml
 from configs.schema import Experiment
@@ -54,10 +58,23 @@ def import_folder(experiment: Experiment, source: Path) -> list[Path]:
         raise UserError(f"{source} contains no model*.pt or ema_*.pt files of improved-diffusion")
     folder = seed_folder(experiment, experiment.seed)
     write_text(folder.config, to_yaml(experiment))
+    write_text(folder.trained(max(by_step)), "")  # so that no training starts from the beginning in this folder
     for step, sets in sorted(by_step.items()):
         path = folder.checkpoint(step)
         checkpoint.write(path, step, experiment.seed, experiment.model, experiment.diffusion, sets)
     return [folder.checkpoint(step) for step in sorted(by_step)]
+
+
+def left_out(experiment: Experiment, steps: Sequence[int]) -> str:
+    """Return a warning about steps that the experiment's schedule does not contain; empty if there are none."""
+    options = experiment.train
+    others = set(steps) - set(checkpoint_steps(options.checkpoints, options.steps))
+    if not others and max(steps) == options.steps:
+        return ""
+    return (
+        f"warning: {len(others):,} of {len(steps):,} checkpoints are not in the experiment's schedule and will not be "
+        f"analyzed; set train.steps={max(steps)} 'train.checkpoints.strides=[{{every: {math.gcd(*steps)}}}]'"
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -68,8 +85,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path, help="folder with model*.pt and ema_*.pt")
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     parsed = parser.parse_args(arguments)
-    paths = import_folder(load(parsed.config, parsed.overrides), parsed.folder)
+    experiment = load(parsed.config, parsed.overrides)
+    paths = import_folder(experiment, parsed.folder)
     print("\n".join(map(str, paths)))
+    if warning := left_out(experiment, [int(path.name) for path in paths]):
+        print(warning, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,10 @@ class SeedFolder:
         """Return the path of an empty file that marks training up to that step as done."""
         return self.root / f"trained_{step_name(steps)}"
 
+    def trained_steps(self) -> list[int]:
+        """Return the steps to which training was done, ascending."""
+        return sorted(int(path.name.removeprefix("trained_")) for path in self.root.glob("trained_[0-9]*"))
+
     @property
     def analyses(self) -> Path:
         return self.root / "analysis"
@@ -94,6 +98,11 @@ def checkpoint_minutes_file(experiment: Experiment, fingerprint: str) -> Path:
 def evaluation_seconds_file(study: ModelStudy) -> Path:
     """Return the file with the measured time per network evaluation of one image."""
     return jobs_folder(study) / f"seconds-per-evaluation-{study.analyze.precision}"
+
+
+def model_file(study: Experiment | ModelStudy) -> Path:
+    """Return the file that describes the pretrained model of a study."""
+    return experiment_folder(study) / "model.json"
 
 
 def report_folder(experiment: Experiment | ModelStudy) -> Path:

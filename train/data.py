@@ -8,19 +8,20 @@ import numpy as np
 from configs.schema import Data, Model
 from diffusion.randomness import generator
 from train.datasets.halves import half_indices
-from train.datasets.prepared import prepared_folder
+from train.datasets.prepared import prepared_folder, read_about
 
 
 @dataclass(frozen=True)
 class ImageDataset:
     """Images uint8 [N, C, S, S], memory-mapped from disk, and their labels int64 [N].
 
-    `subset` contains the indices of the images that training uses; None: all.
+    `subset` contains the indices of the images that training uses; None: all. `digest` is the SHA-256 of their file.
     """
 
     images: np.ndarray
     labels: np.ndarray
     subset: np.ndarray | None = None
+    digest: str | None = None
 
     def __len__(self) -> int:
         """Return the number of training images."""
@@ -30,13 +31,19 @@ class ImageDataset:
         """Return the indices of the training images with numbers from 0 to len(self) − 1."""
         return numbers if self.subset is None else self.subset[numbers]
 
+    def check_unchanged(self, digest: str | None) -> None:
+        """Raise ValueError unless the images have a digest recorded before; None was recorded before version 0.3."""
+        if digest not in (None, self.digest):
+            raise ValueError("it was trained on other images")
+
 
 def load_dataset(data: Data, model: Model) -> ImageDataset:
     """Load an experiment's dataset; prepare it under `data.root` on first use: see `train.datasets.prepared`."""
     folder = prepared_folder(data, model)
     labels = np.load(folder / "labels.npy")
     subset = half_indices(labels, data.half) if data.half else None
-    return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), labels, subset)
+    digest = read_about(folder).get("sha256", {}).get("images.npy")
+    return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), labels, subset, digest)
 
 
 def batch_indices(dataset_size: int, batch_size: int, seed: int, step: int) -> np.ndarray:

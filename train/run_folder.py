@@ -6,15 +6,21 @@ from configs.errors import UserError
 from configs.load import differences, load_resolved, to_yaml
 from configs.schema import Experiment
 from records.atomic import clear_partial, write_text
-from records.layout import SeedFolder, saved_steps
+from records.layout import SeedFolder, model_file, saved_steps
 
 
 def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
     """Check the configuration, remove partial checkpoints and write config.yaml.
 
-    Raises UserError if the run was started with a different configuration.
+    Raises UserError if the run was started with a different configuration, if its folder belongs to a pretrained
+    model, or if it is trained and its state was removed, so that training would start from the beginning.
     """
+    if model_file(experiment).exists():
+        raise UserError(
+            f"{folder.root.parent} contains the analysis of a pretrained model; give the experiment another name=…"
+        )
     check_config(folder, experiment)
+    _check_resumable(folder)
     clear_partial(folder.checkpoints)
     write_text(folder.config, to_yaml(experiment))
 
@@ -32,6 +38,14 @@ def check_config(folder: SeedFolder, experiment: Experiment) -> None:
         raise UserError(
             f"{folder.root} was created with a different configuration ({'; '.join(changes)}); "
             "give the experiment another name=… or remove the folder"
+        )
+
+
+def _check_resumable(folder: SeedFolder) -> None:
+    if folder.trained_steps() and not saved_steps(folder.state):
+        raise UserError(
+            f"{folder.root} is trained to step {folder.trained_steps()[-1]:,} and has no training state to continue "
+            "from; analyze it, or give the experiment another name=…"
         )
 
 

@@ -287,6 +287,7 @@ class Trainer:
             "statistics": self.statistics.state_dict(),
             "timesteps": self.timestep_sampler.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
+            "images": self.loader.dataset.digest,
         }
         self.writer.write(partial(state.save, self.folder.state, self.step), content)
 
@@ -315,6 +316,7 @@ class Trainer:
 
     def _apply(self, saved: dict[str, Any]) -> None:
         """Continue from a saved state."""
+        self.loader.dataset.check_unchanged(saved.get("images"))
         self.step = saved["step"]
         self.network.load_state_dict(saved["network"])
         load_optimizer_state(self.optimizer, saved["optimizer"])
@@ -341,8 +343,7 @@ class Trainer:
             self.log.abort()
 
     def _progress_bar(self) -> tqdm:
-        is_trained = self.step >= self.options.steps
-        if is_trained and self.is_main:
+        done = self.step >= self.options.steps
+        if done and self.is_main:
             print(f"{self.folder.root} is already trained to step {self.step:,}", flush=True)
-        is_shown = self.is_main and not is_trained
-        return progress(f"training seed {self.seed}", self.options.steps, "step", self.step, is_shown)
+        return progress(f"training seed {self.seed}", self.options.steps, "step", self.step, self.is_main and not done)

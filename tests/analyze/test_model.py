@@ -24,6 +24,7 @@ from diffusion.solvers.solver import final_state
 from diffusion.solvers.spacing import StridedSpacing
 from models.source import Source
 from records import lock
+from records.atomic import write_text
 from records.layout import seed_folder
 from records.tracking.runs import offline_runs
 
@@ -181,6 +182,13 @@ def test_another_model_under_the_same_name_is_rejected(study, openai_file):
         UserError, match=r"same contains the analysis of another model \(LDMPipeline of diffusers; .*name="
     ):
         analyze_model(study("name=same", "openai.schedule=cosine", source=openai_file))
+
+
+def test_the_folder_of_an_experiment_is_rejected(study):
+    same = study("name=same")
+    write_text(model.experiment_folder(same) / "seed_0" / "config.yaml", "")
+    with pytest.raises(UserError, match=r"same is the folder of an experiment; choose a different name="):
+        analyze_model(same)
 
 
 def test_the_same_file_with_other_options_is_rejected(study, openai_file):

@@ -1,9 +1,11 @@
 """Export to and import from improved-diffusion's files, and training that starts from them."""
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.improved_diffusion import export_checkpoint, import_folder
+from configs.errors import UserError
+from models.improved_diffusion import export_checkpoint, import_folder, main
 from models.open import open_checkpoint
 from records import checkpoint
 from records.layout import seed_folder
@@ -31,6 +33,27 @@ def test_import_restores_the_exported_checkpoints(with_checkpoints, tiny, tmp_pa
             before = checkpoint.read(folder.checkpoints / path.name).weights(name)
             after = checkpoint.read(path).weights(name)
             assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_steps_off_the_schedule_are_named(with_checkpoints, tmp_path, command_line, capsys):
+    source = seed_folder(with_checkpoints(), 0)
+    for step in (0, 5):
+        export_checkpoint(source.checkpoint(step), tmp_path / "out")
+    (tmp_path / "out" / "model000005.pt").rename(tmp_path / "out" / "model000015.pt")
+    config, *options = command_line(tmp_path, "name=imported")
+    main([config, str(tmp_path / "out"), *options])
+    assert "1 of 3 checkpoints are not in the experiment's schedule" in (warning := capsys.readouterr().err)
+    assert "set train.steps=15 'train.checkpoints.strides=[{every: 5}]'" in warning
+    main([config, str(tmp_path / "out"), *options, "train.steps=15", "train.checkpoints.strides=[{every: 5}]"])
+    assert capsys.readouterr().err == ""
+
+
+def test_imported_checkpoints_are_not_trained(with_checkpoints, tiny, tmp_path):
+    export_checkpoint(seed_folder(with_checkpoints(), 0).checkpoint(5), tmp_path / "out")
+    imported = tiny("name=imported")
+    import_folder(imported, tmp_path / "out")
+    with pytest.raises(UserError, match=r"imported/seed_0 is trained to step 5 and has no training state"):
+        train(imported)
 
 
 def test_imported_network_gives_the_same_output(trained32, relative_error, tiny, tmp_path):

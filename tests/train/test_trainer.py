@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from configs.errors import UserError
 from configs.load import load
 from configs.schema import Experiment
-from records.layout import SeedFolder, saved_steps, seed_folder
+from records.atomic import read_json, write_json
+from records.layout import SeedFolder, data_folder, model_file, saved_steps, seed_folder
 from records.tracking.points import read_points
 from train import state, trainer
 from train.run_folder import is_trained
@@ -161,6 +162,36 @@ def test_damaged_newest_state_resumes_from_the_one_before(tiny, capsys):
     train(experiment)
     assert f"warning: {state} cannot be read" in capsys.readouterr().err
     assert checkpoints(experiment) == before and folder(experiment).log.read_bytes() == log
+
+
+def test_trained_run_without_its_state_is_not_trained_again(trained, tiny):
+    before = checkpoints(trained)
+    shutil.rmtree(folder(trained).state)
+    for experiment in (trained, tiny("train.steps=12")):
+        with pytest.raises(UserError, match=r"seed_0 is trained to step 8 and has no training state to continue from"):
+            train(experiment)
+    assert checkpoints(trained) == before
+
+
+def test_run_does_not_resume_on_other_images(trained, tiny, tmp_path):
+    """The prepared images are replaced between the two commands."""
+    other = tmp_path / "other"
+    shutil.copytree(trained.data.root, other)
+    about = data_folder(trained.data, trained.model).name + "/about.json"
+    changed = read_json(other / about)
+    changed["sha256"]["images.npy"] = "0" * 64
+    write_json(other / about, changed)
+    with pytest.raises(
+        UserError, match=r"state of step 8 does not fit this training \(it was trained on other images\)"
+    ):
+        train(tiny("train.steps=12", f"data.root={other}"))
+
+
+def test_folder_of_a_pretrained_model_is_rejected(tiny):
+    experiment = tiny()
+    write_json(model_file(experiment), {})
+    with pytest.raises(UserError, match=r"digits contains the analysis of a pretrained model; .* another name="):
+        train(experiment)
 
 
 @pytest.mark.parametrize("change", [{"network": {}}, {"optimizer": None}, {"emas": {}}, {"statistics": 3}])
