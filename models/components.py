@@ -102,6 +102,6 @@ def import_diffusers() -> Any:
     try:
         import diffusers
     except ImportError:
-        raise UserError("pipelines of diffusers require an extra: pip install 'noisemap[diffusers]'") from None
+        raise UserError("pipelines of diffusers require an extra: pip install -e '.[diffusers]' in the clone") from None
     diffusers.utils.logging.set_verbosity_error()
     return diffusers

@@ -71,7 +71,7 @@ def _import_quietly(kind: str) -> Any:
     try:
         import transformers
     except ImportError:
-        raise UserError("text-to-image models require an extra: pip install 'noisemap[diffusers]'") from None
+        raise UserError("text-to-image models require an extra: pip install -e '.[diffusers]' in the clone") from None
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()

@@ -66,5 +66,5 @@ def _dashboard():
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("wandb_workspaces"):
             raise
-        raise UserError("dashboards need wandb-workspaces: pip install 'noisemap[dashboard]'") from None
+        raise UserError("dashboards need wandb-workspaces: pip install -e '.[dashboard]' in the clone") from None
     return wandb_dashboard

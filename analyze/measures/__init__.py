@@ -1,4 +1,5 @@
-"""Registry of the measures computed for each checkpoint. Each measure is one function in one file, plus one line below.
+"""Registry of the measures computed for each checkpoint. Each measure is one function in one file, plus an import and
+an entry below.
 
 The signature of a measure declares its inputs: positional parameters name tensors of `analyze.generations`, and
 keyword-only parameters name options of `configs.schema.Measures`. The parameter `generations` is the

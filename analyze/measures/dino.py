@@ -83,7 +83,7 @@ def _model(name: str, device: torch.device) -> Any:
     try:
         import transformers
     except ImportError:
-        return "DINO requires transformers, which is not installed: pip install noisemap[dino]"
+        return "DINO requires transformers, which is not installed: pip install -e '.[dino]' in the clone"
     try:
         return _load(transformers, name).to(device).eval()
     except Unavailable as reason:

@@ -79,7 +79,7 @@ def to_parquet(table: list[CurveRow]) -> bytes:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise UserError("Parquet requires pyarrow: pip install 'noisemap[parquet]', or write a .csv file") from None
+        raise UserError("Parquet requires pyarrow: pip install -e '.[parquet]' in the clone, or write .csv") from None
     data = io.BytesIO()
     columns = dict(zip(CurveRow._fields, zip(*table, strict=True), strict=True))
     parquet.write_table(pyarrow.table(columns), data)

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from configs.load import describes_experiment, load, load_model_study, to_yaml
+from records.layout import seed_folder
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
@@ -59,7 +60,10 @@ def folder(tmp_path, with_checkpoints) -> Path:
         if not path.name.startswith(".") and path.name not in ("configs", "runs", "data"):
             (tmp_path / path.name).symlink_to(path)
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "configs" / "digits.yaml").write_text(to_yaml(with_checkpoints(*SMALL)), encoding="utf-8")
+    experiment = with_checkpoints(*SMALL)
+    (tmp_path / "configs" / "digits.yaml").write_text(to_yaml(experiment), encoding="utf-8")
+    for seed in experiment.seeds:  # pages train the demo, which without a state is only possible if it is not done
+        seed_folder(experiment, seed).trained(experiment.train.steps).unlink()
     (tmp_path / "photos").mkdir()
     for i in range(3):
         Image.new("RGB", (40, 36), (80 * i, 20, 90)).save(tmp_path / "photos" / f"{i}.png")

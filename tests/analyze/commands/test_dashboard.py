@@ -84,5 +84,5 @@ def test_missing_extra_is_named(logged_out, arguments, monkeypatch):
     for name in ("analyze.report.wandb_dashboard", "wandb_workspaces.reports", "wandb_workspaces.reports.v2"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delattr("analyze.report.wandb_dashboard", raising=False)
-    with pytest.raises(UserError, match=r"noisemap\[dashboard\]"):
+    with pytest.raises(UserError, match=r"\.\[dashboard\]"):
         main(arguments)

@@ -90,7 +90,7 @@ def test_resizing_matches_pillow(random_images):
 
 def test_without_transformers_the_message_names_the_extra(random_images, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(Unavailable, match=r"pip install noisemap\[dino\]") as failure:
+    with pytest.raises(Unavailable, match=r"pip install -e '\.\[dino\]'") as failure:
         dino(random_images(2), random_images(2), dino_model="anything")
     assert isinstance(failure.value, UserError)
 

@@ -50,7 +50,7 @@ def test_export_is_reproducible(study, tmp_path):
 
 def test_parquet_without_pyarrow_names_the_extra(study, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"pip install 'noisemap\[parquet\]', or write a \.csv file"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[parquet\]' in the clone, or write \.csv"):
         export(study, tmp_path / "curves.parquet")
     assert list(tmp_path.iterdir()) == []
 
