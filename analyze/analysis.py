@@ -43,7 +43,8 @@ def analyze_experiment(experiment: Experiment, only: str | None = None) -> "list
     checkpoints = sum(len(steps) for _, steps in missing)
     with progress("analyzing", checkpoints, "checkpoint", shown=bool(missing)) as bar:
         for analysis, steps in missing:
-            analysis.analyze(steps, bar.update)
+            analysis.analyze(steps, bar.update, bar.name_work)
+        bar.set_postfix_str("", refresh=False)
     return analyses
 
 
@@ -129,26 +130,32 @@ class Analysis(ABC):
         """Return the steps with missing or stale measures, the last step first because the others depend on it."""
         return [step for step in reversed(self.steps) if self._stale_measures(step)]
 
-    def analyze(self, steps: Iterable[int], after_each: Callable[[], object] = lambda: None) -> None:
+    def analyze(
+        self,
+        steps: Iterable[int],
+        after_each: Callable[[], object] = lambda: None,
+        before_work: Callable[[str], object] = lambda name: None,
+    ) -> None:
         """Generate and measure the missing results of the given steps; record failures and continue.
 
-        Raises UserError if networks must be compiled and no compiler works.
+        `after_each` is called after each step, and `before_work` with the name of each tensor and measure. Raises
+        UserError if networks must be compiled and no compiler works.
         """
         if should_compile(self.options.compile, devices()[0]):
             check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))
         for step in steps:
-            if reason := self._failure(step):
+            if reason := self._failure(step, before_work):
                 write_json(self.failure_file(step), {"step": step, "why": reason})
             else:
                 self.failure_file(step).unlink(missing_ok=True)
             after_each()
 
-    def _failure(self, step: int) -> str:
+    def _failure(self, step: int, before_work: Callable[[str], object]) -> str:
         """Generate and measure a step; return the reason if that fails, or ""."""
-        return failure_reason(lambda: self._measure(step, self._generate(step)))
+        return failure_reason(lambda: self._measure(step, self._generate(step, before_work), before_work))
 
-    def _generate(self, step: int) -> dict[str, Any]:
+    def _generate(self, step: int, before_work: Callable[[str], object]) -> dict[str, Any]:
         """Return the inputs of a step's stale measures by name; tensors are on the measuring device.
 
         Training images stay on the CPU; the measures that use them move them batch by batch.
@@ -158,14 +165,18 @@ class Analysis(ABC):
         generations, device = self.generations(step), devices()[0]
         if "last_samples" in names:
             self._check_last(generations)
-        tensors = {name: generations[name] for name in sorted(names - {"generations"})}
+        tensors = {}
+        for name in sorted(names - {"generations"}):
+            before_work(name)
+            tensors[name] = generations[name]
         moved = {name: tensor if name == "training_images" else tensor.to(device) for name, tensor in tensors.items()}
         return {**moved, "generations": generations}
 
-    def _measure(self, step: int, tensors: dict[str, Any]) -> None:
+    def _measure(self, step: int, tensors: dict[str, Any], before_work: Callable[[str], object]) -> None:
         """Compute and store a step's stale measures. Raises UserError, after storing the others, if any fails."""
         results, failures = {}, []
         for measure in self._stale_measures(step):
+            before_work(measure.name)
             try:
                 results[measure.name] = self._result(measure, tensors)
             except MeasureFailed as error:

@@ -1,6 +1,8 @@
 """Progress bars for terminals and log files."""
 
+import math
 import sys
+import time
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -29,6 +31,8 @@ class _Lines:
 class _Bar(tqdm):
     """tqdm with readable amounts, durations and speeds."""
 
+    named_s = -math.inf  # time of the last display of a name
+
     @property
     def format_dict(self) -> dict[str, Any]:
         values = dict(super().format_dict)
@@ -41,8 +45,17 @@ class _Bar(tqdm):
             "speed": f", {speed(rate, unit)}" if rate else "",
         }
 
+    def name_work(self, name: str) -> None:
+        """Show the name of the current work; in a log file, at most every 15 s."""
+        if self.disable:
+            return
+        now_s = time.monotonic()
+        is_due = now_s - self.named_s >= self.mininterval
+        self.named_s = now_s if is_due else self.named_s
+        self.set_postfix_str(name, refresh=is_due)
 
-def progress(what: str, total: int, unit: str, done: int = 0, shown: bool = True) -> tqdm:
+
+def progress(what: str, total: int, unit: str, done: int = 0, shown: bool = True) -> _Bar:
     """Return a progress bar on a terminal, or a line every 15 s elsewhere. `unit` is singular; "B" counts bytes."""
     live = sys.stderr.isatty()
     return _Bar(

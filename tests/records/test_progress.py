@@ -44,8 +44,21 @@ def test_progress_with_unknown_total_shows_the_amount(capsys):
     assert known.startswith("downloading: 50 %, 2.5 MB of 5 MB, 0.0 s elapsed, 0.0 s left, ")
 
 
+def test_current_work_is_named_at_most_once_per_interval(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 60)
+    with progress("analyzing", 2, "checkpoint") as bar:
+        for name in ("samples", "latents", "cka"):
+            bar.name_work(name)
+    assert [line.rpartition(", ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "0.0 s elapsed",
+        "samples",
+        "cka",
+    ]
+
+
 def test_hidden_progress_prints_nothing(capsys):
     with progress("training", 4, "step", shown=False) as bar:
+        bar.name_work("samples")
         bar.update(4)
     assert capsys.readouterr().err == ""
 
