@@ -32,7 +32,7 @@ from diffusion.denoiser import Denoiser
 from diffusion.randomness import fixed_noise
 from diffusion.solvers.solver import Solver
 from diffusion.solvers.spacing import StridedSpacing, TimestepSpacing
-from records.atomic import atomic_file
+from records.atomic import write_bytes
 from records.layout import step_name
 
 MAX_TRAINING_IMAGES = 50_000  # training images that generated images are compared with
@@ -101,8 +101,7 @@ class Generations:
         return tensor
 
     def _store(self, name: str, tensor: Tensor) -> Tensor:
-        with atomic_file(self.file(name)) as partial:
-            partial.write_bytes(serialize({name: tensor}))
+        write_bytes(self.file(name), serialize({name: tensor}))
         return tensor
 
     @property

@@ -160,8 +160,15 @@ class SchemaSection:
         """Yield this section and all subsections, in the order of the schema."""
         yield self
         for field in filter(_is_section, dataclasses.fields(self.kind)):
-            may_change = self.may_change or field.metadata["may_change"]
-            yield from SchemaSection(field.type, self._key(field), field.metadata["meaning"], may_change).sections()  # type: ignore[arg-type]
+            about = field.metadata["meaning"], self._allows_change(field)
+            yield from SchemaSection(field.type, self._key(field), *about).sections()  # type: ignore[arg-type]
+
+    def mark(self, field: dataclasses.Field) -> str:
+        """Return " ↻" if an option of this section may change after a run has started, or ""."""
+        return " ↻" if self._allows_change(field) else ""
+
+    def _allows_change(self, field: dataclasses.Field) -> bool:
+        return self.may_change or field.metadata["may_change"]
 
     def _key(self, field: dataclasses.Field) -> str:
         return f"{self.name}.{field.name}" if self.name else field.name
@@ -177,8 +184,8 @@ def option_lines(kind: type = Experiment) -> Iterator[str]:
         yield f"\n {section.name}: {section.meaning}" if section.name else ""
         for key, field in section.options():
             properties = ", ".join(filter(None, [type_name(field.type), field.metadata["unit"], limits(field)]))
-            default, mark = default_text(field), " ↻" if section.may_change or field.metadata["may_change"] else ""
-            yield f"  {key} ({properties}{f'; default {default}' if default else ''}){mark}"
+            default = default_text(field)
+            yield f"  {key} ({properties}{f'; default {default}' if default else ''}){section.mark(field)}"
             yield f"      {field.metadata['meaning']}"
 
 

@@ -91,10 +91,9 @@ def _section_lines(section: SchemaSection) -> Iterator[str]:
     yield from ("", "| option | type | default | meaning | range |", "|---|---|---|---|---|")
     for key, field in section.options():
         about = field.metadata
-        mark = " ↻" if section.may_change or about["may_change"] else ""
         default, unit = default_text(field), f" [{about['unit']}]" if about["unit"] else ""
         shown = f"`{default}`" if default else ""
-        cells = [f"`{key}`{mark}", type_name(field.type), shown, about["meaning"] + unit, limits(field)]
+        cells = [f"`{key}`{section.mark(field)}", type_name(field.type), shown, about["meaning"] + unit, limits(field)]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
 

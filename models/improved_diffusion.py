@@ -69,12 +69,14 @@ def left_out(experiment: Experiment, steps: Sequence[int]) -> str:
     """Return a warning about steps that the experiment's schedule does not contain; empty if there are none."""
     options = experiment.train
     others = set(steps) - set(checkpoint_steps(options.checkpoints, options.steps))
-    if not others and max(steps) == options.steps:
+    if others:
+        problem = f"{len(others):,} of {len(steps):,} checkpoints are not in the experiment's schedule and not analyzed"
+    elif max(steps) < options.steps:
+        problem = f"the schedule ends at step {options.steps:,}, so the analysis is preliminary"
+    else:
         return ""
-    return (
-        f"warning: {len(others):,} of {len(steps):,} checkpoints are not in the experiment's schedule and will not be "
-        f"analyzed; set train.steps={max(steps)} 'train.checkpoints.strides=[{{every: {math.gcd(*steps)}}}]'"
-    )
+    stride = math.gcd(*steps)
+    return f"warning: {problem}; set train.steps={max(steps)} 'train.checkpoints.strides=[{{every: {stride}}}]'"
 
 
 def main(arguments: list[str]) -> None:

@@ -49,9 +49,9 @@ class _Bar(tqdm):
         """Show the name of the current work; in a log file, at most every 15 s."""
         if self.disable:
             return
-        now_s = time.monotonic()
-        is_due = now_s - self.named_s >= self.mininterval
-        self.named_s = now_s if is_due else self.named_s
+        is_due = time.monotonic() - self.named_s >= self.mininterval
+        if is_due:
+            self.named_s = time.monotonic()
         self.set_postfix_str(name, refresh=is_due)
 
 

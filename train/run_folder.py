@@ -42,9 +42,9 @@ def check_config(folder: SeedFolder, experiment: Experiment) -> None:
 
 
 def _check_resumable(folder: SeedFolder) -> None:
-    if folder.trained_steps() and not saved_steps(folder.state):
+    if (steps := folder.trained_steps()) and not saved_steps(folder.state):
         raise UserError(
-            f"{folder.root} is trained to step {folder.trained_steps()[-1]:,} and has no training state to continue "
+            f"{folder.root} is trained to step {steps[-1]:,} and has no training state to continue "
             "from; analyze it, or give the experiment another name=…"
         )
 

@@ -12,7 +12,7 @@ from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
 from models.open import as_denoiser
 from models.unet import UNet
-from records.atomic import atomic_file
+from records.atomic import write_bytes
 from records.pictures import grid, to_png
 from train.ema import Ema
 
@@ -22,8 +22,8 @@ GRID_COLUMNS, GRID_IMAGES = 8, 32
 def write_sample_grid(file: Path, experiment: Experiment, network: UNet, ema: Ema, device: torch.device) -> None:
     """Write a PNG of samples from the EMA weights, started from the first x_T of the analysis."""
     # The averages in evaluation mode would compile the network a second time.
-    with torch.compiler.set_stance("force_eager"), atomic_file(file) as partial:
-        partial.write_bytes(to_png(_sample_grid(experiment, network, ema, device)))
+    with torch.compiler.set_stance("force_eager"):
+        write_bytes(file, to_png(_sample_grid(experiment, network, ema, device)))
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from diffusion.solvers.coupled import CoupledSolver, last_states
 from diffusion.solvers.ddim import DdimSampler
 from diffusion.solvers.solver import Solver, final_state
 from models.source import add_call_hook
-from records.atomic import atomic_file, read_json, write_json
+from records.atomic import read_json, write_bytes, write_json
 from records.layout import step_name
 from records.progress import progress
 from records.provenance import versions
@@ -212,8 +212,7 @@ def _evaluate(generations: Generations, candidate: Candidate, file: Path, count:
         latents=_describe(generations, sampler, x_0, latents),
         data=None if data is None else _invert_data(generations, candidate, data),
     )
-    with atomic_file(file.with_suffix(".safetensors")) as partial:
-        partial.write_bytes(serialize({"latents": latents}))
+    write_bytes(file.with_suffix(".safetensors"), serialize({"latents": latents}))
     values = dataclasses.asdict(result)
     write_json(file, {"values": values, "solver": solver_options(candidate.solver), "versions": versions()})
 

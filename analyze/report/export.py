@@ -10,7 +10,7 @@ from analyze.analysis import Analysis, SeedAnalysis, nothing_analyzed
 from analyze.curves import seed_points
 from configs.errors import UserError
 from configs.schema import Experiment
-from records.atomic import atomic_file
+from records.atomic import write_bytes
 from records.layout import report_folder
 
 
@@ -41,8 +41,7 @@ def export(experiment: Experiment, file: Path | None = None) -> tuple[Path, int]
         raise UserError(nothing_analyzed(experiment))
     data = FORMATS[file.suffix](table)
     try:
-        with atomic_file(file) as partial:
-            partial.write_bytes(data)
+        write_bytes(file, data)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from None
     return file, len(table)

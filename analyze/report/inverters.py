@@ -1,7 +1,5 @@
 """Report of the comparison of inverters: findings, plot, tables and pictures, as a section and as a page."""
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -21,6 +19,7 @@ from analyze.report.page.blocks import Block, Gallery, Grid, Page, Plots, Sectio
 from analyze.report.page.pictures import picture
 from analyze.report.page.plots import Point, plots, points_plot
 from analyze.report.provenance import footer, settings_section
+from analyze.report.table_formats import csv_text
 from configs.errors import UserError
 from configs.schema import Experiment, ModelStudy
 from records.atomic import write_text
@@ -192,24 +191,13 @@ def to_markdown(results: Sequence[InverterResult]) -> str:
 
 def to_csv(results: Sequence[InverterResult]) -> str:
     """Return all numbers as CSV, one row per inverter and budget; columns of training images start with "data_"."""
-    text = io.StringIO()
-    rows = [_flat(asdict(result)) for result in results]
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([_numbers(result) for result in results])
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a result without nesting; those of `data`, which repeat names, with a prefix."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            prefix = "data_" if name == "data" else ""
-            flat |= {prefix + field: number for field, number in value.items()}
-        elif name != "data":
-            flat[name] = value
-    return flat
+def _numbers(result: InverterResult) -> dict[str, Any]:
+    values = asdict(result)
+    recovered, latents, data = (values.pop(part) for part in ("recovery", "latents", "data"))
+    return {**values, **recovered, **latents, **{f"data_{name}": value for name, value in (data or {}).items()}}
 
 
 def _rows(columns: Mapping[str, Any], results: Iterable[InverterResult]) -> list[list[str]]:

@@ -30,7 +30,7 @@ from analyze.report.wandb_runs import publish_model
 from configs.errors import UserError
 from configs.schema import ModelStudy
 from models.source import Source
-from records.atomic import write_text
+from records.atomic import write_bytes, write_text
 from records.layout import report_folder
 from records.pictures import LATENT_RANGE
 
@@ -68,7 +68,7 @@ def write_report(study: ModelStudy, about: Sequence[str], analyses: Sequence[Mod
     """Write tables, figures, curves.csv and the page of a model described by `about`; return the path of the page."""
     folder = report_folder(study)
     numbers = (row for analysis in analyses for row in analysis_rows(study.name, None, analysis))
-    write_text(folder / "curves.csv", to_csv(numbers).decode())
+    write_bytes(folder / "curves.csv", to_csv(numbers))
     write_tables(tables(study, analyses), folder / "tables")
     write_figures(StudyResults([pictured(study, analyses)]), folder / "figures", FIGURES)
     sections = _sections(study, about, analyses)

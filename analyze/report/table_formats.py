@@ -4,8 +4,9 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from analyze.report.figures.style import SYMBOLS
 
@@ -61,11 +62,15 @@ class Table:
 
 def to_csv(table: Table) -> str:
     """Render one number per cell: T, then `key`, `key_std`, `key_published`, `key_published_std`, `key_difference`."""
+    return csv_text([_csv_cells(table, row) for row in table.rows])
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Render rows as CSV; the columns are the keys of all rows, in their order."""
     text = io.StringIO()
-    lines = [_csv_cells(table, row) for row in table.rows]
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(itertools.chain(*rows))), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(rows)
     return text.getvalue()
 
 

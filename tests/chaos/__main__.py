@@ -154,7 +154,7 @@ def last_lines(output: str) -> str:
 
 
 def report(outcomes: list[Outcome], seed: int) -> str:
-    lines = ["| fault | number | ended well | named a remedy, then ended well | failed |", "|---|--:|--:|--:|--:|"]
+    lines = [f"| fault | number | {UNAIDED} | {REMEDIED} | {FAILED} |", "|---|--:|--:|--:|--:|"]
     for kind in KINDS:
         ends = Counter(outcome.end for outcome in outcomes if outcome.kind == kind)
         if ends:

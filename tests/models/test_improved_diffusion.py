@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from configs.errors import UserError
-from models.improved_diffusion import export_checkpoint, import_folder, main
+from models.improved_diffusion import export_checkpoint, import_folder, left_out, main
 from models.open import open_checkpoint
 from records import checkpoint
 from records.layout import seed_folder
@@ -46,6 +46,11 @@ def test_steps_off_the_schedule_are_named(with_checkpoints, tmp_path, command_li
     assert "set train.steps=15 'train.checkpoints.strides=[{every: 5}]'" in warning
     main([config, str(tmp_path / "out"), *options, "train.steps=15", "train.checkpoints.strides=[{every: 5}]"])
     assert capsys.readouterr().err == ""
+
+
+def test_schedule_that_ends_later_is_named(tiny):
+    assert left_out(tiny(), [0, 2, 5, 8]) == ""
+    assert "ends at step 8, so the analysis is preliminary; set train.steps=5 " in left_out(tiny(), [0, 5])
 
 
 def test_imported_checkpoints_are_not_trained(with_checkpoints, tiny, tmp_path):
