@@ -41,8 +41,6 @@ def command(repository, tmp_path, root):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A background job of a shell ignores SIGINT, and its child processes inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return start
