@@ -1,4 +1,4 @@
-"""Verification of an experiment's files: reads everything that training and analysis have written."""
+"""Verification of a study's files: reads everything that training and analysis have written."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,10 +7,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from analyze.analysis import SeedAnalysis
+from analyze.analysis import Analysis, SeedAnalysis
 from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line
-from configs.schema import Experiment
+from configs.schema import Experiment, ModelStudy
+from launch.model_study import ModelStudyJobs
 from records import checkpoint
 from records.atomic import read_json
 from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
@@ -20,6 +21,7 @@ from train.datasets.prepared import check_digests
 from train.run_folder import is_trained
 
 WIDTHS = (6, 20, 8, 9, 9)
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -37,26 +39,25 @@ class Damage:
 
 @dataclass(frozen=True)
 class Part:
-    """A kind of files of one seed, or of all seeds (None)."""
+    """A kind of files of one seed or T, or of all."""
 
     name: str
-    seed: int | None
+    origin: str
     intact: int = 0
     missing: int = 0
     damaged: list[Damage] = field(default_factory=list)
 
     def row(self) -> tuple[str, ...]:
-        seed = "all" if self.seed is None else str(self.seed)
-        return (seed, self.name, *map(str, (self.intact, len(self.damaged), self.missing)))
+        return (self.origin, self.name, *map(str, (self.intact, len(self.damaged), self.missing)))
 
 
-def verify(experiment: Experiment, repair: bool) -> str:
+def verify(study: Experiment | ModelStudy, repair: bool) -> str:
     """Return a table of all files; with `repair`, remove damaged ones that the next launch makes again.
 
     Raises UserError, which names every damaged file and its remedy, if any is left.
     """
-    parts = [_data(experiment), *(part for seed in experiment.seeds for part in _seed_parts(experiment, seed))]
-    rows = [("seed", "files", "intact", "damaged", "missing"), *(part.row() for part in parts)]
+    parts = list(_model_parts(study) if isinstance(study, ModelStudy) else _experiment_parts(study))
+    rows = [("T" if isinstance(study, ModelStudy) else "seed", "files", "intact", "damaged", "missing"), *(part.row() for part in parts)]
     lines = ["".join(cell.ljust(width) for cell, width in zip(row, WIDTHS, strict=True)).rstrip() for row in rows]
     damaged = [damage for part in parts for damage in part.damaged]
     removed = [damage for damage in damaged if repair and damage.can_remove]
@@ -77,29 +78,42 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
+def _model_parts(study: ModelStudy) -> Iterator[Part]:
+    """Yield the files of a model's analysis; the model itself is only opened if it has not been launched before."""
+    analyses = ModelStudyJobs(study).analyses
+    for analysis in analyses:
+        yield _results(str(analysis.options.ddim_steps), analysis)
+    yield _tensors(ALL, analyses[0])
+
+
+def _experiment_parts(experiment: Experiment) -> Iterator[Part]:
+    yield _data(experiment)
+    for seed in experiment.seeds:
+        yield from _seed_parts(experiment, seed)
+
+
 def _data(experiment: Experiment) -> Part:
     path = data_folder(experiment.data, experiment.model)
     if not path.exists():
-        return Part("data set", None, missing=1)
+        return Part("data set", ALL, missing=1)
     try:
         check_digests(path)
     except (UserError, OSError) as error:
-        return Part("data set", None, damaged=[Damage(path, first_line(error), "remove it to prepare it again", True)])
-    return Part("data set", None, intact=1)
+        return Part("data set", ALL, damaged=[Damage(path, first_line(error), "remove it to prepare it again", True)])
+    return Part("data set", ALL, intact=1)
 
 
 def _seed_parts(experiment: Experiment, seed: int) -> Iterator[Part]:
     folder, analysis = seed_folder(experiment, seed), SeedAnalysis(experiment, seed)
     yield _checkpoints(experiment, seed, folder)
-    yield _part("states", seed, list(_damaged_states(experiment, folder)), len(saved_steps(folder.state)))
-    yield _part("log", seed, list(_damaged_points(folder.log)), int(folder.log.exists()))
-    yield _results(analysis)
-    tensors = sorted(analysis.root.glob("*/generations/**/*.safetensors"))
-    yield _part("generated tensors", seed, list(_damaged_tensors(tensors)), len(tensors))
+    yield _part("states", str(seed), list(_damaged_states(experiment, folder)), len(saved_steps(folder.state)))
+    yield _part("log", str(seed), list(_damaged_points(folder.log)), int(folder.log.exists()))
+    yield _results(str(seed), analysis)
+    yield _tensors(str(seed), analysis)
 
 
-def _part(name: str, seed: int, damaged: list[Damage], files: int) -> Part:
-    return Part(name, seed, files - len(damaged), damaged=damaged)
+def _part(name: str, origin: str, damaged: list[Damage], files: int) -> Part:
+    return Part(name, origin, files - len(damaged), damaged=damaged)
 
 
 def _checkpoints(experiment: Experiment, seed: int, folder: SeedFolder) -> Part:
@@ -113,7 +127,7 @@ def _checkpoints(experiment: Experiment, seed: int, folder: SeedFolder) -> Part:
         except checkpoint.DamagedCheckpoint as error:
             remedy = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
             damaged.append(Damage(folder.checkpoint(step), str(error), remedy))
-    return Part("checkpoints", seed, len(saved) - len(damaged), len(set(planned) - set(saved)), damaged)
+    return Part("checkpoints", str(seed), len(saved) - len(damaged), len(set(planned) - set(saved)), damaged)
 
 
 def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Damage]:
@@ -141,7 +155,7 @@ def _damaged_points(log: Path) -> Iterator[Damage]:
         yield Damage(log, "its steps do not increase", "remove the lines that were added")
 
 
-def _results(analysis: SeedAnalysis) -> Part:
+def _results(origin: str, analysis: Analysis) -> Part:
     damaged = []
     for step in analysis.steps:
         file = analysis.results_file(step)
@@ -151,7 +165,13 @@ def _results(analysis: SeedAnalysis) -> Part:
         except (OSError, ValueError, TypeError) as error:
             damaged.append(Damage(file, first_line(error), "remove it to measure again", True))
     incomplete = len(analysis.missing())  # a damaged file counts as missing there
-    return Part("results", analysis.seed, len(analysis.steps) - incomplete, incomplete - len(damaged), damaged)
+    return Part("results", origin, len(analysis.steps) - incomplete, incomplete - len(damaged), damaged)
+
+
+def _tensors(origin: str, analysis: Analysis) -> Part:
+    """Return the tensors of all analyses of a seed or model, under any options."""
+    files = sorted(analysis.root.glob("*/generations/**/*.safetensors"))
+    return _part("generated tensors", origin, list(_damaged_tensors(files)), len(files))
 
 
 def _damaged_tensors(files: list[Path]) -> Iterator[Damage]:

@@ -1,9 +1,10 @@
-"""Verification of an experiment's files, and removal of what can be made again."""
+"""Verification of a study's files, and removal of what can be made again."""
 
 import pytest
 import torch
 
 from analyze.analysis import SeedAnalysis
+from analyze.model import analyze_model
 from configs.errors import UserError
 from launch.verify import verify
 from records.layout import seed_folder
@@ -28,8 +29,8 @@ def experiment(analyzed):
 
 
 def rows(table: str) -> dict[str, list[str]]:
-    """Return the numbers of intact, damaged and missing files of each kind."""
-    cells = [line.rsplit(maxsplit=3) for line in table.splitlines()[1:] if line[0] in "0a"]
+    """Return the numbers of intact, damaged and missing files of each kind; of several T those of the last."""
+    cells = [line.rsplit(maxsplit=3) for line in table.splitlines()[1:] if line[-1].isdigit()]
     return {start.split(maxsplit=1)[1]: numbers for start, *numbers in cells}
 
 
@@ -90,3 +91,18 @@ def test_a_damaged_log_is_named(experiment, line, reason):
         log.write(line)
     with pytest.raises(UserError, match=reason):
         verify(experiment, repair=True)
+
+
+def test_files_of_a_model_study_are_verified_and_repaired(study):
+    _, analyses = analyze_model(study())
+    analysis = analyses[-1]
+    (samples, *_) = sorted(analysis.generations_folder.glob("**/samples.safetensors"))
+    samples.write_bytes(samples.read_bytes()[:-5])
+    analysis.results_file(analysis.last_step).write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="2 damaged:"):
+        verify(study(), repair=False)
+    assert f"removed {samples}: " in verify(study(), repair=True)
+    table = verify(study(), repair=False)
+    assert table.splitlines()[0].split()[0] == "T" and rows(table)["results"] == ["0", "0", "1"]
+    analyze_model(study())
+    assert rows(verify(study(), repair=False))["results"] == ["1", "0", "0"]
