@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ class Launcher:
     lock: Path
     holder: str
     gpu: str = ""  # as in CUDA_VISIBLE_DEVICES; "": none
+    process: int = field(default_factory=os.getpid)
 
     def show_gpu(self) -> None:
         """Make the assigned GPU the only one that this process sees, before it uses any."""
@@ -34,9 +35,18 @@ class Launcher:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        while lock.is_held_by(self.lock, self.holder):
+        # A file system may have no locks, and a process that ended exists until its parent has noticed.
+        while lock.is_held_by(self.lock, self.holder) and _exists(self.process):
             time.sleep(POLL_INTERVAL_S)
         os._exit(1)
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def hold(path: Path, holder: str, wait_s: float, shared: bool = False) -> Iterat
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         deadline = time.monotonic() + wait_s
-        while not _try(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+        while not _try(file.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX, without_locks=True):
             if time.monotonic() >= deadline:
                 raise Busy(path.read_text(encoding="utf-8", errors="replace"))
             time.sleep(0.1)
@@ -37,15 +37,19 @@ def hold(path: Path, holder: str, wait_s: float, shared: bool = False) -> Iterat
 
 
 def is_held_by(path: Path, holder: str) -> bool:
-    """Return whether the process described by `holder` still holds the lock at `path`."""
+    """Return whether the process described by `holder` still holds the lock at `path`.
+
+    On a file system without locks, return whether it was the last to take the lock.
+    """
     try:
         with open(path, encoding="utf-8") as file:
-            return not _try(file.fileno(), fcntl.LOCK_SH) and file.read() == holder
+            return not _try(file.fileno(), fcntl.LOCK_SH, without_locks=False) and file.read() == holder
     except FileNotFoundError:
         return False
 
 
-def _try(descriptor: int, kind: int) -> bool:
+def _try(descriptor: int, kind: int, without_locks: bool) -> bool:
+    """Take a lock if it is free, and return whether it was; `without_locks` if the file system has none."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -54,6 +58,7 @@ def _try(descriptor: int, kind: int) -> bool:
         if error.errno not in NO_LOCKS:
             raise
         _warn_of_missing_locks()
+        return without_locks
     return True
 
 

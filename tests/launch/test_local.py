@@ -18,7 +18,7 @@ from submitit.core.utils import cloudpickle_dump
 from configs.errors import UserError
 from configs.schema import Cluster
 from launch import local
-from launch.jobs import Launcher, Work
+from launch.jobs import POLL_INTERVAL_S, Launcher, Work
 from launch.local import LocalRun, visible_gpus
 from launch.plan import Job
 from launch.study import exclusive
@@ -168,7 +168,7 @@ def test_results_of_an_earlier_process_with_the_same_id_are_ignored(tmp_path):
 
 
 LAUNCH = """
-import os, sys, time
+import errno, fcntl, os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from configs.errors import run_command
@@ -184,13 +184,21 @@ class Sleep:
     threads: int = 1
 
     def __call__(self, launcher):
+        remove_locks()
         launcher.exit_with_launcher()
         pids = self.folder / "pids"
         pids.with_suffix(".new").write_text(f"{os.getpid()} {os.getppid()}")
         pids.with_suffix(".new").rename(pids)
         time.sleep(600)
 
+def remove_locks():
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+    if "WITHOUT_LOCKS" in os.environ:
+        fcntl.flock = flock
+
 def launch(arguments):
+    remove_locks()
     folder = Path(arguments[0])
     launcher = Launcher(folder / "launch.lock", lock.describe_process("launch"))
     with lock.hold(launcher.lock, launcher.holder, 0):
@@ -200,11 +208,14 @@ run_command(launch)
 """
 
 
-def test_a_job_ends_when_its_launcher_is_killed(tmp_path, repository, wait_until):
+@pytest.mark.parametrize("environment", [{}, {"WITHOUT_LOCKS": "1"}], ids=["locks", "no locks"])
+def test_a_job_ends_when_its_launcher_is_killed(environment, tmp_path, repository, wait_until):
     """The job sleeps for ten minutes; neither it nor its parent process survives."""
-    launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(tmp_path)], cwd=repository)
+    command = [sys.executable, "-c", LAUNCH, str(tmp_path)]
+    launcher = subprocess.Popen(command, cwd=repository, env=os.environ | environment)
     try:
         wait_until((tmp_path / "pids").exists)
+        time.sleep(2 * POLL_INTERVAL_S)  # the job has looked for its launcher
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
         assert all(is_alive(pid) for pid in pids)
     finally:
