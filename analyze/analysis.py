@@ -20,7 +20,7 @@ from analyze.measures import MEASURES, Measure, MeasureFailed
 from analyze.measures.unavailable import Unavailable
 from analyze.settings import Setting, fingerprint, samples_fingerprint
 from configs.checks import checkpoint_steps
-from configs.errors import UserError, first_line
+from configs.errors import UserError, first_line, is_full_disk
 from configs.schema import Analyze, Experiment
 from diffusion.denoiser import Denoiser
 from models.compiled import allow_tf32, check_compiler, optimize_inference, should_compile
@@ -234,12 +234,14 @@ class Analysis(ABC):
 
 
 def failure_reason(work: Callable[[], object]) -> str:
-    """Do work; return the reason if it fails, or ""."""
+    """Do work; return the reason if it fails, or "". Raises OSError if the disk is full."""
     try:
         work()
     except UserError as error:
         return str(error)
     except Exception as error:
+        if is_full_disk(error):
+            raise
         traceback.print_exc()
         return f"{type(error).__name__}: {first_line(error)}"
     return ""
@@ -282,8 +284,22 @@ class SeedAnalysis(Analysis):
     @functools.cached_property
     def steps(self) -> list[int]:
         """Existing checkpoints that belong to the experiment's checkpoint schedule, ascending."""
-        planned = set(checkpoint_steps(self.experiment.train.checkpoints, self.experiment.train.steps))
-        return [step for step in saved_steps(self.run.checkpoints) if step in planned]
+        scheduled = set(self._scheduled)
+        return [step for step in saved_steps(self.run.checkpoints) if step in scheduled]
+
+    @property
+    def awaited(self) -> list[int]:
+        """Scheduled checkpoints that training has yet to save; none after it has ended, because they were deleted."""
+        return [] if self.run.is_trained(self.experiment.train.steps) else self.not_saved
+
+    @property
+    def not_saved(self) -> list[int]:
+        """Scheduled checkpoints that do not exist, ascending."""
+        return [step for step in self._scheduled if step not in self.steps]
+
+    @property
+    def _scheduled(self) -> list[int]:
+        return checkpoint_steps(self.experiment.train.checkpoints, self.experiment.train.steps)
 
     def generations(self, step: int) -> Generations:
         return Generations(

@@ -10,7 +10,13 @@ INTERRUPTED_STATUS = 130
 RERUN = "rerun the same command to resume"
 INTERRUPTED = f"\ninterrupted; {RERUN}"
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+REMEDIES = {  # of errors of the system that a user can fix
+    **dict.fromkeys(FULL_DISK_ERRORS, "make room or repair the disk"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "repair the disk or its connection"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions or its owner"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 MAX_CHARACTERS = 2_000  # of a printed message
 
 
@@ -18,6 +24,11 @@ class UserError(Exception):
     """An error whose message is one sentence with the problem, its location and the fix; printed without traceback."""
 
     status = 2  # exit status of the process
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Return whether nothing more can be written, so that continuing with other work is useless."""
+    return isinstance(error, OSError) and error.errno in FULL_DISK_ERRORS
 
 
 def first_line(error: BaseException) -> str:
@@ -38,7 +49,8 @@ def printable(text: str) -> str:
 def run_command(main: Callable[[list[str]], None]) -> None:
     """Run `main` on the command line's arguments.
 
-    A UserError, a full or broken disk, and Ctrl-C end the process with one sentence and an exit status.
+    A UserError, a full or broken disk, missing permissions and Ctrl-C end the process with one sentence and an exit
+    status.
     """
     try:
         main(sys.argv[1:])
@@ -46,10 +58,11 @@ def run_command(main: Callable[[list[str]], None]) -> None:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.status)
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        if error.errno not in REMEDIES:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {printable(where)}{error.strerror}; make room or repair the disk, then {RERUN}", file=sys.stderr)
+        remedy = REMEDIES[error.errno]
+        print(f"error: {printable(where)}{error.strerror}; {remedy}, then {RERUN}", file=sys.stderr)
         sys.exit(UserError.status)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)

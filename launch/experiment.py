@@ -7,7 +7,6 @@ from pathlib import Path
 
 from analyze.analysis import SeedAnalysis, other_fingerprints
 from analyze.settings import fingerprint
-from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Experiment
 from launch.jobs import CollectExperiment
@@ -47,13 +46,13 @@ class ExperimentJobs(StudyJobs):
 
     def results(self, submitted: Sequence[Submission]) -> Iterator[str]:
         """Yield a table of the checkpoints per seed."""
-        total = len(checkpoint_steps(self.experiment.train.checkpoints, self.experiment.train.steps))
         failed: list[str] = []
         yield "checkpoints    trained  analyzed  failed"
         for seed in self.experiment.seeds:
             analysis = SeedAnalysis(self.experiment, seed)
             failures = analysis.failures()
             trained, analyzed = len(analysis.steps), len(analysis.steps) - len(analysis.missing())
+            total = trained + len(analysis.awaited)
             yield f"seed {seed:<8}  {trained:>4}/{total:<4}  {analyzed:>3}/{total:<4}  {len(failures):>6}"
             for step, reason in failures.items():
                 log = _log(submitted, seed, step)

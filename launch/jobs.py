@@ -12,7 +12,6 @@ from configs.schema import Experiment, ModelStudy
 from records import lock
 from records.atomic import write_text
 from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
-from train.run_folder import is_trained
 
 POLL_INTERVAL_S = 0.5
 
@@ -197,7 +196,7 @@ class CollectExperiment(Collect):
         from train.log import publish_training
 
         for seed in self.study.seeds:
-            if is_trained(seed_folder(self.study, seed), self.study.train.steps):
+            if seed_folder(self.study, seed).is_trained(self.study.train.steps):
                 publish_training(self.study, seed)
         collect(self.study, self.failed)
 

@@ -14,7 +14,7 @@ import submitit
 import torch
 from submitit.core.utils import pickle_load
 
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from configs.schema import Cluster
 from launch.jobs import Launcher
 from launch.plan import Job
@@ -97,5 +97,17 @@ def error_message(job: submitit.Job) -> str:
     log = f"(log: {job.paths.stderr})"
     if not job.paths.result_pickle.exists():
         return f"the process died {log}"
-    outcome, content = pickle_load(job.paths.result_pickle)
-    return content if outcome == "success" else f"{content.strip().splitlines()[-1]} {log}"
+    succeeded, content = outcome(job.paths.result_pickle)
+    return content if succeeded else f"{content} {log}"
+
+
+def outcome(result_pickle: Path) -> tuple[bool, str]:
+    """Return whether a job returned, with what it returned or the last line of its error.
+
+    Unpickling may run code, like the job that wrote the file.
+    """
+    try:
+        state, content = pickle_load(result_pickle)
+    except Exception as error:  # a damaged pickle raises many types
+        return False, f"{result_pickle} is damaged: {first_line(error)}"
+    return state == "success", content if state == "success" else content.strip().splitlines()[-1]

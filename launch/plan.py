@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from analyze.analysis import SeedAnalysis
-from configs.checks import checkpoint_steps
 from configs.schema import Experiment, ModelStudy
 from launch.jobs import Analyze, Train, Work
 from models.flops import forward_flop
 from records.layout import checkpoint_minutes_file, seed_folder
-from train.run_folder import is_trained
 
 # Sustained rates, for a first estimate of the analysis time; later estimates use the measured time.
 ASSUMED_GPU_FLOP_PER_S, ASSUMED_CORE_FLOP_PER_S = 20e12, 20e9
@@ -49,7 +47,7 @@ def plan(experiment: Experiment, queued: Queued = NOTHING) -> list[Job]:
 def _seed_plan(experiment: Experiment, seed: int, queued: Queued) -> Iterator[Job]:
     threads = threads_per_job(experiment)
     needs: tuple[str, ...] = ()
-    if not is_trained(seed_folder(experiment, seed), experiment.train.steps):
+    if not seed_folder(experiment, seed).is_trained(experiment.train.steps):
         train = Job(f"train seed {seed}", Train(experiment, threads, seed))
         needs = (train.name,)
         if train.name not in queued.names:
@@ -69,9 +67,7 @@ def _seed_plan(experiment: Experiment, seed: int, queued: Queued) -> Iterator[Jo
 def steps_to_analyze(experiment: Experiment, seed: int) -> list[int]:
     """Return the scheduled steps without complete measures, including checkpoints that are yet to be trained."""
     analysis = SeedAnalysis(experiment, seed)
-    complete = set(analysis.steps) - set(analysis.missing())
-    scheduled = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
-    return [step for step in scheduled if step not in complete]
+    return sorted({*analysis.missing(), *analysis.awaited})
 
 
 def slices(steps: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:

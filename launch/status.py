@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from submitit.core.utils import pickle_load
-
 from configs.errors import UserError
 from configs.schema import Experiment, ModelStudy
+from launch.local import outcome
 from launch.slurm import queue, submissions
 from launch.slurm.queue import Entry
 from launch.slurm.submissions import Submission, Task
@@ -72,10 +71,10 @@ def _final_state(submission: Submission, task: Task, final_states: dict[str, str
     paths = submission.paths(task)
     log = f"(log: {paths.stderr})"
     if paths.result_pickle.exists():
-        outcome, content = pickle_load(paths.result_pickle)
-        if outcome == "success":
+        succeeded, content = outcome(paths.result_pickle)
+        if succeeded:
             return State("done")
-        return State("failed", f"{content.strip().splitlines()[-1].removeprefix('configs.errors.UserError: ')} {log}")
+        return State("failed", f"{content.removeprefix('configs.errors.UserError: ')} {log}")
     return State(final_states.get(task.id, "unknown").lower(), log if paths.stderr.exists() else "never started")
 
 

@@ -25,8 +25,7 @@ def run_study(study: Study, follow: bool = False) -> None:
     On SLURM, submit the jobs and return, or with `follow` stay until they end. Raises UserError if the study's folder
     belongs to another configuration or model, and, after everything else is done, if a job, a checkpoint or a T failed.
     """
-    launcher = Launcher(experiment_folder(study) / "launch.lock", lock.describe_process("launch"))
-    jobs = study_jobs(study)
+    launcher, jobs = launcher_of(study), study_jobs(study)
     jobs.check(follow)
     with exclusive(launcher):
         if study.cluster.kind != "slurm":
@@ -39,6 +38,11 @@ def run_study(study: Study, follow: bool = False) -> None:
         from launch.slurm.follow import follow_study
 
         follow_study(study)
+
+
+def launcher_of(study: Study) -> Launcher:
+    """Return this process as the launcher of a study."""
+    return Launcher(experiment_folder(study) / "launch.lock", lock.describe_process("launch"))
 
 
 def run_jobs(study: Study, jobs: StudyJobs, launcher: Launcher) -> None:

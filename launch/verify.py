@@ -1,6 +1,7 @@
 """Verification of a study's files: reads everything that training and analysis have written."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,20 +9,19 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from analyze.analysis import Analysis, SeedAnalysis
-from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line
 from configs.schema import Experiment, ModelStudy
 from launch.model_study import ModelStudyJobs
 from records import checkpoint
-from records.atomic import read_json
-from records.layout import SeedFolder, data_folder, saved_steps, seed_folder, step_name
+from records.atomic import PARTIAL, read_json
+from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.tracking import points
 from train import state
 from train.datasets.prepared import check_digests
-from train.run_folder import is_trained
 
 WIDTHS = (6, 20, 8, 9, 9)
 ALL = "all"
+ABANDONED_S = 3600.0  # without a change, after which a partial file is not being written any more
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Part:
     intact: int = 0
     missing: int = 0
     damaged: list[Damage] = field(default_factory=list)
+    note: str = ""
 
     def row(self) -> tuple[str, ...]:
         return (self.origin, self.name, *map(str, (self.intact, len(self.damaged), self.missing)))
@@ -56,14 +57,17 @@ def verify(study: Experiment | ModelStudy, repair: bool) -> str:
 
     Raises UserError, which names every damaged file and its remedy, if any is left.
     """
+    header = ("T" if isinstance(study, ModelStudy) else "seed", "files", "intact", "damaged", "missing")
     parts = list(_model_parts(study) if isinstance(study, ModelStudy) else _experiment_parts(study))
-    rows = [("T" if isinstance(study, ModelStudy) else "seed", "files", "intact", "damaged", "missing"), *(part.row() for part in parts)]
+    parts.append(_partial_files(study))
+    rows = [header, *(part.row() for part in parts)]
     lines = ["".join(cell.ljust(width) for cell, width in zip(row, WIDTHS, strict=True)).rstrip() for row in rows]
     damaged = [damage for part in parts for damage in part.damaged]
     removed = [damage for damage in damaged if repair and damage.can_remove]
     for damage in removed:
         _remove(damage.path)
         lines.append(f"removed {damage.path}: {damage.reason}")
+    lines += [part.note for part in parts if part.note]
     if any(part.missing for part in parts) or removed:
         lines.append("python -m launch computes what is missing.")
     if left := [damage for damage in damaged if damage not in removed]:
@@ -86,6 +90,15 @@ def _model_parts(study: ModelStudy) -> Iterator[Part]:
     yield _tensors(ALL, analyses[0])
 
 
+def _partial_files(study: Experiment | ModelStudy) -> Part:
+    """Return the files and folders that killed commands left while writing."""
+    newest_s = time.time() - ABANDONED_S
+    partial = sorted(experiment_folder(study).rglob(f"{PARTIAL}*"))
+    abandoned = [path for path in partial if path.stat().st_mtime < newest_s]
+    damaged = [Damage(path, "a command was killed while writing it", "remove it", True) for path in abandoned]
+    return Part("unfinished files", ALL, len(partial) - len(damaged), damaged=damaged)
+
+
 def _experiment_parts(experiment: Experiment) -> Iterator[Part]:
     yield _data(experiment)
     for seed in experiment.seeds:
@@ -105,7 +118,7 @@ def _data(experiment: Experiment) -> Part:
 
 def _seed_parts(experiment: Experiment, seed: int) -> Iterator[Part]:
     folder, analysis = seed_folder(experiment, seed), SeedAnalysis(experiment, seed)
-    yield _checkpoints(experiment, seed, folder)
+    yield _checkpoints(analysis)
     yield _part("states", str(seed), list(_damaged_states(experiment, folder)), len(saved_steps(folder.state)))
     yield _part("log", str(seed), list(_damaged_points(folder.log)), int(folder.log.exists()))
     yield _results(str(seed), analysis)
@@ -116,18 +129,22 @@ def _part(name: str, origin: str, damaged: list[Damage], files: int) -> Part:
     return Part(name, origin, files - len(damaged), damaged=damaged)
 
 
-def _checkpoints(experiment: Experiment, seed: int, folder: SeedFolder) -> Part:
-    planned = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
-    saved, damaged = saved_steps(folder.checkpoints), []
+def _checkpoints(analysis: SeedAnalysis) -> Part:
+    folder, seed, damaged = analysis.run, analysis.seed, []
+    saved, awaited = saved_steps(folder.checkpoints), len(analysis.awaited)
     for step in saved:
         try:
             opened = checkpoint.read(folder.checkpoint(step))
+            if opened.step != step:
+                raise checkpoint.DamagedCheckpoint(f"{opened.path} contains the checkpoint of step {opened.step}")
             for name in opened.digests:
                 opened.check(name)
         except checkpoint.DamagedCheckpoint as error:
             remedy = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
             damaged.append(Damage(folder.checkpoint(step), str(error), remedy))
-    return Part("checkpoints", str(seed), len(saved) - len(damaged), len(set(planned) - set(saved)), damaged)
+    deleted = analysis.not_saved if not awaited else []
+    note = f"seed {seed}: deleted and not trained again: steps {', '.join(map(str, deleted))}" if deleted else ""
+    return Part("checkpoints", str(seed), len(saved) - len(damaged), awaited, damaged, note)
 
 
 def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Damage]:
@@ -138,7 +155,7 @@ def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Dama
             state.check(folder.state / step_name(step))
         except (OSError, ValueError, KeyError, TypeError) as error:
             reasons[step] = first_line(error)
-    can_remove = len(reasons) < len(steps) or is_trained(folder, experiment.train.steps)
+    can_remove = len(reasons) < len(steps) or folder.is_trained(experiment.train.steps)
     remedy = "remove it" if can_remove else f"remove {folder.state} to train from the beginning"
     for step, reason in reasons.items():
         yield Damage(folder.state / step_name(step), reason, remedy, can_remove)

@@ -54,6 +54,10 @@ class SeedFolder:
         """Return the steps to which training was done, ascending."""
         return sorted(int(path.name.removeprefix("trained_")) for path in self.root.glob("trained_[0-9]*"))
 
+    def is_trained(self, steps: int) -> bool:
+        """Return whether training to `steps` is complete; only the upload to W&B may still be pending."""
+        return self.checkpoint(steps).exists() and self.trained(steps).exists()
+
     @property
     def analyses(self) -> Path:
         return self.root / "analysis"

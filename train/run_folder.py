@@ -52,8 +52,3 @@ def _check_resumable(folder: SeedFolder) -> None:
 def _has_started(folder: SeedFolder) -> bool:
     has_log = folder.log.exists() and folder.log.stat().st_size > 0
     return bool(has_log or saved_steps(folder.checkpoints) or saved_steps(folder.state))
-
-
-def is_trained(folder: SeedFolder, steps: int) -> bool:
-    """Return whether training to `steps` is complete; only the upload to W&B may still be pending."""
-    return folder.checkpoint(steps).exists() and folder.trained(steps).exists()

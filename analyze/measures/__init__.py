@@ -35,7 +35,7 @@ from analyze.measures.step_error import step_error
 from analyze.measures.svcca import svcca
 from analyze.measures.transport_gap import transport_gap
 from analyze.measures.triangle import triangle
-from configs.errors import UserError, first_line
+from configs.errors import UserError, first_line, is_full_disk
 from configs.schema import Measures
 
 # Inputs with one entry per generated image, which therefore have the same shape.
@@ -94,8 +94,8 @@ class Measure:
     def values(self, tensors: Mapping[str, Any], config: Measures) -> dict[str, Any]:
         """Compute the measure and return its numbers by name; `tensors` contains its inputs.
 
-        Raises UserError if inputs that must have the same shape differ, and MeasureFailed if the function raises
-        anything other than a UserError.
+        Raises UserError if inputs that must have the same shape differ, OSError if the disk is full, and MeasureFailed
+        if the function raises anything else.
         """
         shapes = {name: tuple(tensors[name].shape) for name in self.inputs if name in SAME_SHAPE_INPUTS}
         if len(set(shapes.values())) > 1:
@@ -106,6 +106,8 @@ class Measure:
         except UserError:
             raise
         except Exception as error:
+            if is_full_disk(error):
+                raise
             raise MeasureFailed(f"{self.name} failed: {type(error).__name__}: {first_line(error)}") from error
         return result if isinstance(result, dict) else dataclasses.asdict(result)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
 
@@ -188,9 +190,17 @@ def _stored_results(generations: Generations, images: int) -> dict[str, Any]:
 
 
 def result_file(generations: Generations, key: str, images: int) -> Path:
-    """Return the file of an inverter's statistics; its latents are next to it."""
+    """Return the file of an inverter's statistics; its latents are next to it, see `stored_latents`."""
     count = min(images, generations.options.samples)
     return generations.folder / step_name(generations.setting.position) / "inverters" / f"{key}-N{count}.json"
+
+
+def stored_latents(generations: Generations, key: str, images: int) -> Tensor | None:
+    """Return an inverter's latents [n, C, H, W], or None if they were deleted or are damaged."""
+    try:
+        return load_file(result_file(generations, key, images).with_suffix(".safetensors"))["latents"]
+    except (OSError, SafetensorError, LookupError):
+        return None
 
 
 def _evaluate(generations: Generations, candidate: Candidate, file: Path, count: int) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
-from safetensors.torch import load_file
 
 from analyze.analysis import Analysis, SeedAnalysis
 from analyze.curves import Curve, curves
-from analyze.measures.inverters import InverterResult, result_file
+from analyze.measures.inverters import InverterResult, stored_latents
 from analyze.report.figures.curves import CurveFigure
 from analyze.report.figures.style import COLORS, LINES, MARKERS, mathtext, new_figure, styled
 from analyze.report.metrics import find_metric
@@ -295,14 +294,15 @@ def training_keys(measured: Mapping[str, Curve], ddim_steps: int, results: Seque
 
 
 def _pictures(analysis: Analysis, results: Sequence[InverterResult]) -> Iterator[Block]:
-    """Yield the differences x̂_T − x_T of the same images, one picture per method, with its largest budget."""
+    """Yield the differences x̂_T − x_T of the same images, one picture per method with its largest budget."""
     images = analysis.options.measures.inverter_images
     generations = analysis.generations(analysis.last_step).unclipped(images)
     noise = generations["noise"][:PICTURED_IMAGES]
     yield Subheading(f"Difference x̂_T − x_T of {len(noise)} images; black and white are ∓{DIFFERENCE_RANGE}")
     for result in {result.name: result for result in results}.values():
-        file = result_file(generations, result.key, images)
-        latents = load_file(file.with_suffix(".safetensors"))["latents"][:PICTURED_IMAGES]
+        latents = stored_latents(generations, result.key, images)
+        if latents is None:
+            continue
         caption = f"{result.label}: {result.evaluations:.0f} evaluations, mean error {result.recovery.error_mean:.2g}"
-        difference = (latents - noise).nan_to_num()
+        difference = (latents[:PICTURED_IMAGES] - noise).nan_to_num()
         yield Gallery(picture(difference, caption, DIFFERENCE_RANGE, PICTURED_IMAGES), caption)

@@ -23,7 +23,6 @@ from analyze.report.paper_tables import tables, write_tables
 from analyze.report.provenance import footer, settings_section
 from analyze.report.table_formats import PAPER, Table, as_text
 from analyze.report.wandb_runs import publish_analysis
-from configs.checks import checkpoint_steps
 from configs.errors import UserError
 from configs.schema import Analyze, Experiment
 from records.atomic import write_text
@@ -261,11 +260,10 @@ def missing(experiment: Experiment) -> list[str]:
 def not_trained(experiment: Experiment) -> list[str]:
     """Return one sentence per seed with checkpoints that are not trained yet."""
     sentences = []
-    planned = checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)
     for seed in experiment.seeds:
         analysis = SeedAnalysis(experiment, seed)
-        if untrained := sorted(set(planned) - set(analysis.steps)):
-            sentences.append(f"seed {seed}: not trained yet: {_list_steps(untrained)}{_preliminary(analysis)}")
+        if awaited := analysis.awaited:
+            sentences.append(f"seed {seed}: not trained yet: {_list_steps(awaited)}{_preliminary(analysis)}")
     return sentences
 
 

@@ -14,7 +14,6 @@ from analyze.generations import Generations
 from analyze.model import ModelAnalysis
 from analyze.report.paper_tables import tables
 from analyze.report.table_formats import Table, to_csv
-from configs.checks import checkpoint_steps
 from configs.schema import ModelStudy
 from records.layout import experiment_folder
 from records.pictures import LATENT_RANGE, strip
@@ -42,7 +41,7 @@ def publish_beginning(analysis: SeedAnalysis) -> None:
     """
     if resolved_mode(analysis.experiment) != "online":
         return
-    planned = checkpoint_steps(analysis.experiment.train.checkpoints, analysis.experiment.train.steps)
+    planned = sorted([*analysis.steps, *analysis.awaited])
 
     def points() -> list[Point]:
         pairs = zip(planned, seed_points(analysis), strict=False)

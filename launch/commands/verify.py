@@ -1,5 +1,7 @@
 """`python -m launch verify CONFIG.yaml [--repair] [key=value …]`: read all files of a study and check them."""
 
+from contextlib import nullcontext
+
 from configs.command import parse_study, study_parser
 
 PURPOSE = "Check checkpoints, states, logs, results and tensors; name what is damaged and how to repair it."
@@ -9,6 +11,8 @@ def main(arguments: list[str]) -> None:
     parser = study_parser("python -m launch verify", PURPOSE)
     parser.add_argument("--repair", action="store_true", help="remove damaged files that the next launch makes again")
     study, options = parse_study(parser, arguments)
+    from launch.study import exclusive, launcher_of
     from launch.verify import verify
 
-    print(verify(study, options.repair))
+    with exclusive(launcher_of(study)) if options.repair else nullcontext():
+        print(verify(study, options.repair))

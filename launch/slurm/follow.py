@@ -16,7 +16,6 @@ from launch.progress import analysis_bar, training_bar
 from launch.slurm.submit import SlurmRun, in_queue
 from launch.status import status
 from records.layout import seed_folder
-from train.run_folder import is_trained
 
 POLL_INTERVAL_S = 30.0  # one call of squeue each time
 
@@ -40,7 +39,7 @@ def early_jobs(experiment: Experiment, seed: int) -> Iterator[Job]:
     analysis = SeedAnalysis(experiment, seed)
     failures = analysis.failures()
     new = [step for step in analysis.missing() if not analysis.results(step) and step not in failures]
-    if not new or is_trained(seed_folder(experiment, seed), experiment.train.steps):
+    if not new or seed_folder(experiment, seed).is_trained(experiment.train.steps):
         return
     newest, others = new[0], new[:0:-1]
     threads, size = threads_per_job(experiment), slice_size(experiment, len(new))

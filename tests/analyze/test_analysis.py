@@ -1,6 +1,7 @@
 """Tests that generations and measures are computed once, recomputed if stale, and fail independently."""
 
 import dataclasses
+import errno
 import json
 import os
 from pathlib import Path
@@ -44,6 +45,22 @@ def test_a_failing_measure_is_reported_and_the_others_are_stored(trained, monkey
     monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(distances), Measure(triangle)])
     trained.analyze([8])
     assert 8 not in trained.missing() and trained.failures() == {}
+
+
+@pytest.mark.parametrize("module", ["generations", "measures.brightness"])
+def test_a_full_disk_ends_the_analysis_and_is_no_failure_of_a_checkpoint(module, trained, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def brightness(samples):
+        full()
+
+    if module == "generations":
+        monkeypatch.setattr("analyze.generations.write_bytes", full)
+    monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(brightness)])
+    with pytest.raises(OSError, match="No space left"):
+        trained.analyze([8])
+    assert trained.failures() == {}
 
 
 def changed(analysis: SeedAnalysis, **options) -> SeedAnalysis:

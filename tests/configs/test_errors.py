@@ -84,3 +84,16 @@ def test_other_errors_of_the_system_are_not_hidden():
 
     with pytest.raises(OSError, match="Bad file"):
         run_command(main)
+
+
+def test_missing_permissions_are_one_sentence(capsys):
+    def main(_: list[str]) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/runs/lock")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: /runs/lock: Permission denied; change its permissions or its owner, then rerun the same command to "
+        "resume\n"
+    )

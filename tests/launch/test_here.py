@@ -7,7 +7,6 @@ import torch
 
 from configs.load import load
 from records.layout import seed_folder
-from train.run_folder import is_trained
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
@@ -34,4 +33,4 @@ def test_training_on_the_cpu_if_allowed(start, command_line, tmp_path):
     process = start("launch.here", config, "cpu=yes", *options)
     _, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
-    assert is_trained(seed_folder(load(config, options), 0), 8)
+    assert seed_folder(load(config, options), 0).is_trained(8)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from analyze.analysis import SeedAnalysis
+from analyze.report.study import missing
 from launch.jobs import Analyze, Train
 from launch.plan import Queued, plan, slice_size, threads_per_job
 from records.layout import experiment_folder, seed_folder
@@ -48,6 +49,13 @@ def test_a_trained_seed_is_not_trained_again(with_checkpoints):
 
 def test_a_complete_study_needs_nothing(analyzed):
     assert plan(analyzed()) == []
+
+
+def test_a_checkpoint_that_was_deleted_after_training_is_not_planned(analyzed):
+    """Training does not write it again, so an analysis would wait for it forever."""
+    experiment = analyzed()
+    shutil.rmtree(seed_folder(experiment, 0).checkpoint(2))
+    assert plan(experiment) == [] and missing(experiment) == []
 
 
 def test_a_moved_study_needs_nothing(analyzed, tiny, tmp_path):

@@ -1,12 +1,19 @@
 """Verification of a study's files, and removal of what can be made again."""
 
+import os
+import shutil
+import time
+
 import pytest
 import torch
 
 from analyze.analysis import SeedAnalysis
 from analyze.model import analyze_model
 from configs.errors import UserError
+from configs.load import to_yaml
+from launch.study import launcher_of
 from launch.verify import verify
+from records import lock
 from records.layout import seed_folder
 from train import state
 
@@ -83,6 +90,32 @@ def test_the_last_state_of_an_unfinished_training_is_kept(experiment):
     assert state.newest_step(folder.state) == 5
 
 
+def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):
+    folder = seed_folder(experiment, 0)
+    shutil.rmtree(folder.checkpoint(2))
+    shutil.copytree(folder.checkpoint(5), folder.checkpoint(2))
+    with pytest.raises(UserError, match=f"{folder.checkpoint(2)} contains the checkpoint of step 5; train seed 0 to"):
+        verify(experiment, repair=False)
+
+
+def test_repair_waits_for_a_launch(experiment, tmp_path, start):
+    (tmp_path / "tiny.yaml").write_text(to_yaml(experiment), encoding="utf-8")
+    launcher = launcher_of(experiment)
+    with lock.hold(launcher.lock, launcher.holder, 0):
+        process = start("launch", "verify", str(tmp_path / "tiny.yaml"), "--repair")
+        assert process.stdout.readline() == f"waiting for another launch of this experiment: {launcher.holder}\n"
+        assert process.poll() is None
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "checkpoints" in output
+
+
+def test_deleted_checkpoints_are_named(experiment):
+    shutil.rmtree(seed_folder(experiment, 0).checkpoint(2))
+    table = verify(experiment, repair=False)
+    assert "seed 0: deleted and not trained again: steps 2\n" in f"{table}\n"
+    assert rows(table)["checkpoints"][2] == "0"
+
+
 @pytest.mark.parametrize(
     ("line", "reason"), [("{\n", "line 3 is damaged; remove this line"), ('{"step": 5}\n', "its steps do not increase")]
 )
@@ -91,6 +124,17 @@ def test_a_damaged_log_is_named(experiment, line, reason):
         log.write(line)
     with pytest.raises(UserError, match=reason):
         verify(experiment, repair=True)
+
+
+def test_files_that_killed_commands_left_are_removed_after_an_hour(experiment):
+    folder = seed_folder(experiment, 0).analyses
+    old, new = (folder / f".partial-{name}" for name in ("old", "new"))
+    old.mkdir()
+    new.write_bytes(b"")
+    hour_ago_s = time.time() - 3700
+    os.utime(old, (hour_ago_s, hour_ago_s))
+    assert f"removed {old}: " in verify(experiment, repair=True)
+    assert not old.exists() and new.exists()
 
 
 def test_files_of_a_model_study_are_verified_and_repaired(study):

@@ -13,7 +13,6 @@ from records.tracking.artifacts import checkpoints_artifact
 from records.tracking.points import read_points
 from records.tracking.runs import offline_runs
 from train.log import publish_training
-from train.run_folder import is_trained
 from train.trainer import train
 
 
@@ -87,7 +86,7 @@ def test_run_that_wandb_rejected_is_published_later(tiny, offline_points, monkey
         train(experiment)
     folder = seed_folder(experiment, 0)
     assert "W&B failed (no)" in capsys.readouterr().err
-    assert is_trained(folder, 8) and not offline_runs(experiment_folder(experiment))
+    assert folder.is_trained(8) and not offline_runs(experiment_folder(experiment))
     publish_training(experiment, 0)
     items, (run,) = offline_points(experiment), offline_runs(experiment_folder(experiment))
     assert [item | point for item, point in zip(items, merged(folder), strict=True)] == items

@@ -18,7 +18,6 @@ from records.atomic import read_json, write_json
 from records.layout import SeedFolder, data_folder, model_file, saved_steps, seed_folder
 from records.tracking.points import read_points
 from train import state, trainer
-from train.run_folder import is_trained
 from train.trainer import train
 
 LONG = ["train.steps=60", "train.checkpoints.at=[0,2,31]", "train.state_every_minutes=0", "train.ema_rates=[0.99,0.5]"]
@@ -52,7 +51,7 @@ def checkpoints(experiment: Experiment) -> dict[str, bytes]:
 
 def test_checkpoints_are_written_at_scheduled_steps_only(trained):
     assert saved_steps(folder(trained).checkpoints) == [0, 2, 5, 8]
-    assert list(folder(trained).checkpoints.iterdir()) and is_trained(folder(trained), 8)
+    assert list(folder(trained).checkpoints.iterdir()) and folder(trained).is_trained(8)
     assert checkpoints(trained).keys() == {
         f"{step:09d}/{name}.safetensors" for step in (0, 2, 5, 8) for name in ("ema_0.99", "model")
     }
@@ -68,7 +67,7 @@ def test_folder_without_training_accepts_another_configuration(tiny):
         train(experiment)
     folder(experiment).log.unlink()
     train(experiment)
-    assert is_trained(folder(experiment), 8)
+    assert folder(experiment).is_trained(8)
 
 
 def test_shorter_training_needs_an_existing_checkpoint(trained, tiny):
@@ -76,9 +75,9 @@ def test_shorter_training_needs_an_existing_checkpoint(trained, tiny):
     before = checkpoints(trained)
     with pytest.raises(UserError, match=r"already trained to step 8 and has no checkpoint at train\.steps=6; .*name"):
         train(tiny("train.steps=6"))
-    assert not is_trained(folder(trained), 5)
+    assert not folder(trained).is_trained(5)
     train(tiny("train.steps=5", "train.checkpoints.at=[0,2,5]"))
-    assert is_trained(folder(trained), 5) and checkpoints(trained) == before
+    assert folder(trained).is_trained(5) and checkpoints(trained) == before
 
 
 def test_ema_checkpoints_follow_the_weights(tiny):
@@ -147,9 +146,9 @@ def test_longer_training_resumes(trained, tiny):
 def test_removed_last_checkpoint_is_written_again(trained):
     before = checkpoints(trained)
     shutil.rmtree(folder(trained).checkpoint(8))
-    assert not is_trained(folder(trained), 8)
+    assert not folder(trained).is_trained(8)
     train(trained)
-    assert checkpoints(trained) == before and is_trained(folder(trained), 8)
+    assert checkpoints(trained) == before and folder(trained).is_trained(8)
 
 
 def test_damaged_newest_state_resumes_from_the_one_before(tiny, capsys):
@@ -212,7 +211,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_good_checkpoints(tiny):
         train(experiment)
     for name, value in load_file(folder(experiment).checkpoint(0) / "model.safetensors").items():
         assert value.isfinite().all(), name
-    assert not is_trained(folder(experiment), 8)
+    assert not folder(experiment).is_trained(8)
 
 
 def test_locked_run_folder_is_rejected(trained, repository, monkeypatch):
@@ -252,4 +251,4 @@ def test_resume_after_kill_is_bit_exact(tiny, command_line, tmp_path, start, wai
     assert checkpoints(killed) == checkpoints(uninterrupted) and len(checkpoints(killed)) == 4 * 3
     assert folder(killed).log.read_bytes() == folder(uninterrupted).log.read_bytes()
     last = json.loads(folder(killed).log.read_text().splitlines()[-1])
-    assert last["step"] == 60 and is_trained(folder(killed), 60)
+    assert last["step"] == 60 and folder(killed).is_trained(60)

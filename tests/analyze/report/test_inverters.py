@@ -5,6 +5,7 @@ import io
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +103,19 @@ def test_other_measures_are_kept(compared):
     experiment, _ = compared
     analysis = SeedAnalysis(experiment, experiment.seeds[0])
     assert {"cka", "inverters"} <= analysis.results(analysis.last_step).keys()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])])
+def test_latents_that_were_deleted_or_are_damaged_are_not_pictured(damage, compared, tmp_path):
+    experiment = copy_of(compared[0], tmp_path)
+    analysis = SeedAnalysis(experiment, experiment.seeds[0])
+    for file in analysis.generations(analysis.last_step).folder.glob("**/inverters/fixed-point-*.safetensors"):
+        damage(file)
+    collect(experiment, [analysis])
+    page = (report_folder(experiment) / "inverters.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 1 and "fixed point, K = 2" in page
+
+
+def copy_of(experiment, folder):
+    shutil.copytree(experiment.runs, folder / "runs")
+    return replace(experiment, runs=str(folder / "runs"))
