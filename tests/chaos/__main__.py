@@ -6,7 +6,6 @@ those of a study that met no fault. Needs root for the faults of the file system
 
 import argparse
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -14,27 +13,13 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.faults import KINDS, NEEDS_RESULTS, NEEDS_WANDB
-from chaos.study import Result, Study
+from chaos.faults import KINDS, Kind
+from chaos.judgement import ENDS, FAILED, REMADE, REMEDIED, Outcome, judge
+from chaos.study import Study
 from records.atomic import write_text
 from records.progress import progress
-
-ATTEMPTS = 4  # of the same command after a fault
-UNAIDED, REMEDIED, FAILED = "ended well", "named a remedy, then ended well", "failed"
-
-
-@dataclass
-class Outcome:
-    """A fault, what it did, how the study ended, and the messages that name a remedy or a problem."""
-
-    number: int
-    kind: str
-    detail: str = ""
-    end: str = UNAIDED
-    messages: list[str] = field(default_factory=list)
 
 
 def main() -> None:
@@ -65,7 +50,7 @@ def main() -> None:
 
 def chosen_kinds(faults: int, seed: int) -> list[str]:
     """Return the kind of each fault: in proportion to their weights, in random order."""
-    names, weights = list(KINDS), [weight for _, weight in KINDS.values()]
+    names, weights = list(KINDS), [kind.weight for kind in KINDS.values()]
     shares = [faults * weight / sum(weights) for weight in weights]
     counts = [int(share) for share in shares]
     by_remainder = sorted(range(len(names)), key=lambda i: shares[i] - counts[i], reverse=True)
@@ -88,86 +73,46 @@ class Campaign:
         self.seconds, self.numbers = time.monotonic() - started_s, self.whole.numbers()
 
     def run(self, number: int, kind: str) -> Outcome:
-        chance, outcome = random.Random(f"{self.seed}-{number}"), Outcome(number, kind)
-        options = (f"cluster.kind={chance.choice(['debug', 'debug', 'local'])}",)
-        options += ("wandb.mode=online",) if kind in NEEDS_WANDB else ()
-        study = Study(self.folder / f"fault-{number}", options).create(self.whole)
-        if kind in NEEDS_RESULTS:
-            study.copy_results(self.whole)
+        chance, outcome, how = random.Random(f"{self.seed}-{number}"), Outcome(number, kind), KINDS[kind]
+        study = self.study(number, how, chance)
         try:
-            outcome.detail, results = KINDS[kind][0](study, chance, self.seconds)
-            offline = Study(study.folder, options[:1])  # the same study without W&B
-            self.repair(offline, outcome, results)
+            outcome.detail, results = how.fault(study, chance, self.seconds)
+            without_wandb = Study(study.folder, study.options[:1])
+            judge(without_wandb, how.requirement, outcome, results, self.numbers)
         except Exception as error:
-            outcome.end, outcome.messages = FAILED, [*outcome.messages, repr(error)]
+            outcome.worsen(FAILED, repr(error))
         if outcome.end != FAILED:
             subprocess.run(["umount", str(study.root.parent)], capture_output=True)
             shutil.rmtree(study.folder, ignore_errors=True)
         return outcome
 
-    def repair(self, study: Study, outcome: Outcome, results: list[Result]) -> None:
-        """Run the same command until it ends well, following its messages, and compare the numbers."""
-        for _ in range(ATTEMPTS):
-            results.append(study.launch())
-            if results[-1].ended_well:
-                break
-            if not follow(study, results[-1], outcome):
-                break
-        problems = [result.problem for result in results if result.problem]
-        if not results[-1].ended_well:
-            problems.append(f"status {results[-1].status}: {last_lines(results[-1].output)}")
-        elif differing := self.differing(study):
-            verified = study.launch("verify")
-            if not all(mentions(verified.output, name) for name in differing):
-                problems.append(f"other numbers, unnoticed: {', '.join(differing)}")
-            outcome.end = REMEDIED
-            outcome.messages.append(f"verify: {last_lines(verified.output)}")
-        if problems:
-            outcome.end, outcome.messages = FAILED, [*outcome.messages, *problems]
-
-    def differing(self, study: Study) -> list[str]:
-        numbers = study.numbers()
-        return sorted(name for name in {*numbers, *self.numbers} if numbers.get(name) != self.numbers.get(name))
-
-
-def follow(study: Study, result: Result, outcome: Outcome) -> bool:
-    """Remove the file or folder that the message names; return whether it names one."""
-    message = last_lines(result.output)
-    paths = [Path(path.rstrip(".,;:)")) for path in re.findall(rf"{re.escape(str(study.folder))}\S*", message)]
-    existing = [path for path in paths if path.exists() and study.root in (path, *path.parents)]
-    if "remove" not in message or not existing:
-        return False
-    outcome.end, outcome.messages = REMEDIED, [*outcome.messages, message.replace(str(study.root), "…")]
-    shutil.rmtree(existing[0]) if existing[0].is_dir() else existing[0].unlink()
-    return True
-
-
-def mentions(output: str, name: str) -> bool:
-    """Return whether a file or a folder above it is named."""
-    return any(str(parent) in output for parent in (Path(name), *Path(name).parents) if len(parent.parts) > 1)
-
-
-def last_lines(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:")]
-    return " / ".join(errors or lines[-3:])
+    def study(self, number: int, how: Kind, chance: random.Random) -> Study:
+        """Return a study for a fault, with the results of the whole one if the fault needs them."""
+        options = (f"cluster.kind={chance.choice(['debug', 'debug', 'local'])}",)
+        options += ("wandb.mode=online",) if how.with_wandb else ()
+        study = Study(self.folder / f"fault-{number}", options).create(self.whole)
+        if how.of_finished_study:
+            study.copy_results(self.whole)
+        return study
 
 
 def report(outcomes: list[Outcome], seed: int) -> str:
-    lines = [f"| fault | number | {UNAIDED} | {REMEDIED} | {FAILED} |", "|---|--:|--:|--:|--:|"]
-    for kind in KINDS:
-        ends = Counter(outcome.end for outcome in outcomes if outcome.kind == kind)
-        if ends:
-            lines.append(f"| {kind} | {ends.total()} | {ends[UNAIDED]} | {ends[REMEDIED]} | {ends[FAILED]} |")
-    ends = Counter(outcome.end for outcome in outcomes)
-    lines += [f"| all | {ends.total()} | {ends[UNAIDED]} | {ends[REMEDIED]} | {ends[FAILED]} |", ""]
-    for end, title in ((FAILED, "Failed"), (REMEDIED, "Remedies")):
+    lines = [f"| fault | number | {' | '.join(ENDS)} |", f"|---|{'--:|' * (1 + len(ENDS))}"]
+    lines += [row(kind, chosen) for kind in KINDS if (chosen := [each for each in outcomes if each.kind == kind])]
+    lines += [row("all", outcomes), ""]
+    for end in (FAILED, REMADE, REMEDIED):
         chosen = sorted((outcome for outcome in outcomes if outcome.end == end), key=lambda outcome: outcome.number)
-        lines += [f"## {title}", ""] if chosen else []
+        lines += [f"## {end.capitalize()}", ""] if chosen else []
         for outcome in chosen:
             lines += [f"* {outcome.number}, {outcome.kind} ({outcome.detail}): {'; '.join(outcome.messages)}"]
         lines += [""] if chosen else []
     return "\n".join([f"Seed {seed}.", "", *lines])
+
+
+def row(name: str, outcomes: list[Outcome]) -> str:
+    """Return the row of a table with the number of outcomes by their end."""
+    ends = Counter(outcome.end for outcome in outcomes)
+    return f"| {name} | {ends.total()} | {' | '.join(str(ends[end]) for end in ENDS)} |"
 
 
 if __name__ == "__main__":

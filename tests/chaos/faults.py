@@ -1,6 +1,5 @@
 """Faults that a study meets: each breaks a study on the way and returns the results of the commands that met it."""
 
-import http.server
 import os
 import random
 import signal
@@ -9,9 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.damage import damaged, delete, flip_bit, stopped_and_damaged, truncate
+from chaos.judgement import Requirement, all_end_well, any_end, one_ends_well
 from chaos.study import Result, Study, finish
+from chaos.wandb_faults import ServerAnswers, server_gone, server_stops
 
 HERE = Path(__file__).parent
 DISK_KB = 200_000
@@ -82,39 +85,6 @@ def read_only(study: Study, chance: random.Random, seconds: float) -> tuple[str,
     return f"after {after_s:.1f} s", [result]
 
 
-def damaged(change: Callable[[Path, random.Random], str]) -> Fault:
-    """Return the fault that one file of a finished study changes."""
-
-    def inject(study: Study, chance: random.Random, _: float) -> tuple[str, list[Result]]:
-        files = sorted(path for path in study.root.rglob("*") if path.is_file() and path.stat().st_size)
-        by_kind: dict[tuple[str, str], list[Path]] = {}
-        for path in files:
-            by_kind.setdefault((path.suffix, path.parent.name if path.suffix == ".json" else ""), []).append(path)
-        file = chance.choice(by_kind[chance.choice(sorted(by_kind))])
-        return f"{change(file, chance)} {file.relative_to(study.root)}", []
-
-    return inject
-
-
-def delete(file: Path, _: random.Random) -> str:
-    file.unlink()
-    return "deleted"
-
-
-def truncate(file: Path, chance: random.Random) -> str:
-    size = chance.randrange(file.stat().st_size)
-    os.truncate(file, size)
-    return f"truncated to {size} bytes:"
-
-
-def flip_bit(file: Path, chance: random.Random) -> str:
-    content = bytearray(file.read_bytes())
-    position, bit = chance.randrange(len(content)), chance.randrange(8)
-    content[position] ^= 1 << bit
-    file.write_bytes(content)
-    return f"flipped bit {bit} of byte {position} of"
-
-
 def jumping_clock(study: Study, _chance: random.Random, _seconds: float) -> tuple[str, list[Result]]:
     return "", [finish(study.start(PYTHONPATH=str(HERE / "clock")))]
 
@@ -132,60 +102,35 @@ def two_launchers(study: Study, chance: random.Random, seconds: float) -> tuple[
     return f"the second after {delay_s:.1f} s", results
 
 
-def wandb_server(status: int, body: bytes, delay_s: float) -> Fault:
-    """Return the fault that a W&B server answers every request with the same status and body, after a delay."""
+@dataclass(frozen=True)
+class Kind:
+    """A fault, its weight in a campaign, what it needs, and how the commands that met it must end."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            time.sleep(delay_s)
-            with suppress(OSError):
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        do_GET = do_PUT = do_POST  # noqa: N815
-
-        def log_message(self, *_: object) -> None: ...
-
-    def inject(study: Study, _chance: random.Random, _seconds: float) -> tuple[str, list[Result]]:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            return "", [finish(study.start(WANDB_BASE_URL=f"http://127.0.0.1:{server.server_port}", **ONLINE))]
-        finally:
-            server.shutdown()
-            server.server_close()
-
-    return inject
+    fault: Fault
+    weight: int
+    requirement: Requirement = any_end
+    of_finished_study: bool = False
+    with_wandb: bool = False
 
 
-ONLINE = {"WANDB_API_KEY": "k" * 40, "WANDB_MODE": "online"}
-
-
-def wandb_gone(study: Study, _chance: random.Random, _seconds: float) -> tuple[str, list[Result]]:
-    return "", [finish(study.start(WANDB_BASE_URL="http://127.0.0.1:9", **ONLINE))]  # where no server listens
-
-
-# Kinds by name, with their weight in a campaign. Those of W&B take minutes, until its client gives up.
-KINDS: dict[str, tuple[Fault, int]] = {
-    "SIGKILL of everything": (signaled(signal.SIGKILL, whole_group=True), 12),
-    "SIGKILL of the launcher": (signaled(signal.SIGKILL), 6),
-    "SIGTERM": (signaled(signal.SIGTERM), 8),
-    "SIGINT (Ctrl-C)": (signaled(signal.SIGINT, whole_group=True), 8),
-    "SIGSTOP, SIGCONT": (paused, 5),
-    "full disk": (full_disk, 10),
-    "read-only file system": (read_only, 8),
-    "deleted file": (damaged(delete), 10),
-    "truncated file": (damaged(truncate), 12),
-    "flipped bit": (damaged(flip_bit), 12),
-    "clock that jumps": (jumping_clock, 3),
-    "two launchers": (two_launchers, 4),
-    "W&B server gone": (wandb_gone, 1),
-    "W&B server full": (wandb_server(507, b"insufficient storage", 0.0), 1),
-    "W&B server wrong": (wandb_server(200, b"<html>not W&B</html>", 0.0), 1),
-    "W&B server slow": (wandb_server(503, b"busy", 5.0), 1),
+# Those of W&B take minutes, until its client gives up.
+KINDS = {
+    "SIGKILL of everything": Kind(signaled(signal.SIGKILL, whole_group=True), 12),
+    "SIGKILL of the launcher": Kind(signaled(signal.SIGKILL), 6),
+    "SIGTERM": Kind(signaled(signal.SIGTERM), 8),
+    "SIGINT (Ctrl-C)": Kind(signaled(signal.SIGINT, whole_group=True), 8),
+    "SIGSTOP, SIGCONT": Kind(paused, 5),
+    "full disk": Kind(full_disk, 10),
+    "read-only file system": Kind(read_only, 8),
+    "deleted file": Kind(damaged(delete), 10, of_finished_study=True),
+    "truncated file": Kind(damaged(truncate), 12, of_finished_study=True),
+    "flipped bit": Kind(damaged(flip_bit), 12, of_finished_study=True),
+    "SIGTERM, then damage": Kind(stopped_and_damaged, 8),
+    "clock that jumps": Kind(jumping_clock, 3, all_end_well),
+    "two launchers": Kind(two_launchers, 4, one_ends_well),
+    "W&B server gone": Kind(server_gone, 1, all_end_well, with_wandb=True),
+    "W&B server stops": Kind(server_stops, 2, all_end_well, with_wandb=True),
+    "W&B server full": Kind(ServerAnswers(507, b"insufficient storage"), 1, all_end_well, with_wandb=True),
+    "W&B server wrong": Kind(ServerAnswers(200, b"<html>not W&B</html>"), 1, all_end_well, with_wandb=True),
+    "W&B server slow": Kind(ServerAnswers(503, b"busy", delay_s=5.0), 1, all_end_well, with_wandb=True),
 }
-NEEDS_RESULTS = ("deleted file", "truncated file", "flipped bit")
-NEEDS_WANDB = tuple(name for name in KINDS if name.startswith("W&B"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from records.atomic import file_digest
 
 REPOSITORY = Path(__file__).parent.parent.parent
-TIMEOUT_S = 600.0
+TIMEOUT_S = 900.0  # with a silent W&B server, a study takes eight minutes
 NAME = "chaos"
 CONFIG = f"""\
 name: {NAME}
@@ -61,6 +61,13 @@ class Result:
         return self.status == 0
 
     @property
+    def is_one_sentence(self) -> bool:
+        """Whether a command failed with one error message at its end."""
+        lines = [line for line in self.output.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("error:")]
+        return bool(self.status and self.status > 0 and errors == lines[-1:])
+
+    @property
     def problem(self) -> str:
         """A traceback or a hang, which no user should see, or ""."""
         if self.status is None:
@@ -81,16 +88,29 @@ class Study:
         return self.folder / "runs" / NAME
 
     @property
+    def runs(self) -> list[Path]:
+        """Folders of the seeds' runs."""
+        return sorted(self.root.glob("seed_*"))
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
     def config(self) -> Path:
         return self.folder / "chaos.yaml"
+
+    def states(self) -> list[Path]:
+        """Return the files of the training states."""
+        return sorted(self.root.glob("seed_*/state/[0-9]*/state.pt"))
 
     def create(self, whole: "Study | None" = None) -> "Study":
         """Write the configuration; `whole` is a study whose prepared data are copied."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = CONFIG.replace("RUNS", str(self.folder / "runs")).replace("DATA", str(self.folder / "data"))
+        text = CONFIG.replace("RUNS", str(self.folder / "runs")).replace("DATA", str(self.data))
         self.config.write_text(text)
         if whole is not None:
-            shutil.copytree(whole.folder / "data", self.folder / "data")
+            shutil.copytree(whole.data, self.data)
         return self
 
     def copy_results(self, whole: "Study") -> None:

@@ -1,34 +1,29 @@
-"""The campaign of faults: its plan, how it follows messages, and a few faults of a real study."""
+"""The campaign of faults: its plan, and a few faults of a real study."""
 
 import random
 from collections import Counter
 
 import pytest
 
-from chaos.__main__ import FAILED, Campaign, Outcome, chosen_kinds, follow
+from chaos.__main__ import Campaign, chosen_kinds
 from chaos.faults import KINDS
-from chaos.study import Result, Study
+from chaos.judgement import FAILED, all_end_well, any_end, different, one_ends_well
+from chaos.study import Study
 
 
 def test_a_campaign_has_all_kinds_in_proportion_to_their_weights():
     kinds = Counter(chosen_kinds(204, 0))
-    total = sum(weight for _, weight in KINDS.values())
+    total = sum(kind.weight for kind in KINDS.values())
     assert kinds.total() == 204 and set(kinds) == set(KINDS)
-    assert all(abs(kinds[name] - 204 * weight / total) < 1 for name, (_, weight) in KINDS.items())
+    assert all(abs(kinds[name] - 204 * kind.weight / total) < 1 for name, kind in KINDS.items())
     assert chosen_kinds(50, 1) == chosen_kinds(50, 1) != chosen_kinds(50, 2)
 
 
-def test_only_what_a_message_tells_to_remove_is_removed(tmp_path):
-    study = Study(tmp_path).create()
-    damaged, other = study.root / "seed_0" / "state", study.root / "seed_1"
-    damaged.mkdir(parents=True)
-    other.mkdir()
-    outcome = Outcome(0, "flipped bit")
-    assert not follow(study, Result(2, f"error: {damaged}: it is damaged"), outcome)
-    assert not follow(study, Result(2, "error: /etc/passwd: it is damaged; remove it"), outcome)
-    assert damaged.exists()
-    assert follow(study, Result(2, f"error: {damaged}: no saved state can be read; remove the folder"), outcome)
-    assert not damaged.exists() and other.exists() and len(outcome.messages) == 1
+def test_faults_outside_of_a_study_must_not_end_it():
+    requirements = {name: kind.requirement for name, kind in KINDS.items() if kind.requirement is not any_end}
+    assert requirements.pop("two launchers") is one_ends_well
+    assert set(requirements) == {"clock that jumps", *(name for name, kind in KINDS.items() if kind.with_wandb)}
+    assert set(requirements.values()) == {all_end_well}
 
 
 @pytest.fixture(scope="module")
@@ -49,4 +44,4 @@ def test_a_changed_value_is_noticed(campaign):
     content = bytearray(file.read_bytes())
     content[-1 - random.Random(0).randrange(100)] ^= 1
     file.write_bytes(content)
-    assert campaign.differing(study) == [str(file.relative_to(study.root))]
+    assert different(study.numbers(), campaign.numbers) == [str(file.relative_to(study.root))]

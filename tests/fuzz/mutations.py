@@ -257,14 +257,14 @@ def damaged(name: str, data: bytes) -> st.SearchStrategy[bytes]:
 
 
 @st.composite
-def damaged_tree(draw: Draw, tree: dict[str, bytes], kinds: dict[str, Callable] | None = None) -> dict[str, bytes]:
-    """Damage one file of a tree, remove it, or exchange it for another one; `kinds` override strategies by suffix."""
-    name = draw(st.sampled_from(sorted(tree)))
+def damaged_tree(draw: Draw, tree: dict[str, bytes], names: list[str], kinds: dict[str, Callable]) -> dict[str, bytes]:
+    """Damage one of the named files of a tree, remove it, or exchange it; `kinds` override strategies by suffix."""
+    name = draw(st.sampled_from(names))
     action = draw(st.sampled_from(["damage"] * 18 + ["remove", "exchange"]))
     if action == "remove":
         return {other: data for other, data in tree.items() if other != name}
     if action == "exchange":
-        return tree | {name: tree[draw(st.sampled_from(sorted(tree)))]}
+        return tree | {name: tree[draw(st.sampled_from(names))]}
     suffix = name.rpartition(".")[2]
-    strategy = kinds[suffix](tree[name]) if kinds and suffix in kinds else damaged(name, tree[name])
+    strategy = kinds[suffix](tree[name]) if suffix in kinds else damaged(name, tree[name])
     return tree | {name: draw(strategy)}

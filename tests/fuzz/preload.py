@@ -1,3 +1,3 @@
 """Modules that the server of child processes imports once."""
 
-from fuzz import data_readers, model_readers, sandbox, study_readers  # noqa: F401
+from fuzz import data_readers, model_readers, result_readers, sandbox, study_readers  # noqa: F401

@@ -17,7 +17,8 @@ class Reader:
     """`write` fills a folder with sound files and `read` reads it.
 
     `repair` makes digests valid again, so that damage reaches the code behind their check. `examples` returns hostile
-    trees; its second argument is a file that no case may create. `kinds` contains strategies by suffix.
+    trees; its second argument is a file that no case may create. `kinds` contains strategies by suffix. Only the files
+    that `reads` names are damaged at random.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Reader:
     repair: Callable[[Tree], Tree] | None = None
     examples: Callable[[Tree, Path], Iterable[Tree]] = lambda tree, executed: ()
     kinds: dict[str, Callable[[bytes], st.SearchStrategy]] = field(default_factory=dict)
+    reads: Callable[[str], bool] = lambda name: True
     case_s: float = 10.0  # time limit of a case
 
     def example(self, folder: Path) -> Tree:
@@ -44,7 +46,7 @@ class Reader:
 
     def damaged(self, tree: Tree) -> st.SearchStrategy[Tree]:
         """Return the strategy of damaged trees, half of them with valid digests."""
-        strategy = damaged_tree(tree, self.kinds)
+        strategy = damaged_tree(tree, sorted(filter(self.reads, tree)), self.kinds)
         return strategy if self.repair is None else st.one_of(strategy, strategy.map(self.repair))
 
 

@@ -1,25 +1,19 @@
-"""Readers of a study: configurations, logs, results and tensors of analyses, records of W&B."""
+"""Readers of a study: configurations, logs, records of W&B, prompts."""
 
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from fuzz.mutations import damaged_document, dumps
 from fuzz.reader import Reader, Tree, by_name
 from hypothesis import strategies as st
 
 from analyze.analysis import SeedAnalysis
-from analyze.curves import curves
-from analyze.report.findings import findings
-from analyze.report.paper_tables import tables
-from analyze.report.study import missing, numbers_section, training_curves, unavailable
+from analyze.report.study import training_curves
 from configs.load import load, load_model_study
 from configs.schema import Experiment
 from models.source import read_prompts
-from models.unet import UNet
-from records import checkpoint
 from records.atomic import write_text
 from records.layout import seed_folder
 from records.tracking import publish
@@ -230,46 +224,6 @@ def hostile_logs(tree: Tree, executed: Path) -> Iterator[Tree]:
         yield tree | {name: log[:end] + log[70:]}
 
 
-# --- results
-
-
-def write_results(folder: Path) -> None:
-    experiment = tiny(folder)
-    for seed in experiment.seeds:
-        run = seed_folder(experiment, seed)
-        for step in (0, 2, 8):
-            torch.manual_seed(step + seed)
-            weights = UNet.from_config(experiment.model, experiment.diffusion).state_dict()
-            checkpoint.write(
-                run.checkpoint(step), step, seed, experiment.model, experiment.diffusion, {"ema_0.99": weights}
-            )
-        analysis = SeedAnalysis(experiment, seed)
-        analysis.analyze(analysis.missing())
-        run.log.unlink(missing_ok=True)
-
-
-def read_results(folder: Path) -> None:
-    """Read all results of a study for its report, except the pictures."""
-    experiment = tiny(folder)
-    analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
-    for analysis in analyses:
-        analysis.missing()
-    missing(experiment)
-    unavailable(analyses)
-    measured = curves(analyses)
-    findings(experiment, measured)
-    numbers_section(measured)
-    tables(experiment)
-
-
-def results_only(tree: Tree) -> Tree:
-    return {
-        name: data
-        for name, data in tree.items()
-        if name.endswith((".json", ".yaml", ".jsonl")) or "checkpoints" in name
-    }
-
-
 # --- records of W&B and of models
 
 
@@ -319,7 +273,6 @@ READERS = by_name(
     ),
     Reader("run folder", write_run_folder, read_run_folder, kinds={"yaml": damaged_yaml}),
     Reader("training log", write_logs, read_logs, examples=hostile_logs),
-    Reader("results", write_results, read_results),
     Reader("W&B records", write_records, read_records),
     Reader("prompts", lambda folder: (folder / "prompts.txt").write_text("a cat\na dog\n"), read_prompts_file),
 )

@@ -6,14 +6,13 @@ NOISEMAP_FUZZ_CASES is the number of cases per reader, NOISEMAP_FUZZ_SEED the se
 import os
 
 import pytest
-from fuzz import data_readers, model_readers, study_readers
+from fuzz import data_readers, model_readers, result_readers, study_readers
 from fuzz.sandbox import run_cases
 
 CASES = int(os.environ.get("NOISEMAP_FUZZ_CASES", 10))
 SEED = int(os.environ.get("NOISEMAP_FUZZ_SEED", 0))
-READERS = [
-    (module.__name__, name) for module in (data_readers, model_readers, study_readers) for name in module.READERS
-]
+MODULES = (data_readers, model_readers, study_readers, result_readers)
+READERS = [(module.__name__, name) for module in MODULES for name in module.READERS]
 
 
 @pytest.mark.parametrize(("module", "name"), READERS, ids=[name for _, name in READERS])

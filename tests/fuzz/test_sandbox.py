@@ -40,9 +40,19 @@ def hang(folder: Path) -> None:
     time.sleep(60)
 
 
+def write_two(folder: Path) -> None:
+    write(folder)
+    (folder / "unread").write_bytes(b"sound")
+
+
+def check_unread(folder: Path) -> None:
+    assert (folder / "unread").read_bytes() == b"sound"
+
+
 READERS = by_name(
     Reader("accepts", write, lambda folder: None),
     Reader("rejects", write, on_damage(reject)),
+    Reader("reads one", write_two, check_unread, reads=lambda name: name == "file"),
     Reader("fails", write, on_damage(lambda folder: {}["key"])),
     Reader("allocates", write, on_damage(hide_memory)),
     Reader("hangs", write, on_damage(hang), case_s=1.0),
@@ -55,6 +65,10 @@ def test_accepted_and_rejected_cases_are_counted(tmp_path):
     assert run_cases("fuzz.test_sandbox", "accepts", tmp_path, 10, 0) == Outcome(10, 0, "")
     outcome = run_cases("fuzz.test_sandbox", "rejects", tmp_path, 10, 0)
     assert outcome.rejected >= 8 and outcome.accepted + outcome.rejected == 10 and outcome.failure == ""
+
+
+def test_files_that_are_not_read_stay_sound(tmp_path):
+    assert run_cases("fuzz.test_sandbox", "reads one", tmp_path, 10, 0) == Outcome(10, 0, "")
 
 
 @pytest.mark.parametrize(
