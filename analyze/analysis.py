@@ -29,6 +29,7 @@ from records.atomic import read_json, write_json, write_text
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.progress import progress
 from records.provenance import versions
+from records.sealed import read_sealed, write_sealed
 
 
 def analyze_experiment(experiment: Experiment, only: str | None = None) -> "list[SeedAnalysis]":
@@ -186,7 +187,7 @@ class Analysis(ABC):
                 failures.append(str(error))
         if results:
             content = {"setting": asdict(self.generations(step).setting), "measures": self.results(step) | results}
-            write_json(self.results_file(step), {"step": step, **content, "versions": versions()})
+            write_sealed(self.results_file(step), {"step": step, **content, "versions": versions()})
         if failures:
             raise UserError("; ".join(failures))
 
@@ -222,7 +223,7 @@ class Analysis(ABC):
     def results(self, step: int) -> dict[str, Any]:
         """Return the stored results of a step by measure: options, last step if it is the reference, and values."""
         try:
-            stored = read_json(self.results_file(step))["measures"].items()
+            stored = read_sealed(self.results_file(step))["measures"].items()
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
         return {measure: result for measure, result in stored if _is_result(result)}

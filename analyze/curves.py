@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyze.analysis import Analysis
+from records.sealed import is_number
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,6 @@ def _std(values: list[float]) -> float | None:
 def seed_points(analysis: Analysis) -> list[dict[str, float]]:
     """Return one point per analyzed checkpoint of a seed, ascending: {"step": …, "cka/biased": …, …}."""
     return [{"step": step, **_flatten(analysis.results(step))} for step in analysis.steps if analysis.results(step)]
-
-
-def is_number(value: object) -> bool:
-    """Return whether a stored value is a number that fits into 64 bits."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-    return is_integer or isinstance(value, float)
 
 
 def _flatten(results: dict) -> dict[str, float]:

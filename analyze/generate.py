@@ -104,9 +104,14 @@ def in_batches(
 ) -> Tensor:
     """Return run(denoiser, batch, labels) of all batches, concatenated on the CPU.
 
-    Raises UserError if a batch does not fit into the memory of its GPU, or if any value is not finite, unless
-    `may_diverge` is set.
+    Raises UserError if inputs do not fit the model, if a batch does not fit into the memory of its GPU, or if any value
+    is not finite, unless `may_diverge` is set.
     """
+    if inputs.shape[1:] != denoisers[0].shape:
+        raise UserError(
+            f"stored tensors of shape {list(inputs.shape[1:])} do not fit the model's {list(denoisers[0].shape)}; "
+            "remove the folder generations of this analysis"
+        )
     idle: queue.SimpleQueue[Denoiser] = queue.SimpleQueue()
     for denoiser in denoisers:
         idle.put(denoiser)

@@ -9,6 +9,7 @@ generations/000002500/
 Tensors that are still being generated may be stored in slices, see `analyze.slices`.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -42,6 +43,7 @@ DECODED_IMAGES = 1_000  # codes that are decoded to images
 NO_IMAGES = torch.empty(0, 1, 1, 1, dtype=torch.uint8)
 NOT_CACHED = ("noise", "training_images", "last_samples")
 ONLY_LAST = frozenset({"reconstructions", "trajectory"})  # generated from the last checkpoint only
+DECODED = frozenset({"images", "interpolation_images"})  # uint8; all others are float32
 OF_INVERTER = frozenset({"latents", "last_latents", "reconstructions", "self_interpolations", "interpolation_images"})
 
 
@@ -90,15 +92,22 @@ class Generations:
 
     def _cached(self, name: str) -> Tensor:
         file = self.file(name)
-        try:
-            return load_file(file)[name]
-        except (OSError, SafetensorError, KeyError):
-            pass
+        with contextlib.suppress(OSError, SafetensorError, KeyError):
+            tensor = load_file(file)[name]
+            if self._fits(name, tensor):
+                return tensor
         if name not in slices.SLICED or not slices.folder(file).exists():
             return self._store(name, GENERATORS[name](self))
         tensor = self._store(name, slices.join(self, name))
         slices.delete(self, name)
         return tensor
+
+    def _fits(self, name: str, tensor: Tensor) -> bool:
+        """Return whether a stored tensor has the type and the number of images that it was written with."""
+        if tensor.dtype is not (torch.uint8 if name in DECODED else torch.float32):
+            return False
+        images = {**slices.SLICED, "last_latents": 0}
+        return name not in images or tensor.shape[images[name]] == len(self.images_of(name))
 
     def _store(self, name: str, tensor: Tensor) -> Tensor:
         write_bytes(self.file(name), serialize({name: tensor}))

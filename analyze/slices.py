@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from configs.errors import UserError
 from records.atomic import clear_partial
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def files(generations: "Generations", name: str) -> dict[range, Path]:
     file = whole.file(name)
     found = {whole.images_of(name): file} if file.exists() else {}
     for path in sorted(folder(file).glob(f"{file.stem}-*{file.suffix}")):
-        if match := re.fullmatch(rf"{re.escape(file.stem)}-(\d+)-(\d+)", path.stem):
+        if match := re.fullmatch(rf"{re.escape(file.stem)}-(\d{{9}})-(\d{{9}})", path.stem):
             found[range(int(match[1]), int(match[2]))] = path
     return found
 
@@ -109,7 +110,7 @@ def join(generations: "Generations", name: str) -> Tensor:
 
 
 def read(generations: "Generations", name: str, part: range) -> Tensor:
-    """Return the images of `part` of a tensor, all of which are stored."""
+    """Return the images of `part` of a tensor, all of which are stored. Raises UserError if slices do not fit."""
     tensors, position, dimension = [], part.start, SLICED[name]
     for each, file in sorted(stored(generations, name).items(), key=lambda item: item[0].start):
         if each.start <= position < min(each.stop, part.stop):
@@ -118,6 +119,8 @@ def read(generations: "Generations", name: str, part: range) -> Tensor:
                 tensors.append(tensors_of_file.get_slice(name)[(*[slice(None)] * dimension, inside)])
             position = each.start + inside.stop
     assert position == part.stop, f"images {position} to {part.stop} of {name} are not stored"
+    if len({(tensor.dtype, *tensor.movedim(dimension, 0).shape[1:]) for tensor in tensors}) > 1:
+        raise UserError(f"{folder(generations.whole.file(name))}: slices of {name} differ in shape; remove this folder")
     return torch.cat(tensors, dimension)
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from analyze.analysis import Analysis, SeedAnalysis
-from configs.errors import UserError, first_line
+from configs.errors import UserError, first_line, printable
 from configs.schema import Experiment, ModelStudy
 from launch.model_study import ModelStudyJobs
 from records import checkpoint
-from records.atomic import PARTIAL, read_json
+from records.atomic import PARTIAL
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
+from records.sealed import read_sealed
 from records.tracking import points
 from train import state
 from train.datasets.prepared import check_digests
@@ -52,10 +53,10 @@ class Part:
         return (self.origin, self.name, *map(str, (self.intact, len(self.damaged), self.missing)))
 
 
-def verify(study: Experiment | ModelStudy, repair: bool) -> str:
-    """Return a table of all files; with `repair`, remove damaged ones that the next launch makes again.
+def verify(study: Experiment | ModelStudy, repair: bool) -> tuple[str, int]:
+    """Return a table of all files, with every damaged file and its remedy, and the number of damaged files.
 
-    Raises UserError, which names every damaged file and its remedy, if any is left.
+    With `repair`, damaged files that the next launch makes again are removed and not counted.
     """
     header = ("T" if isinstance(study, ModelStudy) else "seed", "files", "intact", "damaged", "missing")
     parts = list(_model_parts(study) if isinstance(study, ModelStudy) else _experiment_parts(study))
@@ -70,9 +71,8 @@ def verify(study: Experiment | ModelStudy, repair: bool) -> str:
     lines += [part.note for part in parts if part.note]
     if any(part.missing for part in parts) or removed:
         lines.append("python -m launch computes what is missing.")
-    if left := [damage for damage in damaged if damage not in removed]:
-        raise UserError("\n".join([*lines, f"{len(left)} damaged:", *map(str, left)]))
-    return "\n".join(lines)
+    left = [damage for damage in damaged if damage not in removed]
+    return "\n".join([*lines, *map(printable, map(str, left))]), len(left)
 
 
 def _remove(path: Path) -> None:
@@ -177,7 +177,7 @@ def _results(origin: str, analysis: Analysis) -> Part:
     for step in analysis.steps:
         file = analysis.results_file(step)
         try:
-            if file.exists() and "measures" not in read_json(file):
+            if file.exists() and "measures" not in read_sealed(file):
                 raise ValueError("it contains no measures")
         except (OSError, ValueError, TypeError) as error:
             damaged.append(Damage(file, first_line(error), "remove it to measure again", True))

@@ -8,7 +8,7 @@ import numpy as np
 from configs.schema import Data, Model
 from diffusion.randomness import generator
 from train.datasets.halves import half_indices
-from train.datasets.prepared import prepared_folder, read_about
+from train.datasets.prepared import check_digests, prepared_folder, read_about
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,14 @@ class ImageDataset:
             raise ValueError("it was trained on other images")
 
 
-def load_dataset(data: Data, model: Model) -> ImageDataset:
-    """Load an experiment's dataset; prepare it under `data.root` on first use: see `train.datasets.prepared`."""
+def load_dataset(data: Data, model: Model, verify: bool = False) -> ImageDataset:
+    """Load an experiment's dataset; prepare it under `data.root` on first use: see `train.datasets.prepared`.
+
+    `verify` reads it completely to compare its digests. Raises UserError if it is damaged.
+    """
     folder = prepared_folder(data, model)
+    if verify:
+        check_digests(folder)
     labels = np.load(folder / "labels.npy")
     subset = half_indices(labels, data.half) if data.half else None
     digest = read_about(folder).get("sha256", {}).get("images.npy")

@@ -120,7 +120,7 @@ class Trainer:
                 f"train.gradient_accumulation_steps={self.options.gradient_accumulation_steps}; "
                 f"choose a multiple of {microbatches}"
             )
-        dataset = load_dataset(self.experiment.data, self.experiment.model)
+        dataset = load_dataset(self.experiment.data, self.experiment.model, verify=self.is_main)
         local = slice(rank * batch_size // processes, (rank + 1) * batch_size // processes)
         return BatchLoader(dataset, batch_size, local, self.seed, self.experiment.data.horizontal_flip, self.device)
 

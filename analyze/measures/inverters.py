@@ -4,6 +4,7 @@ generations/unclipped/000000020/
   samples.safetensors   inverters/fixed-point-K2-N64.json (statistics)   inverters/….safetensors (latents)
 """
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -22,17 +23,18 @@ from torch import Tensor
 from analyze.generate import in_batches, invert
 from analyze.generations import Generations
 from analyze.measures.recovery import Latents, Recovery, describe_latents, recovery
-from configs.errors import UserError
+from configs.errors import UserError, first_line
 from diffusion.denoiser import Denoiser
 from diffusion.solvers import INVERTERS
 from diffusion.solvers.coupled import CoupledSolver, last_states
 from diffusion.solvers.ddim import DdimSampler
 from diffusion.solvers.solver import Solver, final_state
 from models.source import add_call_hook
-from records.atomic import read_json, write_bytes, write_json
+from records.atomic import write_bytes
 from records.layout import step_name
 from records.progress import progress
 from records.provenance import versions
+from records.sealed import is_number, read_sealed, write_sealed
 
 DEFAULT_NFE = (1, 2, 3, 5, 10)  # multiples of T
 
@@ -82,10 +84,20 @@ class InverterResult(Variant):
     data: Latents | None = None
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "InverterResult":
-        data = Latents(**values["data"]) if values["data"] else None
-        parts = {"recovery": Recovery(**values["recovery"]), "latents": Latents(**values["latents"]), "data": data}
-        return cls(**{**values, **parts})
+    def from_json(cls, values: Any) -> "InverterResult":
+        """Return a stored result. Raises ValueError if the values are not those of a result."""
+        try:
+            recovered, latents = Recovery(**values["recovery"]), Latents(**values["latents"])
+            data = Latents(**values["data"]) if values["data"] else None
+            result = cls(**{**values, "recovery": recovered, "latents": latents, "data": data})
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"not the result of an inverter: {first_line(error)}") from None
+        numbers = [result.rounds, result.evaluations, result.seconds, *dataclasses.astuple(recovered)]
+        numbers += [value for part in (latents, data) if part for value in dataclasses.astuple(part)]
+        names = (result.method, result.images)
+        if not (all(isinstance(name, str) for name in names) and all(map(is_number, numbers))):
+            raise ValueError("not the result of an inverter: a number or a name has another type")
+        return result
 
 
 def inverters(
@@ -158,7 +170,7 @@ def _is_of(stored: dict[str, Any], solver: Solver) -> bool:
 def _read(file: Path) -> dict[str, Any]:
     """Return a stored result; without entries if the file is missing or damaged."""
     try:
-        stored = read_json(file)
+        stored = read_sealed(file)
     except (OSError, ValueError):
         return {}
     return stored if isinstance(stored, dict) else {}
@@ -182,10 +194,10 @@ def _stored_results(generations: Generations, images: int) -> dict[str, Any]:
     suffix = result_file(generations, "", images)
     for file in sorted(suffix.parent.glob(f"*{suffix.name}")):
         stored = _read(file)
-        values = stored.get("values", {})
-        method, rounds = values.get("method"), values.get("rounds")
-        if method in INVERTERS and _is_of(stored, _solver(generations, method, rounds)):
-            results[file.name.removesuffix(suffix.name)] = values
+        with contextlib.suppress(ValueError):
+            result = InverterResult.from_json(stored.get("values"))
+            if result.method in INVERTERS and _is_of(stored, _solver(generations, result.method, result.rounds)):
+                results[file.name.removesuffix(suffix.name)] = stored["values"]
     return results
 
 
@@ -224,7 +236,7 @@ def _evaluate(generations: Generations, candidate: Candidate, file: Path, count:
     )
     write_bytes(file.with_suffix(".safetensors"), serialize({"latents": latents}))
     values = dataclasses.asdict(result)
-    write_json(file, {"values": values, "solver": solver_options(candidate.solver), "versions": versions()})
+    write_sealed(file, {"values": values, "solver": solver_options(candidate.solver), "versions": versions()})
 
 
 def _sample(generations: Generations, sampler: Solver, x_T: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Section on the errors of naive inversion: steps, contraction, plain areas and forward start."""
 
+import contextlib
 import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from analyze.report.figures.contraction import draw_contraction, draw_forward_st
 from analyze.report.page.blocks import Block, Drawings, Section, Text
 from analyze.report.page.plots import drawing
 from records.human import human_percent
+from records.sealed import is_number
 
 STRONG = 0.9  # correlation of predicted and measured errors above which the theory counts as confirmed
 MEASURES = ("step_error", "contraction", "plain_areas", "forward_start")
@@ -71,7 +73,7 @@ def mean_values(analyses: Sequence[Analysis], measure: str) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for stored in stored_values(analyses, measure):
         for name, value in stored.items():
-            if isinstance(value, (int, float)):
+            if is_number(value):
                 values.setdefault(name, []).append(value)
     return {name: statistics.fmean(numbers) for name, numbers in values.items()}
 
@@ -130,11 +132,10 @@ def _plain_steps(seeds: Sequence[dict[str, Any]]) -> str:
     """Compare how much of its displacement a naive step misses in plain and in other pixels."""
     missed = {"plain": list[float](), "other": list[float]()}
     for seed in seeds:
-        steps, worst = seed["steps"], seed["worst_relative"] - 1
         for part, fractions in missed.items():
-            error, distance = steps[f"local_{part}"][worst], steps[f"distance_{part}"][worst]
-            if error is not None and distance:
-                fractions.append(error / distance)
+            with contextlib.suppress(TypeError, LookupError):  # no such pixels, or values of another version
+                steps, worst = seed["steps"], seed["worst_relative"] - 1
+                fractions.append(steps[f"local_{part}"][worst] / (steps[f"distance_{part}"][worst] or None))
     if not all(missed.values()):
         return ""
     in_plain, in_other = map(statistics.fmean, missed.values())

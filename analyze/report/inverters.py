@@ -1,5 +1,6 @@
 """Report of the comparison of inverters: findings, plot, tables and pictures, as a section and as a page."""
 
+import contextlib
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -87,7 +88,8 @@ def _by_key(analyses: Sequence[Analysis]) -> dict[str, list[InverterResult]]:
     by_key: dict[str, list[InverterResult]] = {}
     for analysis in analyses:
         for key, values in _stored(analysis).items():
-            by_key.setdefault(key, []).append(InverterResult.from_json(values))
+            with contextlib.suppress(ValueError):  # written by hand
+                by_key.setdefault(key, []).append(InverterResult.from_json(values))
     return by_key
 
 

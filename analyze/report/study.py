@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from analyze.analysis import SeedAnalysis
-from analyze.curves import Curve, is_number
+from analyze.curves import Curve
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, other_figures
 from analyze.report.findings import findings
 from analyze.report.inversion_errors import inversion_errors_section
@@ -27,6 +27,7 @@ from configs.errors import UserError
 from configs.schema import Analyze, Experiment
 from records.atomic import write_text
 from records.layout import experiment_folder, report_folder
+from records.sealed import is_number
 from records.tracking.login import resolved_mode
 from records.tracking.points import read_points
 from records.tracking.runs import offline_runs

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 from configs.command import parse_study, study_parser
+from configs.errors import UserError
 
 PURPOSE = "Check checkpoints, states, logs, results and tensors; name what is damaged and how to repair it."
 
@@ -15,4 +16,7 @@ def main(arguments: list[str]) -> None:
     from launch.verify import verify
 
     with exclusive(launcher_of(study)) if options.repair else nullcontext():
-        print(verify(study, options.repair))
+        text, damaged = verify(study, options.repair)
+    print(text)
+    if damaged:
+        raise UserError(f"{damaged} damaged; every line above ends with the remedy")

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from analyze.analysis import SeedAnalysis
 from configs.errors import UserError
@@ -57,6 +58,24 @@ def test_truncated_files_are_regenerated(seed_analysis, length):
     file.unlink()  # the tensor may be memory-mapped from the old file
     file.write_bytes(content[:length])
     assert torch.equal(seed_analysis.generations(5)["samples"], samples) and file.read_bytes() == content
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.double, lambda tensor: tensor[:3], lambda tensor: tensor[:0]])
+def test_tensors_of_another_type_or_number_of_images_are_regenerated(change, seed_analysis):
+    generations = seed_analysis.generations(5)
+    for name in ("samples", "last_latents"):
+        tensor, file = generations[name].clone(), generations.file(name)
+        file.unlink()
+        save_file({name: change(tensor).contiguous()}, file)
+        assert torch.equal(seed_analysis.generations(5)[name], tensor)
+
+
+def test_tensors_that_do_not_fit_the_model_name_the_remedy(seed_analysis):
+    file = seed_analysis.generations(5).file("samples")
+    file.parent.mkdir(parents=True)
+    save_file({"samples": torch.zeros(8, 1, 16, 16)}, file)
+    with pytest.raises(UserError, match=r"shape .1, 16, 16. do not fit the model's .1, 8, 8.; remove the folder gen"):
+        seed_analysis.generations(5)["latents"]
 
 
 def test_the_last_checkpoint_is_its_own_reference(seed_analysis):

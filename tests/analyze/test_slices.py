@@ -83,6 +83,16 @@ def test_a_damaged_slice_is_generated_again(analysis, expected):
     assert torch.equal(generations["samples"], expected["samples"])
 
 
+def test_slices_of_different_shapes_name_the_remedy(analysis):
+    sliced = analysis("sliced")
+    generations = sliced.generations(4)
+    sliced.generate(range(0, SAMPLES))
+    file = slices.slice_file(generations.file("samples"), range(4, 5))
+    save_file({"samples": torch.zeros(1, 1, 16, 16)}, file)
+    with pytest.raises(UserError, match=f"{file.parent}: slices of samples differ in shape; remove this folder"):
+        generations["samples"]
+
+
 def test_a_stored_tensor_is_not_generated_in_slices(analysis, expected):
     """Its slices are read from it, and only those of the other tensors are stored."""
     sliced = analysis("sliced")

@@ -9,7 +9,6 @@ import torch
 
 from analyze.analysis import SeedAnalysis
 from analyze.model import analyze_model
-from configs.errors import UserError
 from configs.load import to_yaml
 from launch.study import launcher_of
 from launch.verify import verify
@@ -42,7 +41,7 @@ def rows(table: str) -> dict[str, list[str]]:
 
 
 def test_intact_files_are_counted(experiment):
-    table = rows(verify(experiment, repair=False))
+    table = rows(verify(experiment, repair=False)[0])
     analysis = SeedAnalysis(experiment, 0)
     count = str(len(analysis.steps))
     assert table["checkpoints"] == table["results"] == [count, "0", "0"]
@@ -58,10 +57,8 @@ def test_damaged_files_are_named_with_their_remedy_and_nothing_is_removed(experi
     weights = next(folder.checkpoint(step).glob("*.safetensors"))
     flip_bit(weights)
     flip_bit(folder.state / state.step_name(5) / "state.pt")
-    with pytest.raises(UserError) as error:
-        verify(experiment, repair=False)
-    message = str(error.value)
-    assert "2 damaged:" in message and weights.exists()
+    message, damaged = verify(experiment, repair=False)
+    assert damaged == 2 and weights.exists()
     assert f"{weights} is damaged" in message and f"train seed 0 to step {step} again" in message
     assert f"{folder.state / state.step_name(5)}: its digest does not match digest.json; remove it" in message
 
@@ -73,10 +70,11 @@ def test_repair_removes_what_is_made_again(experiment):
     results = analysis.results_file(analysis.steps[0])
     results.write_text("{", encoding="utf-8")
     flip_bit(folder.state / state.step_name(5) / "state.pt")
-    text = verify(experiment, repair=True)
+    text, damaged = verify(experiment, repair=True)
     removed = [samples, results, folder.state / state.step_name(5)]
     assert not any(path.exists() for path in removed) and all(f"removed {path}: " in text for path in removed)
-    table = rows(verify(experiment, repair=False))
+    assert damaged == 0
+    table = rows(verify(experiment, repair=False)[0])
     assert table["results"][2] == "1" and table["states"] == ["1", "0", "0"]
 
 
@@ -85,8 +83,8 @@ def test_the_last_state_of_an_unfinished_training_is_kept(experiment):
     folder.trained(experiment.train.steps).unlink()
     for step in (2, 5):
         flip_bit(folder.state / state.step_name(step) / "state.pt")
-    with pytest.raises(UserError, match=f"remove {folder.state} to train from the beginning"):
-        verify(experiment, repair=True)
+    text, damaged = verify(experiment, repair=True)
+    assert damaged and f"remove {folder.state} to train from the beginning" in text
     assert state.newest_step(folder.state) == 5
 
 
@@ -94,8 +92,31 @@ def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):
     folder = seed_folder(experiment, 0)
     shutil.rmtree(folder.checkpoint(2))
     shutil.copytree(folder.checkpoint(5), folder.checkpoint(2))
-    with pytest.raises(UserError, match=f"{folder.checkpoint(2)} contains the checkpoint of step 5; train seed 0 to"):
-        verify(experiment, repair=False)
+    text, damaged = verify(experiment, repair=False)
+    assert damaged and f"{folder.checkpoint(2)} contains the checkpoint of step 5; train seed 0 to" in text
+
+
+def test_a_changed_digit_of_a_result_is_noticed_and_the_result_computed_again(experiment):
+    analysis = SeedAnalysis(experiment, 0)
+    step, stored = analysis.steps[0], analysis.results(analysis.steps[0])
+    file = analysis.results_file(step)
+    content, number = file.read_text(encoding="utf-8"), str(stored["distances"]["values"]["image_noise"])
+    file.write_text(content.replace(number, f"1{number}"), encoding="utf-8")
+    text, _ = verify(experiment, repair=False)
+    assert f"{file}: its digest does not match its content; remove it to measure again" in text
+    assert step in analysis.missing()
+    analysis.analyze([step])
+    assert analysis.results(step) == stored
+
+
+def test_every_damaged_file_has_its_line(experiment, tmp_path, start):
+    (tmp_path / "tiny.yaml").write_text(to_yaml(experiment), encoding="utf-8")
+    analysis = SeedAnalysis(experiment, 0)
+    for step in analysis.steps:
+        analysis.results_file(step).write_text("{", encoding="utf-8")
+    output, error = start("launch", "verify", str(tmp_path / "tiny.yaml")).communicate(timeout=60)
+    assert [line.endswith("remove it to measure again") for line in output.splitlines()].count(True) == 4
+    assert error == "error: 4 damaged; every line above ends with the remedy\n"
 
 
 def test_repair_waits_for_a_launch(experiment, tmp_path, start):
@@ -111,7 +132,7 @@ def test_repair_waits_for_a_launch(experiment, tmp_path, start):
 
 def test_deleted_checkpoints_are_named(experiment):
     shutil.rmtree(seed_folder(experiment, 0).checkpoint(2))
-    table = verify(experiment, repair=False)
+    table, _ = verify(experiment, repair=False)
     assert "seed 0: deleted and not trained again: steps 2\n" in f"{table}\n"
     assert rows(table)["checkpoints"][2] == "0"
 
@@ -122,8 +143,8 @@ def test_deleted_checkpoints_are_named(experiment):
 def test_a_damaged_log_is_named(experiment, line, reason):
     with open(seed_folder(experiment, 0).log, "a", encoding="utf-8") as log:
         log.write(line)
-    with pytest.raises(UserError, match=reason):
-        verify(experiment, repair=True)
+    text, damaged = verify(experiment, repair=True)
+    assert damaged and reason in text
 
 
 def test_files_that_killed_commands_left_are_removed_after_an_hour(experiment):
@@ -133,7 +154,7 @@ def test_files_that_killed_commands_left_are_removed_after_an_hour(experiment):
     new.write_bytes(b"")
     hour_ago_s = time.time() - 3700
     os.utime(old, (hour_ago_s, hour_ago_s))
-    assert f"removed {old}: " in verify(experiment, repair=True)
+    assert f"removed {old}: " in verify(experiment, repair=True)[0]
     assert not old.exists() and new.exists()
 
 
@@ -143,10 +164,9 @@ def test_files_of_a_model_study_are_verified_and_repaired(study):
     (samples, *_) = sorted(analysis.generations_folder.glob("**/samples.safetensors"))
     samples.write_bytes(samples.read_bytes()[:-5])
     analysis.results_file(analysis.last_step).write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="2 damaged:"):
-        verify(study(), repair=False)
-    assert f"removed {samples}: " in verify(study(), repair=True)
-    table = verify(study(), repair=False)
+    assert verify(study(), repair=False)[1] == 2
+    assert f"removed {samples}: " in verify(study(), repair=True)[0]
+    table, _ = verify(study(), repair=False)
     assert table.splitlines()[0].split()[0] == "T" and rows(table)["results"] == ["0", "0", "1"]
     analyze_model(study())
-    assert rows(verify(study(), repair=False))["results"] == ["1", "0", "0"]
+    assert rows(verify(study(), repair=False)[0])["results"] == ["1", "0", "0"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from configs.errors import UserError
 from configs.schema import Data, Model
 from train.batches import BatchLoader
 from train.data import batch_indices, load_dataset
@@ -65,6 +66,16 @@ def test_prepared_dataset_is_reused(digits):
     assert reloaded.labels[0] == dataset.labels[0] + 100 and np.array_equal(reloaded.images, dataset.images)
     del before[labels_file]
     assert before == {file: (file.stat().st_mtime_ns, file.stat().st_ino) for file in before}
+
+
+def test_a_changed_pixel_is_noticed_if_the_dataset_is_verified(digits):
+    dataset, root = digits
+    images = np.array(dataset.images)
+    images[7, 0, 3, 3] += 1
+    np.save(root / "digits_16" / "images.npy", images)
+    load_dataset(Data("digits", root=str(root)), MODEL)
+    with pytest.raises(UserError, match=r"the digest of images\.npy does not match about\.json"):
+        load_dataset(Data("digits", root=str(root)), MODEL, verify=True)
 
 
 def test_each_image_size_has_a_separate_folder(digits):
