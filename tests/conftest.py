@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import wandb
+from browser import visit  # noqa: F401
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from wandb_server import KEY, WandbServer

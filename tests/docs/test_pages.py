@@ -36,6 +36,16 @@ def test_pages_load_nothing_from_the_network(site):
     assert len(pages) > 15 and [page.name for page in pages if external.search(page.read_text(encoding="utf-8"))] == []
 
 
+def test_no_page_is_wider_than_a_phone(site, visit):
+    page = visit(site / "index.html", viewport={"width": 360, "height": 740}).page
+    too_wide = []
+    for file in site.rglob("*.html"):
+        page.goto(file.as_uri())
+        if page.evaluate("document.documentElement.scrollWidth") > 360:
+            too_wide.append(file.name)
+    assert too_wide == []
+
+
 @pytest.mark.parametrize("kind", [Experiment, ModelStudy])
 def test_every_option_is_documented(site, kind):
     page = (site / "options.html").read_text(encoding="utf-8")
@@ -67,7 +77,7 @@ def test_notebook_reads_an_exported_table(analyzed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page", [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")], ids=lambda page: page.name
+    "page", [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")], ids=lambda page: page.name
 )
 def test_links_lead_to_files_of_the_repository(page):
     links = LINK.findall(page.read_text(encoding="utf-8"))
