@@ -4,6 +4,8 @@ Pages link to files of the repository, for readers of the repository. In the bui
 the page generated from the file, or becomes the file name as text.
 """
 
+import functools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
@@ -19,7 +22,8 @@ from configs.command import SchemaSection, default_text, limits
 from configs.load import type_name
 from configs.schema import Experiment, ModelStudy
 
-REPOSITORY = Path(__file__).parent.parent
+DOCS = Path(__file__).parent
+REPOSITORY = DOCS.parent
 NOTEBOOKS = {"curves.ipynb": "curves.md", "library.ipynb": "library_example.md"}
 RESULTS = sorted((REPOSITORY / "benchmarks" / "results").glob("*.md"))
 PAGE_OF = {
@@ -41,23 +45,25 @@ def _generated_pages() -> Iterator[tuple[str, str | bytes]]:
     yield "options.md", options_page()
     yield "catalog.md", metrics_page()
     for notebook, page in NOTEBOOKS.items():
-        yield from notebook_pages(REPOSITORY / "docs" / notebook, page)
+        yield from notebook_pages(DOCS / notebook, page)
     yield from benchmark_pages()
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    return LINK.sub(_rewritten_link, markdown)
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    folder = (DOCS / page.file.src_uri).parent
+    return LINK.sub(functools.partial(_rewritten_link, folder), markdown)
 
 
-def _rewritten_link(link: re.Match[str]) -> str:
+def _rewritten_link(folder: Path, link: re.Match[str]) -> str:
     text, target, anchor = link.groups()
-    file = (REPOSITORY / "docs" / target).resolve()
+    file = (folder / target).resolve()
     if not file.is_relative_to(REPOSITORY):
         return link[0]
     page = PAGE_OF.get(str(file.relative_to(REPOSITORY)))
-    if page:
-        return f"[{text}]({page}{anchor or ''})"
-    return link[0] if file.is_relative_to(REPOSITORY / "docs") else f"`{text.strip('`')}`"
+    shown = DOCS / page if page else file
+    if not shown.is_relative_to(DOCS):
+        return f"`{text.strip('`')}`"
+    return f"[{text}]({os.path.relpath(shown, folder)}{anchor or ''})"
 
 
 # --- options

@@ -1,4 +1,4 @@
-"""Main results of a study in three sentences."""
+"""Main results of a study in three sentences, and metrics as text."""
 
 import contextlib
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def findings(experiment: Experiment, curves: Mapping[str, Curve]) -> list[str]:
 
 def _mapping(experiment: Experiment, curves: Mapping[str, Curve], steps: list[int]) -> str:
     keys, last = ("noise_mapping/image_to_noise", "noise_mapping/noise_to_image"), steps[-1]
-    image_to_noise, noise_to_image = (_at(curves, key, last) for key in keys)
+    image_to_noise, noise_to_image = (metric_text(curves, key, last) for key in keys)
     seeds = len(curves[keys[0]].values[last])
     average = f"mean ± std over {seeds} seeds" if seeds > 1 else "one seed"
     sentence = (
@@ -32,7 +32,7 @@ def _mapping(experiment: Experiment, curves: Mapping[str, Curve], steps: list[in
     )
     if len(steps) == 1:
         return f"{sentence}."
-    earlier = " and ".join(_at(curves, key, steps[0]) for key in keys)
+    earlier = " and ".join(metric_text(curves, key, steps[0]) for key in keys)
     return f"{sentence}; at step {steps[0]:,} these were {earlier}."
 
 
@@ -40,24 +40,25 @@ def _settling(experiment: Experiment, curves: Mapping[str, Curve], steps: list[i
     early = next(step for step in steps if step >= steps[-1] / 4)
     if early == steps[-1]:  # no earlier checkpoint to compare
         return ""
+    coverage = metric_text(curves, "knn_coverage/image", early)
+    cka, ssim = (metric_text(curves, key, early, digits=3) for key in ("cka/biased", "ssim/mean"))
     return (
-        f"At step {early:,}, images share {_at(curves, 'knn_coverage/image', early)} of their "
-        f"{experiment.analyze.measures.knn_k} nearest neighbors with those of step {steps[-1]:,}; CKA is "
-        f"{_at(curves, 'cka/biased', early, digits=3)} and SSIM {_at(curves, 'ssim/mean', early, digits=3)}."
+        f"At step {early:,}, images share {coverage} of their {experiment.analyze.measures.knn_k} nearest neighbors "
+        f"with those of step {steps[-1]:,}; CKA is {cka} and SSIM {ssim}."
     )
 
 
 def _geometry(experiment: Experiment, curves: Mapping[str, Curve], steps: list[int]) -> str:
     last = steps[-1]
-    latent, image = (_at(curves, f"distances/{side}", last) for side in ("noise_latent", "image_noise"))
-    corners = (f"{_at(curves, f'triangle/{corner}_of_mean', last)} at the {corner}" for corner in CORNERS)
+    latent, image = (metric_text(curves, f"distances/{side}", last) for side in ("noise_latent", "image_noise"))
+    corners = (f"{metric_text(curves, f'triangle/{corner}_of_mean', last)} at the {corner}" for corner in CORNERS)
     return (
         f"At step {last:,}, the L2 distance between noise and latent is {latent} (between noise and image: {image}); "
         f"the angles of the triangle are {', '.join(corners)}."
     )
 
 
-def _at(curves: Mapping[str, Curve], key: str, step: int, digits: int = 1) -> str:
+def metric_text(curves: Mapping[str, Curve], key: str, step: int, digits: int = 1) -> str:
     """Format a metric at a step: mean, ± standard deviation over seeds, unit."""
     quantity, (mean, std) = METRICS[key].quantity, curves[key].at(step)
     spread = "" if std is None else f" ± {quantity.scale * std:.{digits}f}"

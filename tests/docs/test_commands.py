@@ -20,7 +20,7 @@ from configs.load import describes_experiment, load, load_model_study, to_yaml
 from records.layout import seed_folder
 
 REPOSITORY = Path(__file__).parent.parent.parent
-PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 SMALL = ["train.steps=100", "train.checkpoints.at=[0,50,100]", "train.log_every=50"]  # pages mention checkpoint 100
 SUBSTITUTES = {r"make ": "make --dry-run ", r"wandb leet .*": "wandb leet --help", r"source .*": "true"}
 
