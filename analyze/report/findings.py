@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping
 
 from analyze.curves import Curve
-from analyze.report.metrics import CORNERS, METRICS
+from analyze.report.metrics import CORNERS, find_metric
 from configs.schema import Experiment
 
 
@@ -60,6 +60,6 @@ def _geometry(experiment: Experiment, curves: Mapping[str, Curve], steps: list[i
 
 def metric_text(curves: Mapping[str, Curve], key: str, step: int, digits: int = 1) -> str:
     """Format a metric at a step: mean, ± standard deviation over seeds, unit."""
-    quantity, (mean, std) = METRICS[key].quantity, curves[key].at(step)
+    quantity, (mean, std) = find_metric(key).quantity, curves[key].at(step)
     spread = "" if std is None else f" ± {quantity.scale * std:.{digits}f}"
     return f"{quantity.scale * mean:.{digits}f}{spread}{quantity.suffix}"
