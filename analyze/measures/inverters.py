@@ -95,7 +95,8 @@ class InverterResult(Variant):
         numbers = [result.rounds, result.evaluations, result.seconds, *dataclasses.astuple(recovered)]
         numbers += [value for part in (latents, data) if part for value in dataclasses.astuple(part)]
         names = (result.method, result.images)
-        if not (all(isinstance(name, str) for name in names) and all(map(is_number, numbers))):
+        are_numbers = isinstance(result.rounds, int) and all(map(is_number, numbers))
+        if not (are_numbers and all(isinstance(name, str) for name in names)):
             raise ValueError("not the result of an inverter: a number or a name has another type")
         return result
 

@@ -16,6 +16,7 @@ from analyze.measures.triangle import triangle
 from analyze.settings import fingerprint
 from configs.errors import UserError
 from records import checkpoint
+from records.sealed import read_sealed, write_sealed
 
 STEPS = [0, 2, 5, 8]
 LAST_CHECKPOINT_ONLY = {"reconstruction", "interpolation_map"}
@@ -249,10 +250,10 @@ def test_invalid_results_files_are_recomputed(content, complete):
 
 def test_invalid_result_of_one_measure_is_recomputed(complete):
     expected = values(complete, 5)
-    content = json.loads(complete.results_file(5).read_text())
+    content = read_sealed(complete.results_file(5))
     for damaged in (None, [], {}, {"values": 3}, {"unavailable": 3}):
         content["measures"]["distances"] = damaged
-        complete.results_file(5).write_text(json.dumps(content))
+        write_sealed(complete.results_file(5), content)
         assert complete.missing() == [5] and "distances" not in complete.results(5)
     complete.analyze([5])
     assert values(complete, 5) == expected

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from configs.errors import UserError
 from configs.load import load
 from configs.schema import Experiment
-from records.atomic import read_json, write_json
+from records.atomic import file_digest, read_json, write_json
 from records.layout import SeedFolder, data_folder, model_file, saved_steps, seed_folder
 from records.tracking.points import read_points
 from train import state, trainer
@@ -176,10 +177,11 @@ def test_run_does_not_resume_on_other_images(trained, tiny, tmp_path):
     """The prepared images are replaced between the two commands."""
     other = tmp_path / "other"
     shutil.copytree(trained.data.root, other)
-    about = data_folder(trained.data, trained.model).name + "/about.json"
-    changed = read_json(other / about)
-    changed["sha256"]["images.npy"] = "0" * 64
-    write_json(other / about, changed)
+    folder = other / data_folder(trained.data, trained.model).name
+    np.save(folder / "images.npy", 255 - np.load(folder / "images.npy"))
+    about = read_json(folder / "about.json")
+    about["sha256"]["images.npy"] = file_digest(folder / "images.npy")
+    write_json(folder / "about.json", about)
     with pytest.raises(
         UserError, match=r"state of step 8 does not fit this training \(it was trained on other images\)"
     ):

@@ -25,6 +25,7 @@ from analyze.report.page.blocks import (
 from analyze.report.study import collect
 from analyze.report.table_formats import Column, Table, TableRow, Value, to_latex, to_markdown
 from configs.errors import UserError
+from records.sealed import read_sealed, write_sealed
 
 SCRIPT = "window.executed = true"
 HOSTILE = [
@@ -94,9 +95,9 @@ def hostile_study(analyzed):
             analysis = SeedAnalysis(experiment, seed)
             for step in analysis.steps:
                 file = analysis.results_file(step)
-                content = json.loads(file.read_text())
+                content = read_sealed(file)
                 content["measures"]["dino"] = {"unavailable": f"the weights {text} are missing", "options": {}}
-                file.write_text(json.dumps(content))
+                write_sealed(file, content)
             analysis.failure_file(analysis.steps[0]).write_text(json.dumps({"step": 0, "why": text}))
         return experiment
 

@@ -11,6 +11,7 @@ from analyze.report.paper_tables import tables
 from analyze.report.table_formats import Value, to_csv
 from analyze.report.wandb_runs import publish_analysis, publish_beginning
 from records.layout import experiment_folder
+from records.sealed import read_sealed, write_sealed
 from records.tracking.artifacts import checkpoints_artifact
 from records.tracking.runs import SUPERSEDED, offline_runs
 
@@ -39,10 +40,9 @@ def as_sent(points: list[dict]) -> list[dict]:
 
 def change(analysis: SeedAnalysis, step: int) -> None:
     """Change a stored number of a step."""
-    file = analysis.results_file(step)
-    content = json.loads(file.read_text())
+    content = read_sealed(analysis.results_file(step))
     content["measures"]["cka"]["values"]["biased"] = 0.125
-    file.write_text(json.dumps(content))
+    write_sealed(analysis.results_file(step), content)
 
 
 def test_every_checkpoint_is_a_point_with_pictures(wandb_server, analysis, repository):
