@@ -106,8 +106,8 @@ class Generations:
         """Return whether a stored tensor has the type and the number of images that it was written with."""
         if tensor.dtype is not (torch.uint8 if name in DECODED else torch.float32):
             return False
-        images = {**slices.SLICED, "last_latents": 0}
-        return name not in images or tensor.shape[images[name]] == len(self.images_of(name))
+        dimension = {**slices.SLICED, "last_latents": 0}.get(name)
+        return dimension is None or tensor.shape[dimension : dimension + 1] == (len(self.images_of(name)),)
 
     def _store(self, name: str, tensor: Tensor) -> Tensor:
         write_bytes(self.file(name), serialize({name: tensor}))

@@ -138,6 +138,7 @@ def _contains(file: Path, name: str, part: range) -> bool:
     """Return whether a file can be read and contains these images of a tensor."""
     try:
         with safe_open(file, "pt") as tensors:
-            return tensors.get_slice(name).get_shape()[SLICED[name]] == len(part)
+            tensor = tensors.get_slice(name)
+            return tensor.get_dtype() == "F32" and tensor.get_shape()[SLICED[name]] == len(part)
     except (OSError, SafetensorError, LookupError):
         return False
