@@ -44,8 +44,11 @@ def test_first_steps_of_training_are_reproduced(tmp_path):
     options = ["train.steps=100", f"data.root={DATA}", f"runs={tmp_path}", "wandb.mode=disabled"]
     experiment = load("configs/cifar10_small.yaml", options)
     train(experiment)
-    for repeated, line in zip(_points(seed_folder(experiment, 0) / "train.jsonl"), _points(LOG), strict=False):
-        assert repeated == pytest.approx(line, rel=1e-4)
+    for repeated, line in zip(_points(seed_folder(experiment, 0).log), _points(LOG), strict=False):
+        # The norm of all gradients adds up the rounding of bf16, which depends on the processor: 8e-4 was measured.
+        assert repeated == {
+            key: pytest.approx(value, rel=2e-3 if key == "grad_norm" else 1e-4) for key, value in line.items()
+        }
 
 
 def _points(log):
