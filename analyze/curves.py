@@ -42,7 +42,8 @@ def _std(values: list[float]) -> float | None:
 
 def seed_points(analysis: Analysis) -> list[dict[str, float]]:
     """Return one point per analyzed checkpoint of a seed, ascending: {"step": …, "cka/biased": …, …}."""
-    return [{"step": step, **_flatten(analysis.results(step))} for step in analysis.steps if analysis.results(step)]
+    stored = ((step, analysis.results(step)) for step in analysis.steps)
+    return [{"step": step, **_flatten(results)} for step, results in stored if results]
 
 
 def _flatten(results: dict) -> dict[str, float]:

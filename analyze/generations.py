@@ -9,7 +9,6 @@ generations/000002500/
 Tensors that are still being generated may be stored in slices, see `analyze.slices`.
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -92,10 +91,9 @@ class Generations:
 
     def _cached(self, name: str) -> Tensor:
         file = self.file(name)
-        with contextlib.suppress(OSError, SafetensorError, KeyError):
-            tensor = load_file(file)[name]
-            if self._fits(name, tensor):
-                return tensor
+        tensor = read_tensor(file, name)
+        if tensor is not None and self._fits(name, tensor):
+            return tensor
         if name not in slices.SLICED or not slices.folder(file).exists():
             return self._store(name, GENERATORS[name](self))
         tensor = self._store(name, slices.join(self, name))
@@ -210,6 +208,14 @@ GENERATORS: dict[str, Callable[[Generations], Tensor]] = {
         [decode(self.denoisers, codes, self.options) for codes in self["self_interpolations"]]
     ),
 }
+
+
+def read_tensor(file: Path, name: str) -> Tensor | None:
+    """Return a stored tensor, or None if it was deleted or is damaged."""
+    try:
+        return load_file(file)[name]
+    except (OSError, SafetensorError, KeyError):
+        return None
 
 
 @functools.lru_cache(maxsize=1)

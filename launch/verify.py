@@ -131,7 +131,7 @@ def _part(name: str, origin: str, damaged: list[Damage], files: int) -> Part:
 
 def _checkpoints(analysis: SeedAnalysis) -> Part:
     folder, seed, damaged = analysis.run, analysis.seed, []
-    saved, awaited = saved_steps(folder.checkpoints), len(analysis.awaited)
+    saved, awaited = saved_steps(folder.checkpoints), analysis.awaited
     for step in saved:
         try:
             opened = checkpoint.read(folder.checkpoint(step))
@@ -142,9 +142,9 @@ def _checkpoints(analysis: SeedAnalysis) -> Part:
         except checkpoint.DamagedCheckpoint as error:
             remedy = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
             damaged.append(Damage(folder.checkpoint(step), str(error), remedy))
-    deleted = analysis.not_saved if not awaited else []
+    deleted = [] if awaited else analysis.not_saved
     note = f"seed {seed}: deleted and not trained again: steps {', '.join(map(str, deleted))}" if deleted else ""
-    return Part("checkpoints", str(seed), len(saved) - len(damaged), awaited, damaged, note)
+    return Part("checkpoints", str(seed), len(saved) - len(damaged), len(awaited), damaged, note)
 
 
 def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Damage]:

@@ -11,7 +11,8 @@ DIGEST = "sha256"
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    write_json(path, {**content, DIGEST: _digest(json.loads(json.dumps(content)))})
+    stored = json.loads(json.dumps(content))  # as it will be read: keys are text, and sorted as such
+    write_json(path, stored | {DIGEST: _digest(stored)})
 
 
 def read_sealed(path: Path) -> Any:

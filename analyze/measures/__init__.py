@@ -103,10 +103,8 @@ class Measure:
             raise UserError(f"{self.name} requires inputs of the same shape [N, C, H, W], but got {listed}")
         try:
             result = self.function(*(tensors[name] for name in self.inputs), **self.options(config))
-        except UserError:
-            raise
         except Exception as error:
-            if is_full_disk(error):
+            if isinstance(error, UserError) or is_full_disk(error):
                 raise
             raise MeasureFailed(f"{self.name} failed: {type(error).__name__}: {first_line(error)}") from error
         return result if isinstance(result, dict) else dataclasses.asdict(result)

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from analyze.generate import in_batches, invert
-from analyze.generations import Generations
+from analyze.generations import Generations, read_tensor
 from analyze.measures.recovery import Latents, Recovery, describe_latents, recovery
 from configs.errors import UserError, first_line
 from diffusion.denoiser import Denoiser
@@ -210,10 +208,7 @@ def result_file(generations: Generations, key: str, images: int) -> Path:
 
 def stored_latents(generations: Generations, key: str, images: int) -> Tensor | None:
     """Return an inverter's latents [n, C, H, W], or None if they were deleted or are damaged."""
-    try:
-        return load_file(result_file(generations, key, images).with_suffix(".safetensors"))["latents"]
-    except (OSError, SafetensorError, LookupError):
-        return None
+    return read_tensor(result_file(generations, key, images).with_suffix(".safetensors"), "latents")
 
 
 def _evaluate(generations: Generations, candidate: Candidate, file: Path, count: int) -> None:

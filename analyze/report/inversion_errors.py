@@ -133,9 +133,10 @@ def _plain_steps(seeds: Sequence[dict[str, Any]]) -> str:
     missed = {"plain": list[float](), "other": list[float]()}
     for seed in seeds:
         for part, fractions in missed.items():
-            with contextlib.suppress(TypeError, LookupError):  # no such pixels, or values of another version
+            # There may be no such pixels, or values of another version.
+            with contextlib.suppress(TypeError, LookupError, ZeroDivisionError):
                 steps, worst = seed["steps"], seed["worst_relative"] - 1
-                fractions.append(steps[f"local_{part}"][worst] / (steps[f"distance_{part}"][worst] or None))
+                fractions.append(steps[f"local_{part}"][worst] / steps[f"distance_{part}"][worst])
     if not all(missed.values()):
         return ""
     in_plain, in_other = map(statistics.fmean, missed.values())

@@ -5,7 +5,6 @@ same name, and published ones from the report's data, so every number on a page 
 """
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analyze.curves import Curve
 from analyze.report.findings import metric_text
-from analyze.report.paper_tables import PUBLISHED
+from analyze.report.paper_tables import published_values
 from records.atomic import write_text
 from records.tracking.points import read_points
 
@@ -65,8 +64,8 @@ def numbers_of(rows: list[dict[str, Any]]) -> Callable[..., str]:
 
 def published(model: str, measure: str, ddim_steps: int, column: str) -> str:
     """Return a number of the paper as text, with its ± where the paper has one."""
-    numbers = json.loads(PUBLISHED.read_text(encoding="utf-8"))["models"][model][measure][str(ddim_steps)][column]
-    return " ± ".join(map(str, numbers))
+    value = published_values(model, measure, ddim_steps)[column]
+    return " ± ".join(str(number) for number in (value.mean, value.std) if number is not None)
 
 
 def training_hours(speed: list[dict[str, float]], batch_size: int) -> float:
