@@ -120,7 +120,7 @@ def _seed_parts(experiment: Experiment, seed: int) -> Iterator[Part]:
     folder, analysis = seed_folder(experiment, seed), SeedAnalysis(experiment, seed)
     yield _checkpoints(analysis)
     yield _part("states", str(seed), list(_damaged_states(experiment, folder)), len(saved_steps(folder.state)))
-    yield _part("log", str(seed), list(_damaged_points(folder.log)), int(folder.log.exists()))
+    yield _log(experiment, seed)
     yield _results(str(seed), analysis)
     yield _tensors(str(seed), analysis)
 
@@ -161,15 +161,26 @@ def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Dama
         yield Damage(folder.state / step_name(step), reason, remedy, can_remove)
 
 
-def _damaged_points(log: Path) -> Iterator[Damage]:
+def _log(experiment: Experiment, seed: int) -> Part:
+    """Return the log of a seed, whose points must reach the newest state."""
+    folder = seed_folder(experiment, seed)
+    newest = max([*folder.trained_steps(), *saved_steps(folder.state)], default=0)
+    expected = range(experiment.train.log_every, newest + 1, experiment.train.log_every)
+    if not folder.log.exists() and not expected:
+        return Part("log", str(seed))
     try:
-        steps = [point[points.STEP] for point in points.read_points(log)]
+        steps = [point[points.STEP] for point in points.read_points(folder.log)]
+        if steps != sorted(set(steps)):
+            raise UserError("its steps do not increase; remove the lines that were added")
+        if lost := sorted(set(expected) - set(steps)):
+            raise UserError(
+                f"{len(lost)} of {len(expected)} points are missing, the first is of step {lost[0]}; "
+                f"train seed {seed} again under another name and copy its log here"
+            )
     except UserError as error:
-        reason, _, remedy = str(error).removeprefix(f"{log}, ").partition("; ")
-        yield Damage(log, reason, remedy)
-        return
-    if steps != sorted(set(steps)):
-        yield Damage(log, "its steps do not increase", "remove the lines that were added")
+        reason, _, remedy = str(error).removeprefix(f"{folder.log}, ").partition("; ")
+        return Part("log", str(seed), damaged=[Damage(folder.log, reason, remedy)])
+    return Part("log", str(seed), intact=1)
 
 
 def _results(origin: str, analysis: Analysis) -> Part:

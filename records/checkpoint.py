@@ -19,8 +19,9 @@ from torch import Tensor
 from configs.checks import diffusion_problems, network_problems
 from configs.errors import UserError, first_line
 from configs.schema import Data, Diffusion, Model
-from records.atomic import atomic_folder, file_digest, read_json, write_json
+from records.atomic import atomic_folder, file_digest
 from records.provenance import versions
+from records.sealed import read_sealed, write_sealed
 
 Weights = dict[str, Tensor]
 
@@ -91,14 +92,14 @@ def write(
             "digests": {name: file_digest(folder / f"{name}.safetensors") for name in weights},
             "versions": versions(),
         }
-        write_json(folder / "checkpoint.json", content)
+        write_sealed(folder / "checkpoint.json", content)
 
 
 def read(path: Path) -> Checkpoint:
     """Open the checkpoint in a folder. Raises DamagedCheckpoint if checkpoint.json is missing or invalid."""
     file = path / "checkpoint.json"
     try:
-        content = read_json(file)
+        content = read_sealed(file)
         opened = Checkpoint(
             path=path,
             step=int(content["step"]),

@@ -37,7 +37,7 @@ def check_config(folder: SeedFolder, experiment: Experiment) -> None:
     if changes:
         raise UserError(
             f"{folder.root} was created with a different configuration ({'; '.join(changes)}); "
-            "give the experiment another name=… or remove the folder"
+            f"give the experiment another name=…, or correct {folder.config} if it was changed later"
         )
 
 

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+from omegaconf import OmegaConf
+
 from chaos.study import Result, Study
 
 ATTEMPTS = 4  # of the same command after a fault
@@ -80,8 +83,11 @@ def different(numbers: dict, expected: dict) -> list[str]:
 
 
 def follow(study: Study, result: Result, outcome: Outcome) -> bool:
-    """Remove the file or folder that the message names; return whether it names one."""
+    """Correct or remove the file or folder that the message names; return whether it names one."""
     message = last_lines(result.output)
+    if corrected := _correct_config(message):
+        outcome.worsen(REMEDIED, message.replace(str(study.folder), "…"))
+        return corrected
     paths = [Path(path.rstrip(".,;:)")) for path in re.findall(rf"{re.escape(str(study.folder))}\S*", message)]
     existing = [path for path in paths if path.exists() and {study.root, study.data} & {path, *path.parents}]
     if "remove" not in message or not existing:
@@ -90,6 +96,17 @@ def follow(study: Study, result: Result, outcome: Outcome) -> bool:
     end = REMADE if path == study.root or path in study.runs else REMEDIED
     outcome.worsen(end, message.replace(str(study.folder), "…"))
     shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return True
+
+
+def _correct_config(message: str) -> bool:
+    """Write the values that the message names back to a changed config.yaml; return whether it names one."""
+    if (file := re.search(r"correct (\S+/config\.yaml)", message)) is None:
+        return False
+    config = OmegaConf.load(file[1])
+    for option, value in re.findall(r"[(;] ?([\w.]+): [^;)]*, now ([^;)]+)", message):
+        OmegaConf.update(config, option, yaml.safe_load(value))
+    OmegaConf.save(config, file[1])
     return True
 
 

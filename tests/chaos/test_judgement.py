@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from chaos.__main__ import report
 from chaos.judgement import (
@@ -106,12 +107,24 @@ def test_data_are_removed_as_a_message_says(tmp_path):
     assert not any(study.data.iterdir())
 
 
+def test_a_changed_configuration_is_corrected_as_a_message_says(tmp_path):
+    study, outcome = Study(tmp_path).create(), Outcome(0, "flipped bit")
+    file = study.root / "seed_0" / "config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("train:\n  lr: 0.2\n  ema_rates: [0.9]\nseed: 0\n", encoding="utf-8")
+    changes = "train.lr: 0.2, now 0.1; train.ema_rates: [0.9], now [0.99, 0.5]"
+    error = f"error: {file.parent} was created with a different configuration ({changes}); "
+    assert follow(study, Result(2, error + f"give it another name=…, or correct {file} if it was changed"), outcome)
+    assert OmegaConf.load(file) == {"train": {"lr": 0.1, "ema_rates": [0.99, 0.5]}, "seed": 0}
+    assert outcome.end == REMEDIED
+
+
 @pytest.mark.parametrize("name", ["", "seed_0"])
 def test_the_removal_of_a_whole_run_is_reported_separately(tmp_path, name):
     study, outcome = Study(tmp_path).create(), Outcome(0, "flipped bit")
     run = study.root / name
     run.mkdir(parents=True)
-    message = f"error: {run} was created with a different configuration; remove the folder"
+    message = f"error: {run} contains no configuration; remove the folder"
     assert follow(study, Result(2, message), outcome)
     outcome.worsen(REMEDIED, "verify: …")
     assert outcome.end == REMADE

@@ -28,6 +28,7 @@ from models.source import check_ddim_steps, open_model
 from models.unet import UNet
 from records import checkpoint
 from records.layout import SeedFolder, seed_folder
+from records.sealed import DIGEST
 from train.accelerator import new_accelerator
 from train.signals import SignalFlags
 from train.trainer import Trainer
@@ -175,9 +176,10 @@ def read_checkpoint(folder: Path) -> None:
 
 
 def repair_checkpoint(tree: Tree) -> Tree:
-    """Store the digests of the weights files, as far as checkpoint.json can be read."""
+    """Store the digests of the weights files and remove that of checkpoint.json, as far as it can be read."""
     try:
         content = json.loads(tree["saved/checkpoint.json"])
+        content.pop(DIGEST, None)
         for name in content["digests"]:
             content["digests"][name] = sha256(tree[f"saved/{name}.safetensors"]).hexdigest()
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
@@ -188,6 +190,7 @@ def repair_checkpoint(tree: Tree) -> Tree:
 def hostile_checkpoints(tree: Tree, executed: Path) -> Iterator[Tree]:
     """Yield checkpoints of absurd networks, and of other versions."""
     content = json.loads(tree["saved/checkpoint.json"])
+    del content[DIGEST]
     for section, options in (("model", content["model"]), ("diffusion", content["diffusion"])):
         for option in options:
             for value in (None, -1, 0, 10**9, 10**30, float("inf"), "x", [], [10**9], [1] * 10_000, {}):

@@ -30,7 +30,7 @@ def experiment(analyzed):
     folder = seed_folder(experiment, 0)
     for step in (2, 5):
         state.save(folder.state, step, {"value": torch.zeros(3)})
-    folder.log.write_text('{"step": 2, "loss": 1.0}\n{"step": 5, "loss": 0.5}\n', encoding="utf-8")
+    folder.log.write_text("".join(f'{{"step": {step}, "loss": 1.0}}\n' for step in (2, 4, 6, 8)), encoding="utf-8")
     return experiment
 
 
@@ -138,13 +138,23 @@ def test_deleted_checkpoints_are_named(experiment):
 
 
 @pytest.mark.parametrize(
-    ("line", "reason"), [("{\n", "line 3 is damaged; remove this line"), ('{"step": 5}\n', "its steps do not increase")]
+    ("line", "reason"), [("{\n", "line 5 is damaged; remove this line"), ('{"step": 8}\n', "its steps do not increase")]
 )
 def test_a_damaged_log_is_named(experiment, line, reason):
     with open(seed_folder(experiment, 0).log, "a", encoding="utf-8") as log:
         log.write(line)
     text, damaged = verify(experiment, repair=True)
     assert damaged and reason in text
+
+
+@pytest.mark.parametrize(("content", "lost"), [(None, "4 of 4"), ("", "4 of 4"), (1, "1 of 4")])
+def test_a_log_that_ends_before_the_training_is_named(experiment, content, lost):
+    log = seed_folder(experiment, 0).log
+    *points, _ = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    log.unlink() if content is None else log.write_text("".join(points) if content else "", encoding="utf-8")
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 1 and f"{log}: {lost} points are missing, the first is of step" in text
+    assert rows(text)["log"] == ["0", "1", "0"]
 
 
 def test_files_that_killed_commands_left_are_removed_after_an_hour(experiment):

@@ -10,7 +10,9 @@ from configs.schema import Diffusion, Model
 from models.open import open_checkpoint
 from models.unet import UNet
 from records import checkpoint
+from records.atomic import write_json
 from records.checkpoint import DamagedCheckpoint
+from records.sealed import read_sealed, write_sealed
 
 MODEL = Model(
     image_size=8, model_channels=8, channel_mult=[1, 2], num_res_blocks=1, attention_resolutions=[4], norm_groups=4
@@ -114,7 +116,7 @@ def test_missing_or_invalid_description_is_rejected(content, folder):
 )
 def test_description_with_wrong_types_is_rejected(key, value, folder):
     file = folder / "checkpoint.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    write_sealed(file, read_sealed(file) | {key: value})
     with pytest.raises(DamagedCheckpoint) as error:
         checkpoint.read(folder)
     assert str(error.value).startswith(str(file))
@@ -132,10 +134,24 @@ def test_description_with_wrong_types_is_rejected(key, value, folder):
 )
 def test_description_of_an_absurd_network_is_rejected_before_anything_is_allocated(section, option, value, folder):
     file = folder / "checkpoint.json"
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {section: content[section] | {option: value}}))
+    content = read_sealed(file)
+    write_sealed(file, content | {section: content[section] | {option: value}})
     with pytest.raises(DamagedCheckpoint, match=r"checkpoint\.json is damaged: .*\."):
         checkpoint.read(folder)
+
+
+def test_a_changed_digit_of_the_description_is_noticed(folder):
+    file = folder / "checkpoint.json"
+    content = file.read_text(encoding="utf-8")
+    file.write_text(content.replace('"num_heads": ', '"num_heads": 1'), encoding="utf-8")
+    with pytest.raises(DamagedCheckpoint, match=r"checkpoint\.json is damaged: its digest does not match its content"):
+        checkpoint.read(folder)
+
+
+def test_a_description_of_an_earlier_version_has_no_digest(folder):
+    file, opened = folder / "checkpoint.json", checkpoint.read(folder)
+    write_json(file, read_sealed(file))
+    assert checkpoint.read(folder) == opened
 
 
 @pytest.mark.parametrize("content", ['{"step": Infinity}', "[" * 100_000])
@@ -147,8 +163,8 @@ def test_description_that_json_accepts_partly_is_rejected(content, folder):
 
 def test_network_larger_than_its_weights_is_rejected_before_anything_is_allocated(folder):
     file = folder / "checkpoint.json"
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {"model": content["model"] | {"model_channels": 65_536}}))
+    content = read_sealed(file)
+    write_sealed(file, content | {"model": content["model"] | {"model_channels": 65_536}})
     with pytest.raises(UserError, match="does not fit the network"):
         open_checkpoint(folder, "model", torch.device("cpu"))
 
@@ -156,19 +172,19 @@ def test_network_larger_than_its_weights_is_rejected_before_anything_is_allocate
 def test_description_without_newer_options_describes_the_same_model(folder):
     """The defaults of newer options do not change the network."""
     file = folder / "checkpoint.json"
-    content = json.loads(file.read_text())
+    content = read_sealed(file)
     for option in ("num_head_channels", "use_new_attention_order", "conv_resample", "resblock_updown", "use_fp16"):
         del content["model"][option]
-    file.write_text(json.dumps(content))
+    write_sealed(file, content)
     assert checkpoint.read(folder).model == MODEL
 
 
 @pytest.mark.parametrize(("section", "option"), [("model", "num_heads"), ("diffusion", "steps")])
 def test_description_without_a_required_option_is_rejected(section, option, folder):
     file = folder / "checkpoint.json"
-    content = json.loads(file.read_text())
+    content = read_sealed(file)
     del content[section][option]
-    file.write_text(json.dumps(content))
+    write_sealed(file, content)
     with pytest.raises(DamagedCheckpoint, match=f"has no {option}"):
         checkpoint.read(folder)
 

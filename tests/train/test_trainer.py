@@ -1,8 +1,10 @@
 """Training runs: their files, and resume that is bit for bit equal to an uninterrupted run."""
 
 import json
+import os
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -69,6 +71,17 @@ def test_folder_without_training_accepts_another_configuration(tiny):
     folder(experiment).log.unlink()
     train(experiment)
     assert folder(experiment).is_trained(8)
+
+
+def test_members_of_a_group_can_write_each_others_files(tiny):
+    experiment = tiny("train.sample_every=4")
+    others = os.umask(0o002)
+    try:
+        train(experiment)
+    finally:
+        os.umask(others)
+    closed = [path for path in folder(experiment).root.rglob("*") if not path.stat().st_mode & stat.S_IWGRP]
+    assert folder(experiment).is_trained(8) and closed == []
 
 
 def test_shorter_training_needs_an_existing_checkpoint(trained, tiny):
