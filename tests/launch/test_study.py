@@ -220,6 +220,41 @@ def test_the_next_launch_publishes_a_missing_wandb_run(study, launch, command_li
     assert_points(runs["digits seed 10 train"], read_points(run.log))
 
 
+@pytest.fixture
+def continued(study, launch, command_line, tmp_path):
+    """Return a function that launches a copy of the study with changed options."""
+    shutil.copytree(Path(study.experiment.runs).parent, tmp_path, dirs_exist_ok=True)
+
+    def launch_again(*options: str) -> Study:
+        arguments = command_line(tmp_path, *OPTIONS, *options)
+        status, stdout, stderr = launch(arguments)
+        assert status == 0, stderr
+        return Study(arguments, stdout)
+
+    return launch_again
+
+
+def test_a_seed_is_added_to_a_finished_study(study, continued):
+    """The other seeds are neither trained nor analyzed again, and the report averages over all three."""
+    larger = continued("seeds=[0,10,42]")
+    for seed in (0, 10):
+        assert results(larger, seed) == results(study, seed)
+        files = [seed_folder(each.experiment, seed) for each in (study, larger)]
+        assert files[0].trained(40).stat().st_mtime_ns == files[1].trained(40).stat().st_mtime_ns
+    assert larger.analyses[2].missing() == [] and results(larger, 42) != results(study, 0)
+    assert "3 seeds" in (report_folder(larger.experiment) / "index.html").read_text()
+
+
+def test_a_finished_study_is_trained_on(study, continued):
+    """Images are kept; similarities are computed again, because they compare with the new last checkpoint."""
+    longer = continued("seeds=[10]", "train.steps=50")
+    before, after = results(study, 10), results(longer, 10)
+    assert list(after) == [0, 2, 25, 50] and plan(longer.experiment) == []
+    assert after[2]["distances"] == before[2]["distances"] and after[2]["cka"] != before[2]["cka"]
+    points = [read_points(seed_folder(each.experiment, 10).log) for each in (study, longer)]
+    assert points[1][: len(points[0])] == points[0] and points[1][-1]["step"] == 50
+
+
 def test_a_damaged_checkpoint_is_reported_and_the_report_is_written(study, launch, command_line, tmp_path):
     """Its measures are deleted first, so that the analysis reads the checkpoint again."""
     folder = Path(study.experiment.runs).parent

@@ -7,6 +7,8 @@ import shutil
 import pytest
 
 from analyze.analysis import SeedAnalysis
+from analyze.model import analyze_model
+from analyze.report import model
 from analyze.report.comparison import write_comparison
 from analyze.report.page.blocks import (
     Gallery,
@@ -25,6 +27,7 @@ from analyze.report.page.blocks import (
 from analyze.report.study import collect
 from analyze.report.table_formats import Column, Table, TableRow, Value, to_latex, to_markdown
 from configs.errors import UserError
+from records.layout import report_folder
 from records.sealed import read_sealed, write_sealed
 
 SCRIPT = "window.executed = true"
@@ -111,6 +114,15 @@ def test_report_of_a_study_is_harmless(hostile_study, visit, capsys):
     folder = SeedAnalysis(experiment, 0).run.root.parent / "report"
     assert is_harmless(visit(folder / "index.html"))
     assert all(path.resolve().is_relative_to(folder.resolve()) for path in folder.rglob("*"))
+
+
+def test_report_of_a_model_is_harmless(tiny_model_study, visit, tmp_path):
+    source = tmp_path / f"{HOSTILE[1]}{HOSTILE[2]}{HOSTILE[3]}"
+    shutil.copytree(tiny_model_study().source, source)
+    study = tiny_model_study(source=source)
+    model.collect(study, *analyze_model(study))
+    visited = visit(report_folder(study) / "index.html")
+    assert is_harmless(visited) and source.name in visited.page.locator("body").text_content()
 
 
 def test_comparison_is_harmless(hostile_study, visit, tmp_path):
