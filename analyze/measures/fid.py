@@ -43,12 +43,11 @@ def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) ->
 def _metric_of_training_set(images: Tensor, network: str, device: torch.device) -> Any:
     """Return the metric updated with the training images, or the reason why the network cannot be used."""
     try:
-        features = torch.jit.load(network, map_location=device).eval()
+        features = torch.jit.load(network, map_location="cpu").eval()  # the constructor calls it on the CPU
         size = (3, *images.shape[2:])
         metric = FrechetInceptionDistance(features, reset_real_features=False, input_img_size=size).to(device)
     except Exception as error:  # the file and the network in it raise exceptions of many types
         return f"the FID network analyze.measures.fid_network={network} cannot be used ({first_line(error)})"
-    metric.set_dtype(torch.float64)
     for batch in images.split(IMAGES_AT_ONCE):
         metric.update(_colors(batch.to(device)), real=True)
     return metric

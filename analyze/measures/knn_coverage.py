@@ -34,7 +34,8 @@ def _coverage(samples: Tensor, last_samples: Tensor, k: int, noise: Tensor | Non
     for start in range(0, len(samples), BLOCK):
         rows = torch.arange(start, min(start + BLOCK, len(samples)))
         neighbors, last_neighbors = (_nearest(images, rows, k, noise) for images in (samples, last_samples))
-        is_neighbor = torch.zeros(len(rows), len(samples), dtype=torch.bool).scatter_(1, last_neighbors, True)
+        is_neighbor = torch.zeros(len(rows), len(samples), dtype=torch.bool, device=samples.device)
+        is_neighbor.scatter_(1, last_neighbors, True)
         shared += int(is_neighbor.gather(1, neighbors).sum())
     return shared / (k * len(samples))
 

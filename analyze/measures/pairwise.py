@@ -17,8 +17,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 def nearest_of_each(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return the index of the nearest b for each a, and of the nearest a for each b; the lower index wins a tie."""
-    nearest_b, nearest_a = [], torch.zeros(len(b), dtype=torch.long)
-    smallest = torch.full((len(b),), torch.inf, dtype=torch.float64)
+    nearest_b, nearest_a = [], torch.zeros(len(b), dtype=torch.long, device=b.device)
+    smallest = torch.full((len(b),), torch.inf, dtype=torch.float64, device=b.device)
     for start in range(0, len(a), BLOCK):
         distances = squared_distances(a[start : start + BLOCK], b)
         nearest_b.append(distances.argmin(dim=1))

@@ -18,6 +18,17 @@ class FourPixels(nn.Module):
         return images[:, 0].flatten(1)[:, :4].float() / 255
 
 
+class Convolution(nn.Module):
+    """A network with weights, which like Inception needs images in their type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.convolution(images.float() / 255).flatten(1)
+
+
 @pytest.fixture
 def network(tmp_path) -> str:
     """Return the file of the network as TorchScript."""
@@ -48,6 +59,13 @@ def test_matches_the_frechet_distance_of_the_features(network):
     roots = np.sqrt(np.linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).real.clip(min=0)).sum()
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T)) + np.trace(np.cov(b.T)) - 2 * roots
     assert fid(as_samples(samples), training, fid_network=network).value == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_network_with_weights_keeps_their_type(tmp_path):
+    file = str(tmp_path / "convolution.pt")
+    torch.jit.script(Convolution()).save(file)
+    images = random_bytes(200, 0)
+    assert fid(as_samples(images), images, fid_network=file).value == pytest.approx(0, abs=1e-6)
 
 
 def test_earlier_checkpoints_do_not_affect_later_ones(network):
