@@ -205,7 +205,7 @@ class Analysis(ABC):
         try:
             values: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
         except Unavailable as reason:
-            values = {"unavailable": str(reason)}
+            values = {"unavailable": str(reason), "was_ready": self._is_ready(measure)}
         return {**self._conditions(measure), **values}
 
     def _conditions(self, measure: Measure) -> dict[str, Any]:
@@ -218,7 +218,14 @@ class Analysis(ABC):
         return [measure for measure in self.measures(step) if not self._is_fresh(measure, results.get(measure.name))]
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
-        return result is not None and result | self._conditions(measure) == result
+        """Return whether the conditions of a result are unchanged, and what it lacked is still missing."""
+        if result is None or result | self._conditions(measure) != result:
+            return False
+        return result.get("was_ready", True) or not self._is_ready(measure)
+
+    def _is_ready(self, measure: Measure) -> bool:
+        """Return whether the files and packages that a measure needs are on this machine."""
+        return measure.is_ready(self.options.measures, self.generations(self.last_step).training)
 
     def results(self, step: int) -> dict[str, Any]:
         """Return the stored results of a step by measure: options, last step if it is the reference, and values."""
@@ -227,6 +234,12 @@ class Analysis(ABC):
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
         return {measure: result for measure, result in stored if _is_result(result)}
+
+    def current_results(self, step: int) -> dict[str, Any]:
+        """Return the stored results of the measures that apply to a step, without stale ones."""
+        stored = self.results(step)
+        measures = [measure for measure in self.measures(step) if self._is_fresh(measure, stored.get(measure.name))]
+        return {measure.name: stored[measure.name] for measure in measures}
 
     def failures(self) -> dict[int, str]:
         """Return the reasons of failed steps."""

@@ -42,7 +42,7 @@ def _std(values: list[float]) -> float | None:
 
 def seed_points(analysis: Analysis) -> list[dict[str, float]]:
     """Return one point per analyzed checkpoint of a seed, ascending: {"step": …, "cka/biased": …, …}."""
-    stored = ((step, analysis.results(step)) for step in analysis.steps)
+    stored = ((step, analysis.current_results(step)) for step in analysis.steps)
     return [{"step": step, **_flatten(results)} for step, results in stored if results]
 
 

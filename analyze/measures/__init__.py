@@ -12,15 +12,16 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from analyze.measures.cka import cka
 from analyze.measures.contraction import contraction
 from analyze.measures.correlation import correlation
-from analyze.measures.dino import dino
+from analyze.measures.dino import dino, dino_is_ready
 from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
-from analyze.measures.fid import fid
+from analyze.measures.fid import fid, fid_is_ready
 from analyze.measures.forward_start import forward_start
 from analyze.measures.hungarian import hungarian
 from analyze.measures.interpolation import interpolation_map
@@ -51,10 +52,13 @@ class Measure:
     """A measure's function and the requirements read from its signature.
 
     Increase `version` when the definition of a measure changes: stored results of an earlier version become stale.
+    `is_ready` returns, for the options and the folder of training images, whether the files and packages are present
+    that the measure needs. If they were missing, the measure is computed as soon as they are present.
     """
 
     function: Callable[..., Any]
     version: int = 1
+    is_ready: Callable[[Measures, Path | None], bool] = lambda options, training: True
 
     @property
     def name(self) -> str:
@@ -121,8 +125,8 @@ MEASURES = [
     Measure(cka),
     Measure(svcca),
     Measure(ssim, version=2),  # version 1 included the border
-    Measure(dino),
-    Measure(fid),
+    Measure(dino, is_ready=dino_is_ready),
+    Measure(fid, is_ready=fid_is_ready),
     Measure(triangle),
     Measure(distances),
     Measure(early_inverter),

@@ -1,6 +1,7 @@
 """Cosine similarity of DINO features between each image and the last checkpoint's image from the same noise."""
 
 import functools
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from analyze.measures.cache import cache_last
 from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
+from configs.schema import Measures
 
 SIDE, CROP = 256, 224  # pixels
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's RGB statistics
@@ -36,6 +38,19 @@ def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str) -> Dino:
     model = _available_model(samples, dino_model)
     cosines = F.cosine_similarity(_features(samples, model), _cached_features(last_samples, model), dim=1)
     return Dino(cosines.mean().item())
+
+
+def dino_is_ready(options: Measures, training: Path | None) -> bool:
+    """Return whether transformers is installed, and the weights are in a folder or in the hub's local cache."""
+    if importlib.util.find_spec("transformers") is None:
+        return False
+    import huggingface_hub
+
+    name = str(options.dino_model)
+    try:
+        return Path(name).exists() or isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str)
+    except ValueError:  # neither a folder nor a name on the hub
+        return False
 
 
 def dino_features(images: Tensor, dino_model: str) -> Tensor:

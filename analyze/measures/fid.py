@@ -1,6 +1,7 @@
 """Fréchet Inception distance (FID) between the generated images and the training set."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from analyze.measures.cache import cache_last
 from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
+from configs.schema import Measures
 
 IMAGES_AT_ONCE = 64
 
@@ -37,6 +39,11 @@ def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) ->
     for batch in samples.split(IMAGES_AT_ONCE):
         metric.update(_colors(((batch.clamp(-1, 1) + 1) * 127.5).round().byte()), real=False)
     return Fid(metric.compute().item())
+
+
+def fid_is_ready(options: Measures, training: Path | None) -> bool:
+    """Return whether the network's file and the training images exist."""
+    return Path(str(options.fid_network)).is_file() and training is not None and training.exists()
 
 
 @cache_last

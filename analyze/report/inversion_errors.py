@@ -81,7 +81,7 @@ def mean_values(analyses: Sequence[Analysis], measure: str) -> dict[str, float]:
 def stored_values(analyses: Sequence[Analysis], measure: str) -> Iterator[dict[str, Any]]:
     """Yield the stored values of a measure at the last step of each seed that has them."""
     for analysis in analyses:
-        if analysis.steps and (result := analysis.results(analysis.last_step).get(measure, {}).get("values")):
+        if analysis.steps and (result := analysis.current_results(analysis.last_step).get(measure, {}).get("values")):
             yield result
 
 

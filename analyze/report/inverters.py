@@ -96,7 +96,7 @@ def _by_key(analyses: Sequence[Analysis]) -> dict[str, list[InverterResult]]:
 def _stored(analysis: Analysis) -> dict[str, Any]:
     if not analysis.steps:
         return {}
-    return analysis.results(analysis.last_step).get("inverters", {}).get("values", {}).get("results", {})
+    return analysis.current_results(analysis.last_step).get("inverters", {}).get("values", {}).get("results", {})
 
 
 def mean_result(results: Sequence[InverterResult]) -> InverterResult:

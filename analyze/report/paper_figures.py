@@ -87,7 +87,7 @@ class StudyResults:
 
     def final_values(self, measure: str) -> list[dict[str, Any]]:
         """Return the values of a measure at the last step for each seed. Raises NotMeasured if there are none."""
-        stored = [analysis.results(self.final.step).get(measure, {}) for analysis in self.analyses]
+        stored = [analysis.current_results(self.final.step).get(measure, {}) for analysis in self.analyses]
         values = [result["values"] for result in stored if "values" in result]
         if not values:
             raise NotMeasured(f"{measure} is not measured at step {self.final.step}")

@@ -275,8 +275,12 @@ def not_analyzed(experiment: Experiment) -> list[str]:
         analysis = SeedAnalysis(experiment, seed)
         failures = analysis.failures()
         sentences += [f"seed {seed}, step {step}: {reason}" for step, reason in failures.items()]
-        if new := [step for step in analysis.steps if not analysis.results(step) and step not in failures]:
+        pending = [step for step in sorted(analysis.missing()) if step not in failures]
+        new = [step for step in pending if not analysis.results(step)]
+        if new:
             sentences.append(f"seed {seed}: trained but not analyzed yet: {_list_steps(new)}")
+        if changed := [step for step in pending if step not in new]:
+            sentences.append(f"seed {seed}: some measures are missing or out of date: {_list_steps(changed)}")
     return sentences
 
 
@@ -295,7 +299,7 @@ def _preliminary(analysis: SeedAnalysis) -> str:
 
 def unavailable(analyses: Sequence[SeedAnalysis]) -> list[str]:
     """Return the reasons why measures are unavailable, without duplicates."""
-    stored = [analysis.results(step) for analysis in analyses for step in analysis.steps]
+    stored = [analysis.current_results(step) for analysis in analyses for step in analysis.steps]
     results = [result for by_measure in stored for result in by_measure.values()]
     return sorted({result["unavailable"] for result in results if "unavailable" in result})
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from analyze.analysis import SeedAnalysis, analyze_experiment
+from analyze.curves import seed_points
 from analyze.measures import MEASURES, Measure
 from analyze.measures.distances import distances
 from analyze.measures.triangle import triangle
+from analyze.measures.unavailable import Unavailable
+from analyze.report.study import not_analyzed, unavailable
 from analyze.settings import fingerprint
 from configs.errors import UserError
 from records import checkpoint
@@ -46,6 +49,45 @@ def test_a_failing_measure_is_reported_and_the_others_are_stored(trained, monkey
     monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(distances), Measure(triangle)])
     trained.analyze([8])
     assert 8 not in trained.missing() and trained.failures() == {}
+
+
+def test_a_measure_that_lacked_a_file_is_computed_when_it_exists(trained, monkeypatch, tmp_path):
+    network = tmp_path / "network"
+
+    def brightness(samples):
+        if not network.exists():
+            raise Unavailable("the network is missing")
+        return {"mean": samples.mean().item()}
+
+    measures = [Measure(brightness, is_ready=lambda options, training: network.exists())]
+    monkeypatch.setattr("analyze.analysis.MEASURES", measures)
+    trained.analyze([8])
+    assert 8 not in trained.missing() and trained.results(8)["brightness"]["unavailable"] == "the network is missing"
+    network.touch()
+    assert 8 in trained.missing()
+    trained.analyze([8])
+    assert 8 not in trained.missing() and values(trained, 8).keys() == {"brightness"}
+
+
+def test_a_measure_that_has_everything_and_fails_is_not_tried_again(trained, monkeypatch):
+    def brightness(samples):
+        raise Unavailable("the images are too dark")
+
+    monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(brightness)])
+    trained.analyze([8])
+    assert 8 not in trained.missing() and values(trained, 8) == {}
+
+
+def test_stale_and_disabled_measures_are_not_shown(complete):
+    """They are kept, but belong to other options."""
+    stored = complete.results(0)
+    complete.options.measures.knn_k = 2
+    complete.options.measures.dino_model = None
+    assert complete.results(0) == stored
+    assert stored.keys() - complete.current_results(0).keys() == {"knn_coverage", "dino"}
+    assert not any(name.startswith("knn_coverage") for point in seed_points(complete) for name in point)
+    sentence = "seed 0: some measures are missing or out of date: steps 0, 2, 5, 8"
+    assert not_analyzed(complete.experiment) == [sentence] and unavailable([complete]) == []
 
 
 @pytest.mark.parametrize("module", ["generations", "measures.brightness"])

@@ -6,6 +6,7 @@ import pytest
 
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves, seed_points
+from analyze.measures import Measure
 from records.atomic import write_json
 
 RESULTS = {
@@ -15,15 +16,20 @@ RESULTS = {
 }
 
 
+def some() -> None:
+    """Do nothing; the values below are stored as those of this measure."""
+
+
 @pytest.fixture
-def analyses(with_checkpoints):
+def analyses(with_checkpoints, monkeypatch):
     """Three seeds with results up to different steps."""
+    monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(some)])
     experiment = with_checkpoints("seeds=[0,10,42]")
     analyses = [SeedAnalysis(experiment, seed) for seed in experiment.seeds]
     for analysis in analyses:
         for step, value in RESULTS[analysis.seed].items():
             values = {"value": value, "twice": 2 * value, "map": [1.0], "whether": True}
-            write_json(analysis.results_file(step), {"measures": {"some": {"values": values}}})
+            write_json(analysis.results_file(step), {"measures": {"some": {"options": {}, "values": values}}})
     return analyses
 
 
@@ -35,7 +41,7 @@ def test_seed_points_are_flat_and_ascending(analyses):
 
 
 def test_integers_are_numbers(analyses):
-    write_json(analyses[0].results_file(0), {"measures": {"some": {"values": {"count": 3}}}})
+    write_json(analyses[0].results_file(0), {"measures": {"some": {"options": {}, "values": {"count": 3}}}})
     assert seed_points(analyses[0])[0] == {"step": 0, "some/count": 3}
 
 

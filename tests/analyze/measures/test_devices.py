@@ -6,7 +6,9 @@ from other_device import OTHER, OtherDevice
 from analyze.analysis import SeedAnalysis
 from analyze.measures import MEASURES
 
-WITHOUT_A_NETWORK = [measure for measure in MEASURES if not measure.needs_network and measure.name not in ("dino", "fid")]
+WITHOUT_A_NETWORK = [
+    measure for measure in MEASURES if not measure.needs_network and measure.name not in ("dino", "fid")
+]
 
 
 @pytest.mark.parametrize("measure", WITHOUT_A_NETWORK, ids=lambda measure: measure.name)

@@ -1,15 +1,17 @@
 """DINO similarity with a tiny vision transformer, and the errors if the model is not available."""
 
 import importlib
+import importlib.util
 import sys
 import time
 
 import pytest
 import torch
 
-from analyze.measures.dino import CROP, IMAGES_AT_ONCE, MEAN, STD, dino, preprocess
+from analyze.measures.dino import CROP, IMAGES_AT_ONCE, MEAN, STD, dino, dino_is_ready, preprocess
 from analyze.measures.unavailable import Unavailable
 from configs.errors import UserError
+from configs.schema import Measures
 
 module = importlib.import_module("analyze.measures.dino")  # in the package, this name is the function
 
@@ -30,6 +32,24 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vit")
     transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
+
+
+def test_weights_are_ready_in_a_folder_or_in_the_cache_of_the_hub(tiny, tmp_path, monkeypatch):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    files = [tmp_path / "models--some--vit" / name for name in ("refs/main", "snapshots/1f0c/config.json")]
+    names = [str(tiny), "/absent", "some/vit", "some/other"]
+
+    def ready() -> list[bool]:
+        return [dino_is_ready(Measures(dino_model=name), None) for name in names]
+
+    assert ready() == [True, False, False, False]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("1f0c")
+    assert ready() == [True, False, True, False]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert ready() == [False] * 4
 
 
 def test_an_image_has_similarity_1_to_itself(tiny, random_images):

@@ -15,7 +15,7 @@ class Seed:
     def __init__(self, **values):
         self.values = values
 
-    def results(self, step: int) -> dict:
+    def current_results(self, step: int) -> dict:
         assert step == self.last_step
         return {name: {"values": values} for name, values in self.values.items()}
 
