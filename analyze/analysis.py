@@ -161,7 +161,6 @@ class Analysis(ABC):
 
         Training images stay on the CPU; the measures that use them move them batch by batch.
         """
-        allow_tf32(self.options.precision == "tf32")
         names = {name for measure in self._stale_measures(step) for name in measure.inputs}
         generations, device = self.generations(step), devices()[0]
         if "last_samples" in names:

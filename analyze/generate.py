@@ -15,6 +15,7 @@ from configs.errors import UserError
 from configs.schema import Analyze
 from diffusion.denoiser import Denoiser
 from diffusion.solvers.solver import Solver, final_state
+from models.compiled import tf32
 
 TRAJECTORY_POINTS = 25  # stored states x_t per trajectory, including the noise and the image
 SELF_INTERPOLATION = tuple(i / 6 for i in range(7))  # λ between noise (0) and latent (1)
@@ -130,7 +131,8 @@ def in_batches(
         finally:
             idle.put(denoiser)
 
-    outputs = torch.cat(_map_threads(run_batch, range(0, len(inputs), size), len(denoisers)))
+    with tf32(options.precision == "tf32"):
+        outputs = torch.cat(_map_threads(run_batch, range(0, len(inputs), size), len(denoisers)))
     if not may_diverge and not outputs.isfinite().all():
         raise UserError("the model's outputs are not finite")
     return outputs

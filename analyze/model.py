@@ -25,7 +25,7 @@ from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
-from models.compiled import HALF, allow_tf32, check_compiler, optimize_inference, should_compile, tensor_bytes
+from models.compiled import HALF, check_compiler, optimize_inference, should_compile, tensor_bytes
 from models.flops import evaluation_flop
 from models.source import Source, add_call_hook, check_ddim_steps, open_source
 from records import lock
@@ -150,7 +150,6 @@ class ModelAnalysis(Analysis):
         """
         if should_compile(self.options.compile, devices()[0]):
             check_compiler(devices()[0].type)
-        allow_tf32(self.options.precision == "tf32")
         if reason := failure_reason(lambda: self._fill(part)):
             write_json(self.failure_file(self.last_step), {"step": self.last_step, "why": reason})
             raise UserError(reason)

@@ -64,5 +64,5 @@ class Denoiser:
         if self.prediction_type == "velocity":
             return (x_t - sigma * output) / (alpha + sigma), (x_t + alpha * output) / (alpha + sigma)
         if sigma == 0:  # ε is undefined for a clean image; place it at the timestep of the network's evaluation
-            level = self.levels[round(timestep)]
+            level = self.levels[max(0, round(timestep))]
         return output, (x_t - level.alpha * output) / level.sigma

@@ -2,7 +2,9 @@
 
 import copy
 import functools
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -18,6 +20,7 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Module = TypeVar("Module", bound=nn.Module)
 
 CAST_TO_HALF = (nn.Linear, nn.Conv2d)
+MAX_PADDING = 16  # compiling for a minute is faster than many steps of a batch that is much too large
 
 
 def optimize_inference(denoiser: Denoiser, precision: Precision, compiled: bool | None) -> Denoiser:
@@ -50,6 +53,16 @@ def allow_tf32(allowed: bool) -> None:
     """
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Compute in TF32 if allowed, and in float32 afterwards."""
+    allow_tf32(allowed)
+    try:
+        yield
+    finally:
+        allow_tf32(False)
 
 
 def should_compile(option: bool | None, device: torch.device) -> bool:
@@ -86,24 +99,33 @@ def check_compiler(device_type: str) -> None:
 class CompiledNetwork:
     """Network on a device, shared by handles with different weights; `module` is the network or wraps it.
 
-    Every batch is padded to the largest batch size so far, because another shape would trigger another compilation; the
-    outputs of the padding are dropped.
+    If it is compiled, a batch is padded to the next compiled size, because another shape would trigger another
+    compilation, unless that size is more than `MAX_PADDING` times as large. The outputs of the padding are dropped.
     """
 
     network: nn.Module
     module: nn.Module
+    is_compiled: bool
     owner: "NetworkHandle | None" = None
-    batch_size: int = 0
+    batch_sizes: set[int] = field(default_factory=set)
 
     def output(self, handle: "NetworkHandle", x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """Return the network's output for x_t [N, C, H, W], t [1] and labels y [N] with a handle's weights."""
         self.swap_weights(handle)
         count = len(x_t)
-        self.batch_size = max(self.batch_size, count)
-        padding = self.batch_size - count
+        padding = self._padding(count)
         x_t = F.pad(x_t, (0, 0, 0, 0, 0, 0, 0, padding)).contiguous(memory_format=torch.channels_last)
         y = None if y is None else F.pad(y, (0, padding))
         return self.module(x_t, t, y)[:count]
+
+    def _padding(self, count: int) -> int:
+        """Return the number of images to add to a batch."""
+        if not self.is_compiled:
+            return 0
+        if not (sizes := [size for size in self.batch_sizes if count <= size <= MAX_PADDING * count]):
+            self.batch_sizes.add(count)
+            return 0
+        return min(sizes) - count
 
     def swap_weights(self, handle: "NetworkHandle") -> None:
         """Copy a handle's weights into the network, unless it already has them."""
@@ -134,7 +156,7 @@ def _compile(network: UNet, half: torch.dtype | None, compiled: bool, device: to
     if compiled:
         check_compiler(device.type)
         network.compile(dynamic=False)
-    return CompiledNetwork(network, network)
+    return CompiledNetwork(network, network, compiled)
 
 
 def _single(network: nn.Module, half: torch.dtype | None, compiled: bool, device: torch.device) -> "NetworkHandle":
@@ -143,7 +165,7 @@ def _single(network: nn.Module, half: torch.dtype | None, compiled: bool, device
     if compiled:
         check_compiler(device.type)
         module.compile(dynamic=False)
-    shared = CompiledNetwork(network, module)
+    shared = CompiledNetwork(network, module, compiled)
     shared.owner = NetworkHandle(shared, {})
     return shared.owner
 

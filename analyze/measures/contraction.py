@@ -15,7 +15,7 @@ from analyze.measures.exact_path import ExactStep, Product, along_exact_path, ex
 from analyze.measures.plain_areas import plain_mask
 from diffusion.randomness import normal
 
-ITERATIONS = 15  # accurate to 0.5 % for norms and 1.5 % for eigenvalues, where power iteration needs more than 60
+ITERATIONS = 15  # accurate to 0.5 % for norms and 2 % for eigenvalues, where power iteration needs more than 60
 TOLERANCE = 0.01  # of norms and eigenvalues; clipped pixels have exactly 1 in the first step
 DIRECTIONS = 2  # random directions per region
 FIRST_STEPS, MAX_STEPS = 5, 25  # the first steps are always measured, and at most MAX_STEPS in total

@@ -90,7 +90,8 @@ def along_exact_path(
 ) -> Tensor:
     """Return run(path) [n, …] for the path of the first `images` noises, in batches, computed in float32."""
     options = generations.options
-    options = replace(options, batch_size=min(options.batch_size or max_batch_size, max_batch_size))
+    size = min(options.batch_size or max_batch_size, max_batch_size)
+    options = replace(options, batch_size=size, precision="fp32")
 
     def run_batch(denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
         return run(exact_path(denoiser, sampler(generations), x_T, y))

@@ -113,6 +113,8 @@ def inverters(
     candidates = list(candidates_for(generations, inverters, inverter_nfe))
     files = {candidate.key: result_file(generations, candidate.key, inverter_images) for candidate in candidates}
     missing = [candidate for candidate in candidates if not _is_of(_read(files[candidate.key]), candidate.solver)]
+    if missing:
+        _warm_up(generations, inverter_images)
     with progress("comparing inverters", len(missing), "inverter", shown=bool(missing)) as bar:
         for candidate in missing:
             bar.set_postfix_str(candidate.label)
@@ -121,6 +123,16 @@ def inverters(
     results = _stored_results(generations, inverter_images)
     errors = {key: result["recovery"]["error_mean"] for key, result in results.items()}
     return {**errors, "results": results}
+
+
+def _warm_up(generations: Generations, count: int) -> None:
+    """Evaluate the network once, so that the time of no inverter includes its compilation."""
+
+    def evaluate(denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
+        return denoiser.output(x_T, 0, y)
+
+    with torch.no_grad():
+        in_batches(generations.denoisers, generations["noise"][:count], generations.options, evaluate, True)
 
 
 def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequence[int]) -> Iterator[Candidate]:
@@ -264,9 +276,12 @@ def _sample_and_invert(solver: CoupledSolver, denoiser: Denoiser, x_T: Tensor, y
 
 
 def _data_images(generations: Generations, count: int) -> Tensor | None:
-    """Return evenly spaced training images [n, C, H, W] in [−1, 1], or None if there are none of the model's kind."""
+    """Return evenly spaced training images [n, C, H, W] in [−1, 1], or None if there are none of the model's kind.
+
+    A conditional model would invert them with the classes of other images.
+    """
     images = generations["training_images"]
-    if generations.are_codes or len(images) < count:
+    if generations.are_codes or generations.denoisers[0].num_classes or len(images) < count:
         return None
     indices = torch.linspace(0, len(images) - 1, count).round().long()
     return images[indices].float() / 127.5 - 1
@@ -280,7 +295,6 @@ def _invert_data(generations: Generations, candidate: Candidate, data: Tensor) -
 def _describe(generations: Generations, sampler: Solver, x_0: Tensor, latents: Tensor) -> Latents:
     """Sample from the latents and summarize; those that are not finite count as lost."""
     is_finite = latents.flatten(1).isfinite().all(dim=1)
-    reconstructions = torch.full_like(latents, torch.nan)
-    if is_finite.any():
-        reconstructions[is_finite] = _sample(generations, sampler, latents[is_finite])
+    reconstructions = _sample(generations, sampler, latents.nan_to_num(0, 0, 0))  # all, so that each keeps its class
+    reconstructions[~is_finite] = torch.nan
     return describe_latents(x_0, latents, reconstructions)

@@ -32,7 +32,7 @@ class Latents:
     """Reconstruction error ‖x_0 − DDIM(x̂_T)‖, and the distribution of the latents' values.
 
     `kl` is the divergence from N(0, 1) in nats, `correlation` the mean of the ten largest |correlations| of pixels.
-    Both are followed by the value of as much Gaussian noise.
+    Both are those of the finite latents, and are followed by the value of as much Gaussian noise.
     """
 
     reconstruction_mean: float
@@ -67,16 +67,17 @@ def describe_latents(x_0: Tensor, latents: Tensor, reconstructions: Tensor) -> L
     """Return reconstruction errors and the distribution of latents x̂_T, all tensors [N, C, H, W]."""
     error = _norms(reconstructions - x_0)
     finite = latents[latents.flatten(1).isfinite().all(dim=1)]
-    floor, _ = noise_floor(len(x_0), tuple(x_0.shape[1:]), x_0.device)
+    count, shape = len(finite), tuple(x_0.shape[1:])
+    noise, has_correlation = torch.randn(finite.shape, generator=torch.Generator().manual_seed(0)), count > 2
     return Latents(
         reconstruction_mean=error.mean().item(),
         reconstruction_median=_quantile(error, 0.5),
         latent_mean=finite.mean().item(),
         latent_std=finite.std().item(),
-        kl=kl_to_normal(finite) if len(finite) else torch.nan,
-        kl_floor=kl_to_normal(torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))),
-        correlation=top_correlation(finite).mean if len(finite) > 2 else torch.nan,
-        correlation_floor=floor.mean,
+        kl=kl_to_normal(finite) if count else torch.nan,
+        kl_floor=kl_to_normal(noise) if count else torch.nan,
+        correlation=top_correlation(finite).mean if has_correlation else torch.nan,
+        correlation_floor=noise_floor(count, shape, x_0.device)[0].mean if has_correlation else torch.nan,
     )
 
 

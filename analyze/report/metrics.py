@@ -189,7 +189,7 @@ def _contraction() -> Iterator[Metric]:
     for part in ("plain", "other"):
         label, gain = f"largest gain in {part} pixels", f"mean ‖J v‖ of random v in {part} pixels, ‖v‖ = 1{jacobian}"
         yield Metric(f"contraction/largest_gain_{part}", label, CONTRACTION, gain)
-    yield Metric("contraction/expanding", "steps with a norm above 1", EXPANDING, "‖J‖ > 1", better="lower")
+    yield Metric("contraction/expanding", "steps with a norm above 1", EXPANDING, "‖J‖ > 1.01", better="lower")
     folding = "an eigenvalue of J has a real part > 1.01 at some step"
     yield Metric("contraction/folding", "images with an eigenvalue above 1", EXPANDING, folding, better="lower")
 

@@ -39,7 +39,9 @@ class NewtonKrylov(ImplicitInverter):
 
 def jacobian_product(f: Callable[[Tensor], Tensor], x: Tensor, vector: Tensor) -> Tensor:
     """Return J·v for the Jacobian J of f at x: reverse mode twice, since some layers have no forward mode."""
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+    # Fused attention has no second derivative. A compiled network cannot be differentiated here, and the attempt would
+    # leave it uncompiled for the rest of the process.
+    with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
         pull_back = torch.func.vjp(f, x)[1]
         return torch.func.vjp(lambda u: pull_back(u)[0], torch.zeros_like(x))[1](vector)[0].detach()
 

@@ -48,7 +48,12 @@ class TrackedRun:
         if self.run is None or self.failure or step <= self.last_step:
             return
         try:
-            self.run.log(point | media(), step=step)
+            pictures = media()
+        except Exception as error:  # of the checkpoint or the disk, not of W&B
+            print(f"warning: W&B gets no pictures of step {step} ({error})", file=sys.stderr)
+            pictures = {}
+        try:
+            self.run.log(point | pictures, step=step)
             self.last_step = step
         except Exception as error:  # no failure of W&B may stop the work
             self.fail(error)

@@ -11,6 +11,7 @@ from torch import Tensor
 from analyze.generate import (
     SELF_INTERPOLATION,
     TRAJECTORY_POINTS,
+    in_batches,
     invert,
     sample,
     self_interpolations,
@@ -55,6 +56,18 @@ def test_samples_and_latents_equal_those_of_ddim(clip, denoiser):
     assert torch.equal(samples, final_state(ddim.sample(denoiser, NOISE, y)))
     assert torch.equal(latents, final_state(ddim.invert(denoiser, samples, y)))
     assert (samples.abs().max() <= 1) == clip
+
+
+@pytest.mark.parametrize(("precision", "inside"), [("tf32", "high"), ("fp32", "highest")])
+def test_only_the_network_is_computed_in_tf32(precision, inside, denoiser):
+    seen = []
+
+    def run(denoiser, batch, y):
+        seen.append(torch.get_float32_matmul_precision())
+        return batch
+
+    in_batches([denoiser], NOISE, with_options(precision=precision), run)
+    assert seen == [inside] and torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])

@@ -13,6 +13,7 @@ from configs.schema import Diffusion
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
 from diffusion.solvers.ddim import Ddim
+from diffusion.solvers.newton_krylov import jacobian_product
 from diffusion.solvers.solver import final_state
 from models import compiled
 from models.compiled import HALF, optimize_inference, tensor_bytes
@@ -107,15 +108,29 @@ def test_ddim_never_waits_for_the_device(direction, precision, random_unet):
         result.sum().item()
 
 
-def test_a_smaller_batch_is_padded(random_unet, x_t, relative_error):
+@pytest.mark.parametrize(
+    ("is_compiled", "expected"),
+    [(False, [5, 2, 40, 3, 2, 1]), (True, [5, 5, 40, 5, 5, 5])],
+)
+def test_a_smaller_batch_of_a_compiled_network_is_padded(is_compiled, expected, random_unet, relative_error):
+    """The network is not compiled here, which takes long; only its wrapper believes so."""
     batch_sizes = []
     denoiser = optimize_inference(as_denoiser(random_unet(num_classes=4), 4), "bf16", False)
+    denoiser.network.compiled.is_compiled = is_compiled
     denoiser.network.compiled.module.register_forward_pre_hook(
         lambda _, inputs: batch_sizes.append((len(inputs[0]), len(inputs[2])))
     )
-    y = denoiser.labels(0, 5)
-    full, part = denoiser.output(x_t, 7, y), denoiser.output(x_t[:2], 7, y[:2])
-    assert batch_sizes == [(5, 5), (5, 5)] and relative_error(part, full[:2]) < 1e-6
+    x_t = torch.randn(40, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    y = denoiser.labels(0, 40)
+    outputs = [denoiser.output(x_t[:count], 7, y[:count]) for count in (5, 2, 40, 3, 2, 1)]
+    assert batch_sizes == [(count, count) for count in expected]
+    assert all(relative_error(output, outputs[2][: len(output)]) < 1e-2 for output in outputs)
+
+
+def test_a_batch_that_is_far_smaller_is_compiled_instead_of_padded():
+    network = compiled.CompiledNetwork(nn.Identity(), nn.Identity(), is_compiled=True)
+    paddings = [network._padding(count) for count in (1024, 100, 32, 20, 3, 1)]
+    assert paddings == [0, 924, 0, 12, 29, 0] and network.batch_sizes == {1024, 32, 1}
 
 
 @pytest.mark.parametrize("precision, error", [("bf16", 0.02), ("fp16", 0.003)])
@@ -144,6 +159,17 @@ def test_a_second_checkpoint_reuses_the_compiled_network(random_unet, x_t, relat
         plain, denoiser = as_denoiser(weights), optimize_inference(as_denoiser(weights), "fp32", True)
         assert relative_error(denoiser.output(x_t, 100), plain.output(x_t, 100)) < 1e-5
         assert relative_error(denoiser.output(x_t[:2], 3000), plain.output(x_t[:2], 3000)) < 1e-5
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@needs_compiler
+def test_a_derivative_leaves_the_network_compiled(random_unet, x_t):
+    denoiser = optimize_inference(as_denoiser(random_unet(channel_mult=[1], attention_resolutions=[])), "fp32", True)
+    compiled.check_compiler("cpu")
+    torch._dynamo.utils.counters.clear()
+    denoiser.network.compiled.swap_weights(denoiser.network)  # inverters evaluate the network first
+    jacobian_product(lambda x: denoiser.output(x, 100), x_t, x_t)
+    denoiser.output(x_t, 100)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 

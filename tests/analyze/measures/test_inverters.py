@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from analyze.measures.inverters import InverterResult
+from analyze.measures.inverters import InverterResult, _data_images, _describe
 from analyze.model import analyze_model
 from configs.load import load_model_study
 from diffusion.solvers import INVERTERS
@@ -49,6 +49,24 @@ def compare(study) -> dict[str, InverterResult]:
         key: value for key, value in stored.items() if key != "results"
     }
     return {result.label: result for result in results}
+
+
+def test_images_keep_their_class_if_another_latent_is_lost(tiny_model_study):
+    """Latents equal to the noise reproduce their images exactly, which other classes would not."""
+    source, (analysis, *_) = analyze_model(tiny_model_study("sweep=[2]"))
+    generations = analysis.generations(2)
+    latents = generations["noise"].clone()
+    latents[0] = torch.nan
+    described = _describe(generations, generations.sampler, generations["samples"], latents)
+    assert source.about and described.reconstruction_median == pytest.approx(0, abs=1e-5)
+
+
+def test_training_images_are_not_inverted_with_the_classes_of_others(tiny_model_study, monkeypatch):
+    _, (analysis, *_) = analyze_model(tiny_model_study("sweep=[2]"))
+    generations = analysis.generations(2)
+    monkeypatch.setattr("analyze.generations.NO_IMAGES", torch.zeros(9, 1, 8, 8, dtype=torch.uint8))
+    assert len(generations["training_images"]) == 9 and generations.denoisers[0].num_classes == 4
+    assert _data_images(generations, 3) is None
 
 
 def test_budgets_choose_the_largest_affordable_number_of_rounds(study):

@@ -21,6 +21,14 @@ def test_statistics_of_known_errors():
     assert latents.kl == pytest.approx(latents.kl_floor, abs=0.01)
 
 
+def test_finite_latents_are_compared_with_as_much_noise():
+    x_T = fixed_noise((3, 8, 8), 50, 0)
+    partly_lost = torch.cat([x_T[:20], x_T[20:] * torch.nan])
+    some, few = describe_latents(x_T, partly_lost, x_T), describe_latents(x_T[:20], x_T[:20], x_T[:20])
+    assert (some.kl, some.kl_floor) == (few.kl, few.kl_floor)
+    assert (some.correlation, some.correlation_floor) == (few.correlation, few.correlation_floor)
+
+
 def test_latents_that_are_not_finite_count_as_lost():
     x_T = fixed_noise((3, 8, 8), 50, 0)
     lost = recovery(x_T, x_T, x_T * torch.nan)

@@ -92,6 +92,14 @@ def test_a_step_from_a_clean_image_uses_the_predicted_eps():
     assert x_t.item() == pytest.approx(0.8 * 0.5 + 0.6 * 2.0)
 
 
+def test_eps_of_a_clean_image_is_that_of_the_first_timestep_even_before_it():
+    """Some solvers evaluate a clean image at a negative timestep, which must not select the noisiest level."""
+    perfect = point_mass("cosine")
+    denoiser = dataclasses.replace(perfect, network=lambda x_t, t, y: POINT[None], prediction_type="x_0")
+    before, first = (denoiser.predict(POINT[None] + NOISE, timestep, CLEAN)[1] for timestep in (-1.0, 0.0))
+    assert torch.equal(before, first)
+
+
 @pytest.mark.parametrize("prediction_type", ["eps", "x_0", "v"])
 @pytest.mark.parametrize("clip", [True, False])
 def test_all_prediction_types_sample_and_invert_alike(prediction_type, clip, relative_error):

@@ -130,6 +130,18 @@ def test_points_already_in_the_run_are_not_sent_again():
     assert run.steps == [20, 30]
 
 
+def test_a_point_is_sent_without_the_pictures_that_cannot_be_made(capsys):
+    def media() -> dict:
+        raise FileNotFoundError("no checkpoint")
+
+    run = FakeRun()
+    tracked = TrackedRun(run)
+    for step in (10, 20):
+        tracked.log({"step": step}, media)
+    assert run.steps == [10, 20] and not tracked.failure
+    assert "W&B gets no pictures of step 10 (no checkpoint)" in capsys.readouterr().err
+
+
 def test_nothing_is_sent_after_a_failure_and_the_work_continues(capsys):
     run = FakeRun(fails_at=20)
     tracked = TrackedRun(run)
