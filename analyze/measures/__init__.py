@@ -52,8 +52,8 @@ class Measure:
     """A measure's function and the requirements read from its signature.
 
     Increase `version` when the definition of a measure changes: stored results of an earlier version become stale.
-    `is_ready` returns, for the options and the folder of training images, whether the files and packages are present
-    that the measure needs. If they were missing, the measure is computed as soon as they are present.
+    `is_ready` returns, for the options and the folder of training images, whether the required files and packages are
+    present. A measure without them is computed by the first rerun that finds them.
     """
 
     function: Callable[..., Any]
