@@ -9,7 +9,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 OTHER, CPU = torch.device("meta"), torch.device("cpu")
-MAY_MIX = {Tensor.copy_, Tensor.__getitem__, Tensor.__setitem__}  # indices may be on the CPU
+# Indices may be on the CPU, and Module.to compares a parameter with its copy.
+MAY_MIX = {Tensor.copy_, Tensor.__getitem__, Tensor.__setitem__, torch._has_compatible_shallow_copy_type}
 NUMPY = {Tensor.numpy, Tensor.__array__}
 
 
@@ -24,6 +25,9 @@ class OtherDevice(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func == Tensor.device.__get__:
             return _device(args[0])
+        if func == Tensor.data.__set__:  # Module.to replaces the data of a parameter
+            args[0].is_elsewhere = _device(args[1]) == OTHER
+            return func(*args)
         if func is Tensor.__iter__:
             return iter(self.__torch_function__(Tensor.unbind, types, args))
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
