@@ -166,7 +166,7 @@ def _log(experiment: Experiment, seed: int) -> Part:
     folder = seed_folder(experiment, seed)
     newest = max([*folder.trained_steps(), *saved_steps(folder.state)], default=0)
     expected = range(experiment.train.log_every, newest + 1, experiment.train.log_every)
-    if not folder.log.exists() and not expected:
+    if not folder.log.exists() and not (expected and saved_steps(folder.state)):  # converted checkpoints have no log
         return Part("log", str(seed))
     try:
         steps = [point[points.STEP] for point in points.read_points(folder.log)]

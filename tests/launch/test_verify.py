@@ -157,6 +157,14 @@ def test_a_log_that_ends_before_the_training_is_named(experiment, content, lost)
     assert rows(text)["log"] == ["0", "1", "0"]
 
 
+def test_converted_checkpoints_need_no_log(experiment):
+    folder = seed_folder(experiment, 0)
+    folder.log.unlink()
+    shutil.rmtree(folder.state)
+    text, damaged = verify(experiment, repair=False)
+    assert damaged == 0 and rows(text)["log"] == ["0", "0", "0"]
+
+
 def test_files_that_killed_commands_left_are_removed_after_an_hour(experiment):
     folder = seed_folder(experiment, 0).analyses
     old, new = (folder / f".partial-{name}" for name in ("old", "new"))
