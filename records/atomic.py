@@ -70,9 +70,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def clear_partial(folder: Path, name: str = "*") -> None:
-    """Remove the partial files and folders in `folder` that killed processes left, of one `name` or of all."""
+    """Remove the partial files and folders in `folder` that killed processes left, of one `name` or of all.
+
+    Another process may remove them at the same time.
+    """
     for path in folder.glob(f"{PARTIAL}{name}-*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

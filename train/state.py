@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from configs.errors import UserError, first_line
-from records.atomic import atomic_folder, clear_partial, file_digest, read_json, write_json
+from records.atomic import atomic_folder, file_digest, read_json, write_json
 from records.layout import saved_steps, step_name
 
 MAX_STATES = 2
@@ -40,7 +40,6 @@ def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
 
     Raises UserError if states exist but none is readable, because only the user can decide to start over.
     """
-    clear_partial(folder)
     steps = saved_steps(folder)
     for step in reversed(steps):
         file = folder / step_name(step) / STATE_FILE

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -67,6 +68,16 @@ def test_clear_partial_of_a_name_removes_only_its_own(tmp_path):
         (tmp_path / f"{PARTIAL}{name}").mkdir()
     clear_partial(tmp_path, "cifar10_32")
     assert names(tmp_path) == [f"{PARTIAL}cifar10_320-12345678"]
+
+
+def test_several_processes_clear_the_same_folder(tmp_path):
+    (tmp_path / f"{PARTIAL}folder-12345678" / "inner").mkdir(parents=True)
+    for number in range(500):
+        (tmp_path / f"{PARTIAL}folder-12345678" / "inner" / str(number)).touch()
+        (tmp_path / f"{PARTIAL}file-{number}").touch()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(clear_partial, [tmp_path] * 4))
+    assert names(tmp_path) == []
 
 
 def test_write_text_replaces_the_whole_file(tmp_path):
