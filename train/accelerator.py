@@ -5,12 +5,13 @@ import signal
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, DynamoBackend
 
 from configs.errors import RERUN, UserError, first_line
 from models.compiled import allow_tf32
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
+WHOLE_NETWORKS = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)  # one copy per process
 CUBLAS_WORKSPACE = ":4096:8"  # one of the two sizes with which cuBLAS is deterministic
 
 
@@ -31,9 +32,9 @@ def lost_connection(error: RuntimeError) -> bool:
 def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     """Connect the processes that train together, on GPUs if available.
 
-    Raises UserError if several processes were launched but are not connected, because all would write the same run.
+    Raises UserError if several processes were launched but are not connected, because all would write the same run, or
+    if Accelerate is configured to shard or compile the network.
     """
-    allow_tf32(precision == "tf32")
     if torch.accelerator.is_available():
         use_deterministic_kernels(deterministic)
         use_visible_device()
@@ -42,13 +43,35 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
         mixed_precision=MIXED_PRECISION[precision],
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
+    allow_tf32(precision == "tf32")  # after Accelerate, which may set it as well
+    check_settings(accelerator)
+    check_connected(accelerator)
+    return accelerator
+
+
+def check_settings(accelerator: Accelerator) -> None:
+    """Raise UserError if `accelerate config` or the environment makes Accelerate shard or compile the network."""
+    parallelism, compiler = accelerator.distributed_type, accelerator.state.dynamo_plugin.backend
+    if parallelism not in WHOLE_NETWORKS:
+        raise UserError(
+            f"Accelerate is set to {parallelism.value}, but every process of a training needs the whole network; "
+            "unset the variables ACCELERATE_USE_…, or turn it off with accelerate config"
+        )
+    if compiler != DynamoBackend.NO:
+        raise UserError(
+            f"Accelerate is set to compile the network (ACCELERATE_DYNAMO_BACKEND={compiler.value}), as does "
+            "train.compile=true; unset this variable, or turn it off with accelerate config"
+        )
+
+
+def check_connected(accelerator: Accelerator) -> None:
+    """Raise UserError if not all launched processes are connected."""
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched:
         raise UserError(
             f"{launched} processes were launched (WORLD_SIZE), but only {accelerator.num_processes} connected; "
             "start them with torchrun or accelerate launch"
         )
-    return accelerator
 
 
 def use_deterministic_kernels(required: bool) -> None:

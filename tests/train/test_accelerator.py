@@ -4,8 +4,17 @@ import os
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 
-from train.accelerator import lost_connection, use_deterministic_kernels, use_visible_device
+from configs.errors import UserError
+from train.accelerator import (
+    check_settings,
+    lost_connection,
+    new_accelerator,
+    use_deterministic_kernels,
+    use_visible_device,
+)
 
 
 @pytest.mark.parametrize(("visible", "local_rank", "expected"), [(1, "3", "0"), (4, "3", "3"), (1, None, None)])
@@ -40,3 +49,27 @@ def test_deterministic_kernels_are_required_only_on_request(required, monkeypatc
 )
 def test_errors_of_the_communication_are_recognized(error, expected):
     assert lost_connection(error) == expected
+
+
+@pytest.fixture
+def new_process_state():
+    """Let a test create another Accelerator, whose settings are otherwise kept for the process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_compiler_of_accelerate_is_rejected(new_process_state, monkeypatch):
+    """It would compile the network a second time, and allow TF32."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    with pytest.raises(UserError, match=r"\(ACCELERATE_DYNAMO_BACKEND=INDUCTOR\), as does train\.compile=true; unset"):
+        new_accelerator("fp32")
+
+
+@pytest.mark.parametrize("sharded", [DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM])
+def test_sharded_networks_are_rejected(sharded, new_process_state, monkeypatch):
+    """Accelerate only shards them on GPUs."""
+    accelerator = new_accelerator("fp32")
+    monkeypatch.setattr(accelerator.state, "distributed_type", sharded)
+    with pytest.raises(UserError, match=rf"is set to {sharded.value}, .*ACCELERATE_USE_…, or .* accelerate config"):
+        check_settings(accelerator)
