@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -24,16 +26,29 @@ class Disconnected(UserError):
         super().__init__(f"the connection to another process of this training was lost ({first_line(error)}); {RERUN}")
 
 
+@contextmanager
+def report_lost_connection() -> Iterator[None]:
+    """Raise Disconnected instead of an error of the communication with another process."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not lost_connection(error):
+            raise
+        raise Disconnected(error) from None
+
+
 def lost_connection(error: RuntimeError) -> bool:
-    """Return whether an error comes from the communication with another process."""
-    return isinstance(error, torch.distributed.DistError) or "gloo" in first_line(error)
+    """Return whether an error comes from the communication with another process, and not from a wrong configuration."""
+    if isinstance(error, torch.distributed.DistError):
+        return "invalid usage" not in first_line(error)  # of NCCL
+    return "gloo" in first_line(error)
 
 
 def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     """Connect the processes that train together, on GPUs if available.
 
-    Raises UserError if several processes were launched but are not connected, because all would write the same run, or
-    if Accelerate is configured to shard or compile the network.
+    Raises UserError if several processes were launched but are not connected, because all would write the same run, if
+    processes would share a GPU, or if Accelerate is configured to shard or compile the network.
     """
     if torch.accelerator.is_available():
         use_deterministic_kernels(deterministic)
@@ -46,6 +61,7 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     allow_tf32(precision == "tf32")  # after Accelerate, which may set it as well
     check_settings(accelerator)
     check_connected(accelerator)
+    check_gpus(accelerator)
     return accelerator
 
 
@@ -71,6 +87,17 @@ def check_connected(accelerator: Accelerator) -> None:
         raise UserError(
             f"{launched} processes were launched (WORLD_SIZE), but only {accelerator.num_processes} connected; "
             "start them with torchrun or accelerate launch"
+        )
+
+
+def check_gpus(accelerator: Accelerator) -> None:
+    """Raise UserError if processes of this machine would share a GPU, which NCCL rejects."""
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+    one_each = gpus == 1 and not torch.distributed.is_torchelastic_launched()  # bound by SLURM: see use_visible_device
+    if accelerator.state.backend == "nccl" and processes > gpus and not one_each:
+        raise UserError(
+            f"{processes} processes were launched on a machine with {gpus} visible GPU{'s' * (gpus > 1)}; launch one "
+            f"per GPU with --nproc-per-node={gpus}, or show more GPUs with CUDA_VISIBLE_DEVICES"
         )
 
 
