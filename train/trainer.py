@@ -294,12 +294,14 @@ class Trainer:
         Raises UserError if the run is trained beyond train.steps and has no checkpoint at that step, if the state is
         not one of this training, or if the processes find different states.
         """
-        saved = state.load_newest(self.folder.state, self.device)
+        saved = state.load_newest(self.folder.state)
         self._check_same_step(0 if saved is None else saved["step"])
         if saved is None:
             return
         try:
             self._apply(saved)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):  # the state may be intact
+            raise
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(
                 f"{self.folder.state}: the state of step {saved['step']} does not fit this training "
