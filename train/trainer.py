@@ -133,6 +133,7 @@ class Trainer:
             self._write_checkpoint_if_scheduled()
             while self.step < self.options.steps:
                 grad_norm = self.train_step(self.loader.to_device(next(batches)))
+                self.signals.has_stepped = True
                 bar.update()
                 if self.step % self.options.log_every == 0:
                     self._log(grad_norm, bar)

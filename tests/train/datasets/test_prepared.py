@@ -33,14 +33,14 @@ def large_folder(picture):
 
 @pytest.fixture
 def command(repository, tmp_path, root):
-    """A function that starts `python -m train.datasets` in a new session."""
+    """A function that starts `python -m train.datasets`, or another module, in a new session."""
     config = tmp_path / "study.yaml"
     model = "{image_size: 16, channel_mult: [1, 2], attention_resolutions: [8]}"
     config.write_text(f"data: {{name: folder, root: {root}, workers: 2}}\nmodel: {model}\n")
 
-    def start(*overrides: str) -> subprocess.Popen:
+    def start(*overrides: str, module: str = "train.datasets") -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", "train.datasets", config, *overrides],
+            [sys.executable, "-m", module, config, *overrides],
             env={**os.environ, "PYTHONPATH": str(repository)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -102,6 +102,16 @@ def test_interrupted_preparation_leaves_no_files(large_folder, command, root, na
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors
+    assert names() == []
+
+
+def test_training_stopped_during_the_preparation_leaves_no_files(large_folder, command, root, names, tmp_path):
+    process = command(f"data.source={large_folder}", f"runs={tmp_path}/runs", module="train")
+    wait_until_midway(process, root)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert errors.endswith("error: stopped by SIGTERM before the first step; rerun the same command to resume\n")
     assert names() == []
 
 
