@@ -5,7 +5,6 @@ CONFIG_small.yaml, if there is one.
 """
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -30,7 +29,9 @@ def main(arguments: list[str]) -> None:
         config = next(argument for argument in overrides if "=" not in argument)
         raise UserError(no_gpu_message(experiment, Path(config)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={max(gpus, 1)}"]
-    sys.exit(subprocess.call([*command, "-m", "train", *overrides]))
+    sys.stdout.flush()
+    # Not as a child process: torchrun receives Ctrl-C and SIGTERM itself, and the command ends after the training.
+    os.execv(sys.executable, [*command, "-m", "train", *overrides])
 
 
 def no_gpu_message(experiment: Experiment, config: Path) -> str:

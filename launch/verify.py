@@ -1,7 +1,6 @@
 """Verification of a study's files: reads everything that training and analysis have written."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from configs.errors import UserError, first_line, printable
 from configs.schema import Experiment, ModelStudy
 from launch.model_study import ModelStudyJobs
 from records import checkpoint
-from records.atomic import PARTIAL
+from records.atomic import PARTIAL, is_abandoned
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.sealed import read_sealed
 from records.tracking import points
@@ -22,7 +21,6 @@ from train.datasets.prepared import check_digests
 
 WIDTHS = (6, 20, 8, 9, 9)
 ALL = "all"
-ABANDONED_S = 3600.0  # without a change, after which a partial file is not being written any more
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,8 @@ def _model_parts(study: ModelStudy) -> Iterator[Part]:
 
 def _partial_files(study: Experiment | ModelStudy) -> Part:
     """Return the files and folders that killed commands left while writing."""
-    newest_s = time.time() - ABANDONED_S
     partial = sorted(experiment_folder(study).rglob(f"{PARTIAL}*"))
-    abandoned = [path for path in partial if path.stat().st_mtime < newest_s]
+    abandoned = [path for path in partial if is_abandoned(path)]
     damaged = [Damage(path, "a command was killed while writing it", "remove it", True) for path in abandoned]
     return Part("unfinished files", ALL, len(partial) - len(damaged), damaged=damaged)
 

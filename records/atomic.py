@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial-"  # prefix of files and folders that are being written
+ABANDONED_S = 3600.0  # without a change, after which a partial file is not being written any more
 
 
 @contextmanager
@@ -69,10 +71,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def clear_partial(folder: Path, name: str = "*") -> None:
-    """Remove the partial files and folders in `folder` that killed processes left, of one `name` or of all."""
+def clear_partial(folder: Path, name: str = "*", abandoned_only: bool = False) -> None:
+    """Remove the partial files and folders in `folder` that killed processes left, of one `name` or of all.
+
+    Another process may remove them at the same time. If another one may be writing them, use `abandoned_only`.
+    """
     for path in folder.glob(f"{PARTIAL}{name}-*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if abandoned_only and not is_abandoned(path):
+            continue
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def is_abandoned(partial: Path) -> bool:
+    """Return whether a partial file, or a partial folder with all its files, has not changed for an hour."""
+    try:
+        newest_s = max(path.stat().st_mtime for path in (partial, *partial.rglob("*")))
+    except FileNotFoundError:  # its process has removed or renamed a file
+        return False
+    return newest_s < time.time() - ABANDONED_S
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

@@ -11,14 +11,14 @@ from records.progress import progress
 def download(url: str, digest: str | None, folder: Path, option: str) -> Path:
     """Return the path of a file in `folder`, downloaded from `url` if it is missing or its digest differs.
 
-    `digest` is written like "md5:…"; None accepts any content. Only one process at a time may download a file. Raises
-    UserError if the download fails; the message names the `option` that takes a file obtained by other means.
+    `digest` is written like "md5:…"; None accepts any content. Raises UserError if the download fails; the message
+    names the `option` that takes a file obtained by other means.
     """
     import pooch
     from requests import RequestException
 
     name = url.rpartition("/")[2]
-    clear_partial(folder, name)
+    clear_partial(folder, name, abandoned_only=True)
     pooch.get_logger().setLevel("WARNING")  # the progress bar is enough
     try:
         return Path(pooch.retrieve(url, digest, name, folder, downloader=_fetch))

@@ -2,15 +2,18 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, DynamoBackend
 
 from configs.errors import RERUN, UserError, first_line
 from models.compiled import allow_tf32
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
+WHOLE_NETWORKS = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)  # one copy per process
 CUBLAS_WORKSPACE = ":4096:8"  # one of the two sizes with which cuBLAS is deterministic
 
 
@@ -23,17 +26,30 @@ class Disconnected(UserError):
         super().__init__(f"the connection to another process of this training was lost ({first_line(error)}); {RERUN}")
 
 
+@contextmanager
+def report_lost_connection() -> Iterator[None]:
+    """Raise Disconnected instead of an error of the communication with another process."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not lost_connection(error):
+            raise
+        raise Disconnected(error) from None
+
+
 def lost_connection(error: RuntimeError) -> bool:
-    """Return whether an error comes from the communication with another process."""
-    return isinstance(error, torch.distributed.DistError) or "gloo" in first_line(error)
+    """Return whether an error comes from the communication with another process, and not from a wrong configuration."""
+    if isinstance(error, torch.distributed.DistError):
+        return "invalid usage" not in first_line(error)  # of NCCL
+    return "gloo" in first_line(error)
 
 
 def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     """Connect the processes that train together, on GPUs if available.
 
-    Raises UserError if several processes were launched but are not connected, because all would write the same run.
+    Raises UserError if several processes were launched but are not connected, because all would write the same run, if
+    processes would share a GPU, or if Accelerate is configured to shard or compile the network.
     """
-    allow_tf32(precision == "tf32")
     if torch.accelerator.is_available():
         use_deterministic_kernels(deterministic)
         use_visible_device()
@@ -42,13 +58,47 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
         mixed_precision=MIXED_PRECISION[precision],
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
+    allow_tf32(precision == "tf32")  # after Accelerate, which may set it as well
+    check_settings(accelerator)
+    check_connected(accelerator)
+    check_gpus(accelerator)
+    return accelerator
+
+
+def check_settings(accelerator: Accelerator) -> None:
+    """Raise UserError if `accelerate config` or the environment makes Accelerate shard or compile the network."""
+    parallelism, compiler = accelerator.distributed_type, accelerator.state.dynamo_plugin.backend
+    if parallelism not in WHOLE_NETWORKS:
+        raise UserError(
+            f"Accelerate is set to {parallelism.value}, but every process of a training needs the whole network; "
+            "unset the variables ACCELERATE_USE_…, or turn it off with accelerate config"
+        )
+    if compiler != DynamoBackend.NO:
+        raise UserError(
+            f"Accelerate is set to compile the network (ACCELERATE_DYNAMO_BACKEND={compiler.value}), as does "
+            "train.compile=true; unset this variable, or turn it off with accelerate config"
+        )
+
+
+def check_connected(accelerator: Accelerator) -> None:
+    """Raise UserError if not all launched processes are connected."""
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched:
         raise UserError(
             f"{launched} processes were launched (WORLD_SIZE), but only {accelerator.num_processes} connected; "
             "start them with torchrun or accelerate launch"
         )
-    return accelerator
+
+
+def check_gpus(accelerator: Accelerator) -> None:
+    """Raise UserError if processes of this machine would share a GPU, which NCCL rejects."""
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+    one_each = gpus == 1 and not torch.distributed.is_torchelastic_launched()  # bound by SLURM: see use_visible_device
+    if accelerator.state.backend == "nccl" and processes > gpus and not one_each:
+        raise UserError(
+            f"{processes} processes were launched on a machine with {gpus} visible GPU{'s' * (gpus > 1)}; launch one "
+            f"per GPU with --nproc-per-node={gpus}, or show more GPUs with CUDA_VISIBLE_DEVICES"
+        )
 
 
 def use_deterministic_kernels(required: bool) -> None:

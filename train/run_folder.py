@@ -10,7 +10,7 @@ from records.layout import SeedFolder, model_file, saved_steps
 
 
 def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
-    """Check the configuration, remove partial checkpoints and write config.yaml.
+    """Check the configuration, remove partial checkpoints and states, and write config.yaml.
 
     Raises UserError if the run was started with a different configuration, if its folder belongs to a pretrained
     model, or if it is trained and its state was removed, so that training would start from the beginning.
@@ -22,6 +22,7 @@ def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
     check_config(folder, experiment)
     _check_resumable(folder)
     clear_partial(folder.checkpoints)
+    clear_partial(folder.state)
     write_text(folder.config, to_yaml(experiment))
 
 

@@ -1,4 +1,4 @@
-"""Signal handling: a signal only sets a flag, and the training loop acts on it between two steps."""
+"""Signal handling: before the first step, a signal ends the process; then it sets a flag that is read between steps."""
 
 import signal
 from collections.abc import Iterator
@@ -12,36 +12,49 @@ SAVE_SIGNALS = (signal.SIGUSR1,)
 
 
 class Stopped(UserError):
-    """End of a training process that a signal stopped, raised after its state was saved."""
+    """End of a training process that a signal stopped: after its state was saved, or before the first step."""
 
-    def __init__(self, number: int, step: int):
-        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}; {RERUN}")
+    def __init__(self, number: int, step: int | None):
+        when = "before the first step" if step is None else f"after step {step}"
+        super().__init__(f"stopped by {signal.Signals(number).name} {when}; {RERUN}")
         self.status = 128 + number
 
 
 class SignalFlags:
-    """Requests received as signals. SIGTERM, SIGUSR2 and Ctrl-C: save and stop; SIGUSR1: save and continue."""
+    """Requests received as signals. SIGTERM, SIGUSR2 and Ctrl-C: save and stop; SIGUSR1: save and continue.
+
+    Until the process `has_stepped`, it has nothing to save, and the first three stop it at once.
+    """
 
     def __init__(self) -> None:
         self.stop_signal: int | None = None
         self.save_requested = False
+        self.has_stepped = False
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         if number in SAVE_SIGNALS:
             self.save_requested = True
-        elif number == signal.SIGINT and self.stop_signal is not None:
-            raise KeyboardInterrupt  # a second Ctrl-C: do not wait for the step to end
-        else:
-            self.stop_signal = number
+            return
+        is_second_interrupt = number == signal.SIGINT and self.stop_signal is not None
+        self.stop_signal = number
+        if is_second_interrupt or not self.has_stepped:
+            raise KeyboardInterrupt  # do not wait for the step, or for the preparations, to end
 
 
 @contextmanager
 def catch_signals() -> Iterator[SignalFlags]:
-    """Set flags on signals inside the context, and restore the previous handlers on exit."""
+    """Set flags on signals inside the context, and restore the previous handlers on exit.
+
+    Raises Stopped if a signal ends the context before the first step.
+    """
     flags = SignalFlags()
     previous = {number: signal.signal(number, flags.handle) for number in (*STOP_SIGNALS, *SAVE_SIGNALS)}
     try:
         yield flags
+    except KeyboardInterrupt:
+        if flags.has_stepped or flags.stop_signal is None:
+            raise
+        raise Stopped(flags.stop_signal, step=None) from None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

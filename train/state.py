@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from configs.errors import UserError, first_line
-from records.atomic import atomic_folder, clear_partial, file_digest, read_json, write_json
+from records.atomic import atomic_folder, file_digest, read_json, write_json
 from records.layout import saved_steps, step_name
 
 MAX_STATES = 2
@@ -35,28 +35,37 @@ def newest_step(folder: Path) -> int | None:
     return max(saved_steps(folder), default=None)
 
 
-def load_newest(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """Load the newest readable state; return None if no state was saved.
+def load_newest(folder: Path) -> dict[str, Any] | None:
+    """Load the newest undamaged state on the CPU; return None if no state was saved.
 
-    Raises UserError if states exist but none is readable, because only the user can decide to start over.
+    Raises UserError if states exist but all are damaged, because only the user can decide to start over, and OSError or
+    MemoryError if the disk or the memory fails, which says nothing about the states.
     """
-    clear_partial(folder)
     steps = saved_steps(folder)
     for step in reversed(steps):
         file = folder / step_name(step) / STATE_FILE
         try:
             check(file.parent)
-            return _read(file, device)
+            return _read(file)
         except Exception as error:  # PyTorch's reader raises many types for damaged files
+            if not _is_damage(error):
+                raise
             print(f"warning: {file} cannot be read ({first_line(error)}); trying an older state", file=sys.stderr)
     if steps:
         raise UserError(f"{folder}: no saved state can be read; remove the folder to train from the beginning")
     return None
 
 
-def _read(file: Path, device: torch.device) -> dict[str, Any]:
-    # torch.load rejects "cpu:1", the device of a second process without GPUs.
-    saved = torch.load(file, map_location="cpu" if device.type == "cpu" else device, weights_only=True)
+def _is_damage(error: Exception) -> bool:
+    """Return whether an error of reading a state comes from its content."""
+    if isinstance(error, OSError):
+        return isinstance(error, FileNotFoundError)
+    return not isinstance(error, MemoryError)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    # On the CPU, because a GPU may not have the memory for a second copy.
+    saved = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(saved, dict) or not isinstance(saved.get("step"), int):
         raise ValueError("it is not a training state")
     return saved

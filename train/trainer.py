@@ -25,7 +25,7 @@ from records.atomic import write_text
 from records.layout import SeedFolder, seed_folder
 from records.progress import progress
 from train import state
-from train.accelerator import Disconnected, lost_connection, new_accelerator
+from train.accelerator import new_accelerator, report_lost_connection
 from train.batches import Batch, BatchLoader, pin, prefetch
 from train.data import load_dataset
 from train.ema import Ema
@@ -43,12 +43,13 @@ LOCK_TIMEOUT_S = 10.0  # a killed process may take a few seconds to release the 
 NEVER = 2**62  # step number beyond any run
 
 
+@report_lost_connection()
 def train(experiment: Experiment) -> None:
     """Train the experiment's seed to its last step, resuming from the newest state in its run folder.
 
     Raises UserError if the run was started with a different configuration, another process is training it, the disk or
     the memory of the GPU is full, or the loss is not finite; raises Stopped after a signal, and Disconnected if another
-    process of the training is gone.
+    process of the training is gone or does not start.
     """
     folder = seed_folder(experiment, experiment.seed)
     accelerator = new_accelerator(experiment.train.precision, experiment.train.deterministic)
@@ -72,10 +73,6 @@ def train(experiment: Experiment) -> None:
             f"the memory of the {accelerator.device.type} device is too small for {images} images at once; "
             f"set train.gradient_accumulation_steps={2 * experiment.train.gradient_accumulation_steps} or more"
         ) from None
-    except RuntimeError as error:
-        if not lost_connection(error):
-            raise
-        raise Disconnected(error) from None
 
 
 class Trainer:
@@ -136,6 +133,7 @@ class Trainer:
             self._write_checkpoint_if_scheduled()
             while self.step < self.options.steps:
                 grad_norm = self.train_step(self.loader.to_device(next(batches)))
+                self.signals.has_stepped = True
                 bar.update()
                 if self.step % self.options.log_every == 0:
                     self._log(grad_norm, bar)
@@ -297,12 +295,14 @@ class Trainer:
         Raises UserError if the run is trained beyond train.steps and has no checkpoint at that step, if the state is
         not one of this training, or if the processes find different states.
         """
-        saved = state.load_newest(self.folder.state, self.device)
+        saved = state.load_newest(self.folder.state)
         self._check_same_step(0 if saved is None else saved["step"])
         if saved is None:
             return
         try:
             self._apply(saved)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):  # the state may be intact
+            raise
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(
                 f"{self.folder.state}: the state of step {saved['step']} does not fit this training "

@@ -1,12 +1,14 @@
 """`make train-cifar` on a machine without a GPU: the time estimate, and training on the CPU if allowed."""
 
 import re
+import signal
 
 import pytest
 import torch
 
 from configs.load import load
-from records.layout import seed_folder
+from records.layout import saved_steps, seed_folder
+from records.tracking.points import read_points
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
@@ -34,3 +36,13 @@ def test_training_on_the_cpu_if_allowed(start, command_line, tmp_path):
     _, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
     assert seed_folder(load(config, options), 0).is_trained(8)
+
+
+def test_the_command_ends_after_the_training_that_ctrl_c_stops(start, command_line, tmp_path, wait_until):
+    config, *options = command_line(tmp_path, "train.steps=3000", "train.state_every_minutes=100")
+    process, folder = start("launch.here", config, "cpu=yes", *options), seed_folder(load(config, options), 0)
+    wait_until(lambda: read_points(folder.log))
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    assert len(saved_steps(folder.state)) == 1
+    assert "stopped by SIGINT after step" in process.stderr.read()

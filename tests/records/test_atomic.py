@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -67,6 +69,28 @@ def test_clear_partial_of_a_name_removes_only_its_own(tmp_path):
         (tmp_path / f"{PARTIAL}{name}").mkdir()
     clear_partial(tmp_path, "cifar10_32")
     assert names(tmp_path) == [f"{PARTIAL}cifar10_320-12345678"]
+
+
+def test_only_abandoned_files_and_folders_are_cleared_on_request(tmp_path):
+    """A folder is not abandoned while a file in it grows, which does not change the time of the folder."""
+    for name in ("old-1", "new-1", "growing-1/file", "left-1/file"):
+        (tmp_path / f"{PARTIAL}{name}").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{PARTIAL}{name}").touch()
+    two_hours_ago_s = time.time() - 7200
+    for name in ("old-1", "growing-1", "left-1/file", "left-1"):
+        os.utime(tmp_path / f"{PARTIAL}{name}", (two_hours_ago_s, two_hours_ago_s))
+    clear_partial(tmp_path, abandoned_only=True)
+    assert names(tmp_path) == [f"{PARTIAL}growing-1", f"{PARTIAL}new-1"]
+
+
+def test_several_processes_clear_the_same_folder(tmp_path):
+    (tmp_path / f"{PARTIAL}folder-12345678" / "inner").mkdir(parents=True)
+    for number in range(500):
+        (tmp_path / f"{PARTIAL}folder-12345678" / "inner" / str(number)).touch()
+        (tmp_path / f"{PARTIAL}file-{number}").touch()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(clear_partial, [tmp_path] * 4))
+    assert names(tmp_path) == []
 
 
 def test_write_text_replaces_the_whole_file(tmp_path):

@@ -1,11 +1,27 @@
 """Settings of the process for GPUs, simulated without one."""
 
 import os
+import signal
+import socket
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 
-from train.accelerator import lost_connection, use_deterministic_kernels, use_visible_device
+from configs.errors import UserError
+from train.accelerator import (
+    Disconnected,
+    check_gpus,
+    check_settings,
+    lost_connection,
+    new_accelerator,
+    use_deterministic_kernels,
+    use_visible_device,
+)
+from train.trainer import train
 
 
 @pytest.mark.parametrize(("visible", "local_rank", "expected"), [(1, "3", "0"), (4, "3", "3"), (1, None, None)])
@@ -35,8 +51,68 @@ def test_deterministic_kernels_are_required_only_on_request(required, monkeypatc
     [
         (RuntimeError("[…/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:65242"), True),
         (torch.distributed.DistBackendError("NCCL error: remote process exited or there was a network error"), True),
+        (
+            torch.distributed.DistBackendError("NCCL error in: ….cpp:3690, invalid usage (run with NCCL_DEBUG=WARN"),
+            False,
+        ),
         (RuntimeError("expected scalar type Float but found Half"), False),
     ],
 )
 def test_errors_of_the_communication_are_recognized(error, expected):
     assert lost_connection(error) == expected
+
+
+@pytest.fixture
+def new_process_state():
+    """Let a test create another Accelerator, whose settings are otherwise kept for the process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_compiler_of_accelerate_is_rejected(new_process_state, monkeypatch):
+    """It would compile the network a second time, and allow TF32."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    with pytest.raises(UserError, match=r"\(ACCELERATE_DYNAMO_BACKEND=INDUCTOR\), as does train\.compile=true; unset"):
+        new_accelerator("fp32")
+
+
+@pytest.mark.parametrize("sharded", [DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM])
+def test_sharded_networks_are_rejected(sharded, new_process_state, monkeypatch):
+    """Accelerate only shards them on GPUs."""
+    accelerator = new_accelerator("fp32")
+    monkeypatch.setattr(accelerator.state, "distributed_type", sharded)
+    with pytest.raises(UserError, match=rf"is set to {sharded.value}, .*ACCELERATE_USE_…, or .* accelerate config"):
+        check_settings(accelerator)
+
+
+def test_processes_that_do_not_meet_are_requeued(new_process_state, tiny, monkeypatch):
+    """The port is in use."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": other.getsockname()[1]}
+        processes = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
+        for name, value in (address | processes).items():
+            monkeypatch.setenv(name, str(value))
+        with pytest.raises(Disconnected, match=r"address already in use\); rerun the same command") as raised:
+            train(tiny())
+    assert raised.value.status == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("backend", "processes", "gpus", "torchrun", "rejected"),
+    [
+        ("nccl", 4, 4, True, False),
+        ("nccl", 4, 2, True, True),
+        ("nccl", 4, 2, False, True),
+        ("nccl", 4, 1, True, True),
+        ("nccl", 4, 1, False, False),  # SLURM shows each process another one
+        ("gloo", 4, 1, True, False),
+    ],
+)
+def test_processes_that_would_share_a_gpu_are_rejected(backend, processes, gpus, torchrun, rejected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: torchrun)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    message = rf"{processes} processes .* {gpus} visible GPUs?; .*--nproc-per-node={gpus}"
+    with pytest.raises(UserError, match=message) if rejected else nullcontext():
+        check_gpus(SimpleNamespace(state=SimpleNamespace(backend=backend)))

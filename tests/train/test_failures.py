@@ -12,6 +12,7 @@ from records import checkpoint
 from records.layout import saved_steps, seed_folder
 from records.tracking import runs
 from records.tracking.runs import offline_runs
+from train import trainer
 from train.trainer import Trainer, train
 
 
@@ -96,3 +97,13 @@ def test_out_of_memory_names_the_option_and_the_run_resumes(tiny, monkeypatch):
     monkeypatch.setattr(Trainer, "train_step", step)
     train(experiment)
     assert saved_steps(seed_folder(experiment, 0).checkpoints) == [0, 2, 5, 8]
+
+
+def test_out_of_memory_while_a_state_is_loaded_does_not_advise_to_remove_it(tiny, monkeypatch):
+    def load_optimizer_state(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    train(tiny())
+    monkeypatch.setattr(trainer, "load_optimizer_state", load_optimizer_state)
+    with pytest.raises(UserError, match=r"memory of the cpu device is too small .*set train\.gradient_accumulation"):
+        train(tiny("train.steps=20"))

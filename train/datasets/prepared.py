@@ -42,7 +42,7 @@ def prepared_folder(data: Data, model: Model) -> Path:
         if not path.exists():
             with _exclusive(path):
                 if not path.exists():
-                    clear_partial(path.parent, path.name)
+                    clear_partial(path.parent, path.name, abandoned_only=True)  # the file system may have no locks
                     _prepare(path, data, model)
     except OSError as error:
         raise UserError(f"{path} cannot be prepared ({error}); choose another folder with data.root=") from None

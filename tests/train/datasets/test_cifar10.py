@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import os
 import socket
 import tarfile
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -118,10 +120,13 @@ def test_folder_without_batches_is_rejected(tmp_path, prepare):
 def test_download_is_cached(archive, server, prepare, root, monkeypatch):
     monkeypatch.setattr(cifar10, "URL", f"{server}/cifar.tar.gz")
     (root / "downloads").mkdir(parents=True)
-    (root / "downloads" / ".partial-cifar.tar.gz-12345678").write_text("left by a killed process")
+    old, new = (root / "downloads" / f".partial-cifar.tar.gz-{name}" for name in ("12345678", "87654321"))
+    old.write_text("left by a killed process")
+    os.utime(old, (time.time() - 7200,) * 2)
+    new.write_text("being written by another process, on a file system without locks")
     prepared = prepare("cifar10")
     assert is_training_set(prepared) and prepared.about["source"] == cifar10.URL
-    assert [path.name for path in (root / "downloads").iterdir()] == ["cifar.tar.gz"]
+    assert sorted(path.name for path in (root / "downloads").iterdir()) == [new.name, "cifar.tar.gz"]
     archive.unlink()
     prepared.folder.rename(root / "moved")
     assert is_training_set(prepare("cifar10"))

@@ -1,5 +1,8 @@
 """Prepared datasets: complete or absent, written by a single process, and not confused with each other."""
 
+import dataclasses
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +16,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from train.datasets import digits
+from train.datasets.prepared import READERS
 
 MANY_IMAGES = 20_000
 
@@ -28,14 +33,14 @@ def large_folder(picture):
 
 @pytest.fixture
 def command(repository, tmp_path, root):
-    """A function that starts `python -m train.datasets` in a new session."""
+    """A function that starts `python -m train.datasets`, or another module, in a new session."""
     config = tmp_path / "study.yaml"
     model = "{image_size: 16, channel_mult: [1, 2], attention_resolutions: [8]}"
     config.write_text(f"data: {{name: folder, root: {root}, workers: 2}}\nmodel: {model}\n")
 
-    def start(*overrides: str) -> subprocess.Popen:
+    def start(*overrides: str, module: str = "train.datasets") -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-m", "train.datasets", config, *overrides],
+            [sys.executable, "-m", module, config, *overrides],
             env={**os.environ, "PYTHONPATH": str(repository)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -72,6 +77,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def age(path: Path) -> None:
+    """Let a file, or a folder and its files, be unchanged for two hours."""
+    for each in (*path.rglob("*"), path):
+        os.utime(each, (time.time() - 7200,) * 2)
+
+
 def test_killed_preparation_is_repeated(large_folder, command, prepare, root, names):
     process = command(f"data.source={large_folder}")
     wait_until_midway(process, root)
@@ -80,6 +91,7 @@ def test_killed_preparation_is_repeated(large_folder, command, prepare, root, na
     process.communicate()
     assert workers and not (root / "folder_16").exists()
     wait_for(lambda: not any(map(is_alive, workers)), "processes that read images are still running")
+    age(next(root.glob(".partial-*")))
     assert len(prepare("folder", large_folder, side=16).images) == MANY_IMAGES
     assert names() == ["folder_16"]
 
@@ -90,6 +102,16 @@ def test_interrupted_preparation_leaves_no_files(large_folder, command, root, na
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors
+    assert names() == []
+
+
+def test_training_stopped_during_the_preparation_leaves_no_files(large_folder, command, root, names, tmp_path):
+    process = command(f"data.source={large_folder}", f"runs={tmp_path}/runs", module="train")
+    wait_until_midway(process, root)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert errors.endswith("error: stopped by SIGTERM before the first step; rerun the same command to resume\n")
     assert names() == []
 
 
@@ -108,11 +130,40 @@ def test_second_process_waits_for_the_first(large_folder, command, root):
     assert "preparing" in errors_1 and "images/s" not in errors_2
 
 
-def test_partial_folders_of_other_datasets_are_kept(picture, prepare, root, names):
+def test_without_locks_two_processes_prepare_the_same_dataset(prepare, names, monkeypatch):
+    """The second one starts and ends while the first one is writing."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    def read(*arguments):
+        raw = digits.read(*arguments)
+
+        def batches():
+            monkeypatch.setitem(READERS, "digits", digits.read)
+            prepare("digits", side=8, channels=1)
+            yield from raw.batches
+
+        return dataclasses.replace(raw, batches=batches())
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setitem(READERS, "digits", read)
+    assert len(prepare("digits", side=8, channels=1).images) == 1797
+    assert names() == ["digits_8"]
+
+
+def test_partial_folders_of_other_datasets_and_of_running_processes_are_kept(picture, prepare, root, names):
     for name in ("folder_4-12345678", "folder_40-12345678", "cifar10_32-12345678"):
         (root / f".partial-{name}").mkdir(parents=True)
+        age(root / f".partial-{name}")
+    (root / ".partial-folder_4-87654321").mkdir()
     prepare("folder", picture("a.png"), side=4)
-    assert names() == [".partial-cifar10_32-12345678", ".partial-folder_40-12345678", "folder_4"]
+    assert names() == [
+        ".partial-cifar10_32-12345678",
+        ".partial-folder_4-87654321",
+        ".partial-folder_40-12345678",
+        "folder_4",
+    ]
 
 
 def test_about_describes_the_digits(prepare):
