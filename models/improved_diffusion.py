@@ -46,23 +46,35 @@ def import_folder(experiment: Experiment, source: Path) -> list[Path]:
     The experiment supplies the model and the diffusion, which the files do not describe. Raises UserError if the
     weights do not fit the model or the folder contains none.
     """
-    by_step: dict[int, dict[str, checkpoint.Weights]] = {}
+    files, folder = _files_by_step(source), seed_folder(experiment, experiment.seed)
+    seed, model, diffusion = experiment.seed, experiment.model, experiment.diffusion
     with torch.device("meta"):
-        network = UNet.from_config(experiment.model, experiment.diffusion)
+        network = UNet.from_config(model, diffusion)
+    _read(files[min(files)], network)  # before anything is written: most misfits are those of all files
+    write_text(folder.config, to_yaml(experiment))
+    write_text(folder.trained(max(files)), "")  # so that no training starts from the beginning in this folder
+    for step in sorted(files):
+        checkpoint.write(folder.checkpoint(step), step, seed, model, diffusion, _read(files[step], network))
+    return [folder.checkpoint(step) for step in sorted(files)]
+
+
+def _files_by_step(source: Path) -> dict[int, dict[str, Path]]:
+    """Return the files of weights in a folder by step and name of the weights. Raises UserError if it has none."""
+    by_step: dict[int, dict[str, Path]] = {}
     for file in sorted(source.glob("*.pt")):
         if match := FILE_NAME.fullmatch(file.name):
-            weights = read_state_dict(file)
-            check_fit(network, weights, file)
-            by_step.setdefault(int(match[2]), {})[match[1].rstrip("_")] = weights
+            by_step.setdefault(int(match[2]), {})[match[1].rstrip("_")] = file
     if not by_step:
         raise UserError(f"{source} contains no model*.pt or ema_*.pt files of improved-diffusion")
-    folder = seed_folder(experiment, experiment.seed)
-    write_text(folder.config, to_yaml(experiment))
-    write_text(folder.trained(max(by_step)), "")  # so that no training starts from the beginning in this folder
-    for step, sets in sorted(by_step.items()):
-        path = folder.checkpoint(step)
-        checkpoint.write(path, step, experiment.seed, experiment.model, experiment.diffusion, sets)
-    return [folder.checkpoint(step) for step in sorted(by_step)]
+    return by_step
+
+
+def _read(files: dict[str, Path], network: UNet) -> dict[str, checkpoint.Weights]:
+    """Return the sets of weights of a step by name. Raises UserError if one does not fit the network."""
+    weights = {name: read_state_dict(file) for name, file in files.items()}
+    for name, tensors in weights.items():
+        check_fit(network, tensors, files[name])
+    return weights
 
 
 def left_out(experiment: Experiment, steps: Sequence[int]) -> str:

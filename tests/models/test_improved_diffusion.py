@@ -1,15 +1,27 @@
 """Export to and import from improved-diffusion's files, and training that starts from them."""
 
+import weakref
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from configs.errors import UserError
+from models import improved_diffusion
 from models.improved_diffusion import export_checkpoint, import_folder, left_out, main
 from models.open import open_checkpoint
 from records import checkpoint
 from records.layout import seed_folder
 from train.trainer import train
+
+
+@pytest.fixture
+def theirs(with_checkpoints, tmp_path):
+    """Return a folder with the files of steps 0 and 5 of improved-diffusion."""
+    for step in (0, 5):
+        export_checkpoint(seed_folder(with_checkpoints(), 0).checkpoint(step), tmp_path / "out")
+    return tmp_path / "out"
 
 
 def test_exported_files_have_the_expected_names_and_all_tensors(with_checkpoints, tmp_path):
@@ -33,6 +45,28 @@ def test_import_restores_the_exported_checkpoints(with_checkpoints, tiny, tmp_pa
             before = checkpoint.read(folder.checkpoints / path.name).weights(name)
             after = checkpoint.read(path).weights(name)
             assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_one_step_is_in_memory_at_a_time(theirs, tiny, monkeypatch):
+    """A run has hundreds of files of hundreds of MB."""
+    read, loaded, steps = improved_diffusion.read_state_dict, [], []
+
+    def count(file: Path) -> dict[str, torch.Tensor]:
+        weights = read(file)
+        steps.append({step for step, tensor in loaded if tensor() is not None} | {file.stem[-1]})
+        loaded.extend((file.stem[-1], weakref.ref(tensor)) for tensor in weights.values())
+        return weights
+
+    monkeypatch.setattr(improved_diffusion, "read_state_dict", count)
+    import_folder(tiny("name=imported"), theirs)
+    assert {len(each) for each in steps} == {1} and {"0", "5"} == set.union(*steps)
+
+
+def test_files_of_another_network_are_refused_before_anything_is_written(theirs, tiny):
+    experiment = tiny("name=imported", "model.model_channels=8")
+    with pytest.raises(UserError, match="does not fit the network"):
+        import_folder(experiment, theirs)
+    assert not seed_folder(experiment, 0).root.exists()
 
 
 def test_steps_off_the_schedule_are_named(with_checkpoints, tmp_path, command_line, capsys):
