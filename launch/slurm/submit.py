@@ -26,6 +26,7 @@ from records.layout import jobs_folder
 
 COMPLETING_S = 40  # a job has 30 s to end after a signal, by default (KillWait)
 SURVIVE_SIGTERM = "trap : TERM  # sent by preemption; the lines after srun must still run"
+SURVIVE_FAILURE = "set +e  # cluster.setup may contain set -e; the lines after srun must run if it fails"
 
 
 def parameters(cluster: Cluster, work: Work) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def setup(cluster: Cluster, code: Path, folder: Path) -> list[str]:
         "NOISEMAP_MAX_RESTARTS": str(cluster.fruitless_restarts),
     }
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    return [*cluster.setup, *exports, SURVIVE_SIGTERM]
+    return [*cluster.setup, *exports, SURVIVE_SIGTERM, SURVIVE_FAILURE]
 
 
 def teardown(code: Path) -> list[str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from configs.schema import Cluster
 from launch.slurm.job import JobFiles
-from launch.slurm.submit import teardown
+from launch.slurm.submit import setup, teardown
 from launch.snapshot import HERE
 
 ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "20"}
@@ -15,17 +16,18 @@ ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID":
 
 @pytest.fixture
 def end_job(tmp_path):
-    """Return a function that runs the last lines of a batch script after srun ended with a status."""
+    """Return a function that runs a batch script whose srun ends with a status; `lines` are those of cluster.setup."""
     commands = tmp_path / "bin"
     commands.mkdir()
 
-    def end(status: int, state: str = "RUNNING", **variables: str) -> subprocess.CompletedProcess:
+    def end(status: int, state: str = "RUNNING", lines=(), **variables: str) -> subprocess.CompletedProcess:
         for name, line in (("squeue", f"echo {state}"), ("scontrol", 'echo "scontrol $*"')):
             (commands / name).write_text(f"#!/bin/sh\n{line}\n")
             (commands / name).chmod(0o755)
-        script = "\n".join([f"(exit {status})", "", *teardown(HERE)])
+        cluster = Cluster(setup=list(lines), fruitless_restarts=1)
+        script = "\n".join([*setup(cluster, HERE, tmp_path), f"(exit {status})", "", *teardown(HERE)])
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        environment |= {"NOISEMAP_JOB_FOLDER": str(tmp_path), "NOISEMAP_MAX_RESTARTS": "1", **variables}
+        environment |= variables
         environment["PATH"] = f"{commands}:{os.environ['PATH']}"
         return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
 
@@ -61,3 +63,9 @@ def test_a_job_without_progress_is_given_up(end_job, tmp_path):
     process = end_job(137, SLURM_JOB_ID="17")
     assert process.returncode == 1 and not process.stdout
     assert process.stderr == "giving up after 2 interruptions without progress\n"
+
+
+@pytest.mark.parametrize("variables", [{"SLURM_JOB_ID": "17"}, ARRAY])
+def test_shell_options_of_the_setup_do_not_prevent_requeueing(end_job, variables):
+    process = end_job(138, lines=["set -euo pipefail"], **variables)
+    assert process.returncode == 0 and "scontrol requeue 17" in process.stdout, process.stderr
