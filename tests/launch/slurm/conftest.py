@@ -39,6 +39,10 @@ class Slurm:
         rows = [line.split("|") for line in self.queue.read_text().splitlines()]
         return [(row[0], row[1]) for row in rows]
 
+    def submission_environment(self) -> str:
+        """Return the environment of the newest sbatch, one variable per line."""
+        return (self.folder / "submission.env").read_text()
+
     def remove(self, name: str) -> None:
         """Remove the jobs with a SLURM name from the queue."""
         lines = [line for line in self.queue.read_text().splitlines() if line.split("|")[1] != name]
