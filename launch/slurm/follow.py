@@ -18,6 +18,7 @@ from launch.plan import Job, plan, slice_size, slices, threads_per_job
 from launch.progress import analysis_bar, training_bar
 from launch.slurm.submit import SlurmRun, in_queue
 from launch.status import status
+from launch.study import exclusive, launcher_of
 from records.layout import seed_folder
 
 POLL_INTERVAL_S = 30.0  # one call of squeue each time
@@ -62,9 +63,10 @@ class Poll:
 
 def submit_early_jobs(experiment: Experiment, run: SlurmRun) -> bool:
     """Submit early analyses of seeds without queued ones; return whether jobs of the study are in the queue."""
-    if entries := in_queue(experiment):
-        busy = {task.seed for _, task, _ in entries.values() if task.name.startswith("early")}
-        run.submit([job for seed in experiment.seeds if seed not in busy for job in early_jobs(experiment, seed)])
+    with exclusive(launcher_of(experiment)):  # others may follow the same study
+        if entries := in_queue(experiment):
+            busy = {task.seed for _, task, _ in entries.values() if task.name.startswith("early")}
+            run.submit([job for seed in experiment.seeds if seed not in busy for job in early_jobs(experiment, seed)])
     return bool(entries)
 
 

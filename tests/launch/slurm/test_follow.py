@@ -1,10 +1,14 @@
 """Following a study in the queue of a cluster that runs no jobs (tests/slurm follows a study on a real one)."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from configs.errors import UserError
-from launch.slurm import follow
+from launch.slurm import follow, submissions
+from launch.slurm.submit import SlurmRun
 from launch.study import run_study
+from records.layout import seed_folder
 
 
 @pytest.fixture
@@ -36,3 +40,15 @@ def test_following_ends_after_several_failed_queries_in_a_row(study, slurm, poll
     with pytest.raises(UserError, match="squeue failed: no answer"):
         follow.follow_study(study)
     assert 5 < len(polls) < 100
+
+
+def test_two_that_follow_at_once_submit_each_checkpoint_once(with_checkpoints, slurm):
+    experiment = with_checkpoints("cluster.kind=slurm", "seeds=[0]")
+    seed_folder(experiment, 0).trained(experiment.train.steps).unlink()  # training continues
+    run_study(experiment)
+    with ThreadPoolExecutor(2) as pool:
+        polls = [pool.submit(follow.submit_early_jobs, experiment, SlurmRun(experiment, {})) for _ in range(2)]
+    assert [poll.result() for poll in polls] == [True, True]
+    tasks = [task for submission in submissions.read(experiment) for task in submission.tasks]
+    steps = sorted(step for task in tasks if task.name.startswith("early") for step in task.steps)
+    assert steps == [0, 2, 5, 8]
