@@ -238,7 +238,7 @@ class Wandb:
 
 @dataclass
 class Cluster:
-    """Jobs and their resources; configs/cluster/ contains profiles. Options from `nodes` on apply to SLURM only."""
+    """Jobs and their resources; configs/cluster/ contains profiles. Options from `timeout_hours` on are for SLURM."""
 
     kind: Literal["local", "debug", "slurm"] = option(
         "local", "local: processes on this machine; debug: within the launching process; slurm: SLURM jobs"
@@ -261,7 +261,7 @@ class Cluster:
         "images per job of a pretrained model's study; null: derived from slice_minutes and max_parallel",
         at_least=1,
     )
-    timeout_hours: float = option(24.0, "time limit of a job", unit="hours", at_least=0.01)
+    timeout_hours: float = option(24.0, "time limit of a SLURM job", unit="hours", at_least=0.01)
     train_timeout_hours: Optional[float] = option(
         None,
         "time limit of a training job, requeued until training is done; null: timeout_hours",

@@ -20,6 +20,7 @@ from launch.jobs import Launcher
 from launch.plan import Job
 
 POLL_INTERVAL_S = 0.2
+NO_TIME_LIMIT_MIN = 10 * 365 * 24 * 60  # submitit requires a limit
 
 
 @dataclass
@@ -61,7 +62,7 @@ class LocalRun:
         launcher = replace(self.launcher, gpu=gpus[slot % len(gpus)] if gpus else "")
         # One folder per job: submitit names files by process id, and the system reuses those.
         executor = submitit.LocalExecutor(self.folder / f"{job.name.replace(' ', '_')}-{uuid.uuid4().hex[:8]}")
-        executor.update_parameters(timeout_min=self.cluster.timeout_hours * 60)
+        executor.update_parameters(timeout_min=NO_TIME_LIMIT_MIN)
         os.environ["OMP_NUM_THREADS"] = str(job.work.threads)  # inherited by the job; its libraries read it on import
         with ignore_sigint():
             self.running[job.name] = executor.submit(job.work, launcher), slot

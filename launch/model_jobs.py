@@ -63,10 +63,8 @@ class Generate(ModelWork):
 
     def progress(self) -> int:
         """Return the negative number of missing images, of all tensors."""
-        if (analysis := self.stored()) is None:
-            return 0
-        generations = analysis.generations(self.ddim_steps)
-        return -sum(len(gap) for name in slices.SLICED for gap in slices.missing(generations, name, self.part))
+        analysis = self.stored()
+        return -_missing_images(analysis, self.ddim_steps, self.part) if analysis else 0
 
     def record(self) -> dict[str, Any]:
         return {"ddim_steps": self.ddim_steps, "images": [self.start, self.stop]}
@@ -85,15 +83,22 @@ class AnalyzeModel(ModelWork):
                 analysis.decode()
 
     def progress(self) -> int:
-        """Return the number of results and of files with whole tensors."""
+        """Return the number of results and of files with whole tensors, less that of missing images of all tensors."""
         if (analysis := self.stored()) is None:
             return 0
         files = {file for folder in (analysis.folder, analysis.generations_folder) for file in folder.rglob("*.*")}
         whole = [file for file in files if not file.name.startswith(PARTIAL) and file.parent.name != slices.FOLDER]
-        return len(whole) + len(analysis.results(self.ddim_steps))
+        missing = _missing_images(analysis, self.ddim_steps, range(self.study.analyze.samples))
+        return len(whole) + len(analysis.results(self.ddim_steps)) - missing
 
     def record(self) -> dict[str, Any]:
         return {"ddim_steps": self.ddim_steps}
+
+
+def _missing_images(analysis: ModelAnalysis, ddim_steps: int, part: range) -> int:
+    """Return the number of missing images of a part, in total over all tensors that are generated in slices."""
+    generations = analysis.generations(ddim_steps)
+    return sum(len(gap) for name in slices.SLICED for gap in slices.missing(generations, name, part))
 
 
 @dataclass(frozen=True)

@@ -68,14 +68,15 @@ def _queued_state(entry: Entry) -> State:
 
 
 def _final_state(submission: Submission, task: Task, final_states: dict[str, str]) -> State:
-    paths = submission.paths(task)
-    log = f"(log: {paths.stderr})"
-    if paths.result_pickle.exists():
+    for paths in submission.results(task):
         succeeded, content = outcome(paths.result_pickle)
-        if succeeded:
-            return State("done")
-        return State("failed", f"{content.removeprefix('configs.errors.UserError: ')} {log}")
-    return State(final_states.get(task.id, "unknown").lower(), log if paths.stderr.exists() else "never started")
+        if not succeeded:
+            return State("failed", f"{content.removeprefix('configs.errors.UserError: ')} (log: {paths.stderr})")
+    paths = submission.paths(task)
+    if paths.result_pickle.exists():
+        return State("done")
+    log = f"(log: {paths.stderr})" if paths.stderr.exists() else "never started"
+    return State(final_states.get(task.id, "unknown").lower(), log)
 
 
 def _job_lines(

@@ -16,6 +16,8 @@ from launch.studies import StudyJobs, study_jobs
 from records import lock
 from records.layout import experiment_folder, jobs_folder
 
+COLLECT = "collect"  # name of the job that writes the report
+
 Study = Experiment | ModelStudy
 
 
@@ -59,7 +61,7 @@ def submit_study(study: Study, jobs: StudyJobs) -> bool:
     """Submit the missing jobs that are not in SLURM's queue; return whether all jobs of the study are complete."""
     existing, ids = queued(study)
     missing = jobs.plan(existing)
-    if not missing:
+    if not missing and (not ids or COLLECT in existing.names):
         reason = f"{len(ids)} jobs of this study are in the queue" if ids else jobs.complete
         print(f"nothing to submit: {reason}", flush=True)
         return not ids
@@ -73,7 +75,7 @@ def submit_study(study: Study, jobs: StudyJobs) -> bool:
 def with_collect_job(study: Study, jobs: list[Job], queued_jobs: tuple[str, ...]) -> list[Job]:
     """Append the job that writes the report after these jobs and the named queued ones end, even if some fail."""
     needs = (*(job.name for job in jobs), *queued_jobs)
-    return [*jobs, Job("collect", study_jobs(study).collect(study.cluster.cpus_per_task), needs)]
+    return [*jobs, Job(COLLECT, study_jobs(study).collect(study.cluster.cpus_per_task), needs)]
 
 
 @contextmanager

@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from configs.errors import UserError
 from configs.schema import OpenAI
 from diffusion.denoiser import Denoiser
 from diffusion.levels import NoiseLevels
 from models.networks import GuidedNetwork
-from models.openai import Description, open_openai
+from models.openai import Description, open_tensors
+from models.state_dict import read_state_dict
 
 STEPS = 1000  # of the timesteps that a denoiser counts; the models are continuous in time
 
@@ -54,13 +56,32 @@ def velocity_denoiser(
     )
 
 
+def averaged(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the averages in the state dict of the example's EMA module by name; other weights are returned unchanged.
+
+    The module has the network as `model` and a list of averages, `shadow_params`, in the order of the network's
+    parameters, which is that of its state dict. Raises UserError if the averages do not have this order.
+    """
+    if "shadow_params.0" not in weights:
+        return weights
+    if path.suffix == ".safetensors":  # sorted
+        raise UserError(f"{path}: the order of shadow_params.* is lost; save the state dict with torch.save")
+    current = {name.removeprefix("model."): tensor for name, tensor in weights.items() if name.startswith("model.")}
+    averages = [tensor for name, tensor in weights.items() if name.startswith("shadow_params.")]
+    if [tensor.shape for tensor in averages] != [tensor.shape for tensor in current.values()]:
+        raise UserError(
+            f"{path}: shadow_params.* are not the averages of model.*; save the state dict of the EMA module unchanged"
+        )
+    return dict(zip(current, averages, strict=True))
+
+
 def open_flow_matching(
     path: Path, options: OpenAI, guidance: float, device: torch.device
 ) -> tuple[Denoiser, Description]:
-    """Open the state dict of a velocity model as a denoiser; also return its description.
+    """Open the state dict of a velocity model, or of its EMA module, as a denoiser; also return its description.
 
-    Raises UserError like `models.openai.describe`.
+    Raises UserError like `models.openai.describe`, and if the averages of the weights cannot be assigned to them.
     """
-    opened, description = open_openai(path, options, device)
+    opened, description = open_tensors(averaged(read_state_dict(path), path), path, options, device)
     classes = opened.num_classes - 1 if opened.num_classes else None
     return velocity_denoiser(opened.network, opened.shape, device, classes, guidance), description

@@ -21,11 +21,14 @@ from configs.load import load, to_yaml
 from configs.schema import Experiment
 from models.state_dict import check_fit, read_state_dict
 from models.unet import UNet
-from records import checkpoint
+from records import checkpoint, lock
 from records.atomic import atomic_file, write_text
-from records.layout import seed_folder
+from records.layout import SeedFolder, saved_steps, seed_folder
 
 FILE_NAME = re.compile(r"(model|ema_[\d.]+_)(\d{6,})\.pt")
+LOCK_TIMEOUT_S = 10.0  # a killed process may take a few seconds to release the lock
+
+Files = dict[int, dict[str, Path]]  # by step and name of the weights
 
 
 def export_checkpoint(source: Path, out: Path, weights: str | None = None) -> list[Path]:
@@ -43,26 +46,75 @@ def export_checkpoint(source: Path, out: Path, weights: str | None = None) -> li
 def import_folder(experiment: Experiment, source: Path) -> list[Path]:
     """Write all weights in a folder of improved-diffusion as checkpoints of an experiment; return their folders.
 
-    The experiment supplies the model and the diffusion, which the files do not describe. Raises UserError if the
-    weights do not fit the model or the folder contains none.
+    The experiment supplies the model and the diffusion, which the files do not describe. Checkpoints of an interrupted
+    import are kept. Raises UserError if the weights do not fit the model, if the folder contains none, and if the run
+    folder is in use or contains anything else.
     """
-    by_step: dict[int, dict[str, checkpoint.Weights]] = {}
+    files, folder = _files_by_step(source), seed_folder(experiment, experiment.seed)
     with torch.device("meta"):
         network = UNet.from_config(experiment.model, experiment.diffusion)
+    _read(files[min(files)], network)  # before anything is written: most misfits are those of all files
+    try:
+        with lock.hold(folder.lock, lock.describe_process("importing"), LOCK_TIMEOUT_S):
+            _check_run_folder(folder, experiment, files, network)
+            _write_checkpoints(folder, experiment, files, network)
+    except lock.Busy as holder:
+        raise UserError(f"{folder.root} is in use by another process: {holder}") from None
+    return [folder.checkpoint(step) for step in sorted(files)]
+
+
+def _check_run_folder(folder: SeedFolder, experiment: Experiment, files: Files, network: UNet) -> None:
+    """Raise UserError if a run folder contains more than checkpoints that these files and options result in."""
+    if folder.log.exists() or saved_steps(folder.state):
+        raise UserError(f"{folder.root} contains a training; give the experiment another name=…")
+    for step in saved_steps(folder.checkpoints):
+        path = folder.checkpoint(step)
+        if step not in files or not _is_result(path, experiment, _read(files[step], network)):
+            raise UserError(
+                f"{path} was not written from these files with these options; give the experiment another name=…"
+            )
+
+
+def _is_result(path: Path, experiment: Experiment, sets: dict[str, checkpoint.Weights]) -> bool:
+    """Return whether a checkpoint contains exactly these sets of weights, with the experiment's model."""
+    opened = checkpoint.read(path)
+    if (opened.model, opened.diffusion) != (experiment.model, experiment.diffusion):
+        return False
+    return opened.digests.keys() == sets.keys() and all(_equal(opened.weights(name), sets[name]) for name in sets)
+
+
+def _equal(first: checkpoint.Weights, second: checkpoint.Weights) -> bool:
+    return first.keys() == second.keys() and all(
+        first[name].dtype == second[name].dtype and torch.equal(first[name], second[name]) for name in first
+    )
+
+
+def _write_checkpoints(folder: SeedFolder, experiment: Experiment, files: Files, network: UNet) -> None:
+    """Write the missing checkpoints, one at a time because a run may exceed the memory."""
+    seed, model, diffusion = experiment.seed, experiment.model, experiment.diffusion
+    write_text(folder.config, to_yaml(experiment))
+    write_text(folder.trained(max(files)), "")  # so that no training starts from the beginning in this folder
+    for step in sorted(files.keys() - set(saved_steps(folder.checkpoints))):
+        checkpoint.write(folder.checkpoint(step), step, seed, model, diffusion, _read(files[step], network))
+
+
+def _files_by_step(source: Path) -> Files:
+    """Return the files of weights in a folder by step and name of the weights. Raises UserError if it has none."""
+    by_step: Files = {}
     for file in sorted(source.glob("*.pt")):
         if match := FILE_NAME.fullmatch(file.name):
-            weights = read_state_dict(file)
-            check_fit(network, weights, file)
-            by_step.setdefault(int(match[2]), {})[match[1].rstrip("_")] = weights
+            by_step.setdefault(int(match[2]), {})[match[1].rstrip("_")] = file
     if not by_step:
         raise UserError(f"{source} contains no model*.pt or ema_*.pt files of improved-diffusion")
-    folder = seed_folder(experiment, experiment.seed)
-    write_text(folder.config, to_yaml(experiment))
-    write_text(folder.trained(max(by_step)), "")  # so that no training starts from the beginning in this folder
-    for step, sets in sorted(by_step.items()):
-        path = folder.checkpoint(step)
-        checkpoint.write(path, step, experiment.seed, experiment.model, experiment.diffusion, sets)
-    return [folder.checkpoint(step) for step in sorted(by_step)]
+    return by_step
+
+
+def _read(files: dict[str, Path], network: UNet) -> dict[str, checkpoint.Weights]:
+    """Return the sets of weights of a step by name. Raises UserError if one does not fit the network."""
+    weights = {name: read_state_dict(file) for name, file in files.items()}
+    for name, tensors in weights.items():
+        check_fit(network, tensors, files[name])
+    return weights
 
 
 def left_out(experiment: Experiment, steps: Sequence[int]) -> str:

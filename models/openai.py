@@ -56,7 +56,13 @@ class Description:
 
 def open_openai(path: Path, options: OpenAI, device: torch.device) -> tuple[Denoiser, Description]:
     """Open a file as a denoiser on a device; also return its description. Raises UserError like `describe`."""
-    weights = read_state_dict(path)
+    return open_tensors(read_state_dict(path), path, options, device)
+
+
+def open_tensors(
+    weights: dict[str, Tensor], path: Path, options: OpenAI, device: torch.device
+) -> tuple[Denoiser, Description]:
+    """Open weights read from a file like `open_openai`."""
     description = describe(weights, path, options)
     return open_weights(weights, path, description.model, description.diffusion, device), description
 

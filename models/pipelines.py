@@ -4,6 +4,7 @@ Networks, text encoders, autoencoders and schedulers are those of diffusers and 
 supported pipelines.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,16 +83,28 @@ class Pipeline:
 def download_pipeline(name: str) -> Path:
     """Return the folder of a pipeline on the Hugging Face Hub, such as "google/ddpm-cifar10-32", downloaded if needed.
 
-    Raises UserError if the download fails.
+    Raises UserError if it is neither in the cache of the hub nor can be downloaded.
     """
     diffusers = import_diffusers()
     try:
         return Path(diffusers.DiffusionPipeline.download(name))
     except Exception as error:  # the client raises many types: no network, unknown name, no permission
-        raise UserError(
-            f"{name} is not a local file or folder and could not be downloaded from the Hugging Face Hub "
-            f"({type(error).__name__}: no network, or no such model); set source= to a folder of save_pretrained"
-        ) from None
+        with suppress(Exception):  # where packets are dropped, the client does not try its cache
+            return Path(diffusers.DiffusionPipeline.download(name, local_files_only=True))
+        raise UserError(_download_problem(name, type(error).__name__)) from None
+
+
+def _download_problem(name: str, error: str) -> str:
+    """Return a sentence on a pipeline that the hub's client did not download, from the type of its error."""
+    if error == "GatedRepoError":
+        return (
+            f"{name} is not public: accept the license at https://huggingface.co/{name}, log in with  hf auth login  "
+            "and rerun the same command"
+        )
+    return (
+        f"{name} is not a local file or folder and could not be downloaded from the Hugging Face Hub ({error}: no "
+        "network, or no such model); set source= to a folder of save_pretrained"
+    )
 
 
 def open_pipeline(folder: Path, options: PipelineOptions = NO_OPTIONS) -> Pipeline:

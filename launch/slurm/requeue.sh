@@ -7,10 +7,20 @@ job=${job:-$SLURM_JOB_ID}
 failed=$NOISEMAP_JOB_FOLDER/${job}_failed
 restarts=$NOISEMAP_JOB_FOLDER/${job}_restarts
 
+# Repeat a command until SLURM answers, for less than the default signal_seconds: the time limit also ends this script.
+retry() {
+  local attempt
+  for attempt in 1 2 3 4 5; do
+    "$@" && return
+    [ "$attempt" = 5 ] || sleep 10
+  done
+  return 1
+}
+
 [ "$status" -gt 128 ] || exit "$status" # only a signal is worth a restart: status 128 + its number
 [ ! -e "$failed" ] || exit 1
 # A job that is being canceled is no longer RUNNING.
-[ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ] || exit "$status"
+[ "$(retry squeue --noheader --jobs="$job" --format=%T)" = RUNNING ] || exit "$status"
 
 echo "ended with status $status" >> "$restarts"
 interruptions=$(wc -l < "$restarts")
@@ -19,4 +29,4 @@ if [ "$interruptions" -gt "$NOISEMAP_MAX_RESTARTS" ]; then
   exit 1
 fi
 echo "ended with status $status; requeued"
-scontrol requeue "$job"
+retry scontrol requeue "$job"

@@ -54,8 +54,14 @@ class Submission:
     tasks: list[Task]
 
     def paths(self, task: Task) -> JobPaths:
-        """Return the paths of a task's log and result."""
+        """Return the paths of a task's log and result, those of its first process if it has several."""
         return JobPaths(self.logs, task.id)
+
+    def results(self, task: Task) -> list[JobPaths]:
+        """Return the paths of each process of a task that has returned or raised an error, in the order of time."""
+        files = sorted(Path(self.logs).glob(f"{task.id}_*_result.pkl"), key=lambda file: file.stat().st_mtime)
+        ranks = [file.name.removeprefix(f"{task.id}_").removesuffix("_result.pkl") for file in files]
+        return [JobPaths(self.logs, task.id, int(rank)) for rank in ranks if rank.isdecimal()]
 
 
 def settings_fingerprint(study: Experiment | ModelStudy) -> str:

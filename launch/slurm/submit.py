@@ -3,10 +3,12 @@
 import functools
 import itertools
 import math
+import os
 import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from records.layout import jobs_folder
 
 COMPLETING_S = 40  # a job has 30 s to end after a signal, by default (KillWait)
 SURVIVE_SIGTERM = "trap : TERM  # sent by preemption; the lines after srun must still run"
+SURVIVE_FAILURE = "set +e  # cluster.setup may contain set -e; the lines after srun must run if it fails"
 
 
 def parameters(cluster: Cluster, work: Work) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def setup(cluster: Cluster, code: Path, folder: Path) -> list[str]:
         "NOISEMAP_MAX_RESTARTS": str(cluster.fruitless_restarts),
     }
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    return [*cluster.setup, *exports, SURVIVE_SIGTERM]
+    return [*cluster.setup, *exports, SURVIVE_SIGTERM, SURVIVE_FAILURE]
 
 
 def teardown(code: Path) -> list[str]:
@@ -125,7 +128,7 @@ class SlurmRun:
             teardown=teardown(self.code),
         )
         try:
-            with executor.batch():
+            with outside_allocation(), executor.batch():
                 submitted = [executor.submit(SlurmJob(job.work)) for job in jobs]
         except FailedJobError as error:
             raise UserError(f"sbatch refuses {first.name}: {_sbatch_errors(error)}") from None
@@ -140,6 +143,19 @@ class SlurmRun:
         if isinstance(job.work, Collect):  # runs even if the others fail; an array is one dependency
             return "afterany:" + ":".join(sorted({queue.array_id(job_id) for job_id in ids}))
         return "afterok:" + ":".join(ids)
+
+
+@contextmanager
+def outside_allocation() -> Iterator[None]:
+    """Hide the variables of the job in which this process runs, because submitted jobs would inherit them."""
+    hidden = {}
+    if "SLURM_JOB_ID" in os.environ:
+        names = [name for name in os.environ if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"]
+        hidden = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ |= hidden
 
 
 def _sbatch_errors(error: Exception) -> str:

@@ -43,6 +43,8 @@ class FakeWork:
             while f"{other} starts\n" not in self.events.read_text():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
+        if self.name == "takes seconds":
+            time.sleep(3)
         if self.name == "raises":
             raise ValueError("first line\nlast line")
         if self.name == "dies":
@@ -101,6 +103,14 @@ def test_ready_jobs_start_in_the_order_of_the_plan(tmp_path):
     jobs = [Job(name, FakeWork(name, events), needed) for name, needed in needs.items()]
     LocalRun(Cluster(max_parallel=1), tmp_path / "jobs", Launcher(tmp_path / "lock", "nobody")).run(jobs, [])
     assert events.read_text().split() == [word for name in needs for word in (name, "starts", name, "ends")]
+
+
+def test_local_jobs_have_no_time_limit(tmp_path):
+    """A training may take weeks; `timeout_hours` is for SLURM."""
+    events = tmp_path / "events"
+    run = LocalRun(Cluster(timeout_hours=1 / 3600), tmp_path / "jobs", Launcher(tmp_path / "lock", "nobody"))
+    run.run([Job("takes seconds", FakeWork("takes seconds", events))], [])
+    assert "takes seconds ends" in events.read_text()
 
 
 @dataclass(frozen=True)

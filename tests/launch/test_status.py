@@ -1,8 +1,9 @@
 """The status of a study from its files alone."""
 
+import os
 from pathlib import Path
 
-from submitit.core.utils import JobPaths
+from submitit.core.utils import JobPaths, cloudpickle_dump
 
 from analyze.analysis import SeedAnalysis
 from configs.schema import Experiment
@@ -33,3 +34,17 @@ def test_a_damaged_result_of_a_job_is_a_failure(with_checkpoints, tmp_path):
     result = submitted(experiment, "analyze seed 0 steps 2–5", tmp_path).result_pickle
     write_text(result, "no pickle")
     assert f"failed: {result} is damaged: " in status(experiment)
+
+
+def test_the_log_of_the_process_that_failed_first_is_named(with_checkpoints, tmp_path):
+    """Process 0 of a training may end without a result, or fail later because another process is gone."""
+    experiment = with_checkpoints("seeds=[0]")
+    paths = [submitted(experiment, "train seed 0", tmp_path)]
+    paths += [JobPaths(tmp_path / "logs", "17", rank) for rank in (1, 10)]
+    paths[0].folder.mkdir()
+    for seconds, (rank, error) in enumerate([(2, "UserError: the disk is full"), (1, "the connection is lost")]):
+        cloudpickle_dump(("error", f"Traceback …\nconfigs.errors.{error}"), file := paths[rank].result_pickle)
+        os.utime(file, (seconds, seconds))
+        assert f"failed: the disk is full (log: {paths[2].stderr})" in status(experiment)
+    cloudpickle_dump(("success", None), paths[0].result_pickle)
+    assert f"failed: the disk is full (log: {paths[2].stderr})" in status(experiment)

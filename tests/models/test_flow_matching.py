@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from flow_matching.solver import ODESolver
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from analyze.model import analyze_model
 from configs.errors import UserError
@@ -120,6 +122,41 @@ def test_the_last_class_of_a_state_dict_is_the_null_class(state_dict, relative_e
     conditional, null = (network(NOISE, torch.full((3,), 0.25), labels) for labels in (y, torch.full((3,), 4)))
     assert denoiser.num_classes == 4
     assert relative_error(denoiser.output(NOISE, 750, y), -(null + 3 * (conditional - null))) < 1e-4
+
+
+class Averaged(nn.Module):
+    """The layout of flow_matching's EMA module: the network, and averages of its parameters as a list."""
+
+    def __init__(self, network: nn.Module, averages: list[Tensor]):
+        super().__init__()
+        self.model = network
+        self.register_buffer("num_updates", torch.tensor(7))
+        self.shadow_params = nn.ParameterList(nn.Parameter(average, requires_grad=False) for average in averages)
+
+
+def test_the_averages_of_a_training_with_use_ema_are_opened(state_dict, relative_error):
+    network, path = state_dict(out_channels=3, num_classes=5)
+    averages = [parameter + 0.01 for parameter in network.parameters()]
+    torch.save(Averaged(network, averages).state_dict(), path)
+    y, trained = torch.tensor([0, 1, 3]), network(NOISE, torch.full((3,), 0.25), torch.tensor([0, 1, 3]))
+    vector_to_parameters(parameters_to_vector(averages), network.parameters())
+    expected = network(NOISE, torch.full((3,), 0.25), y)
+    denoiser = open_velocity(path).denoiser
+    assert denoiser.num_classes == 4 and relative_error(denoiser.output(NOISE, 750, y), -expected) < 1e-4
+    assert relative_error(trained, expected) > 1e-2
+
+
+def test_averages_that_do_not_belong_to_the_parameters_are_rejected(state_dict):
+    """Safetensors are sorted by name and size, so that the order of the parameters is lost."""
+    network, path = state_dict(out_channels=3)
+    averages = [parameter.detach().clone() for parameter in network.parameters()]
+    for wrong in (averages[:-1], [*averages, averages[0]], averages[::-1]):
+        torch.save(Averaged(network, wrong).state_dict(), path)
+        with pytest.raises(UserError, match=r"velocity.pt: shadow_params\.\* are not the averages of model\.\*"):
+            open_velocity(path)
+    save_file(Averaged(network, averages).state_dict(), path.with_suffix(".safetensors"))
+    with pytest.raises(UserError, match=r"velocity.safetensors: .* save the state dict with torch.save"):
+        open_velocity(path.with_suffix(".safetensors"))
 
 
 @pytest.mark.parametrize("option", ["guidance=2", "prompts=[a cat]", "latent_size=16"])

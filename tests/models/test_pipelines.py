@@ -150,6 +150,19 @@ def test_inverting_a_pixel_model_equals_the_loop_of_diffusers(prediction_type, s
     assert relative_error(final_state(ddim.invert(denoiser, NOISE / 3)), x) < 1e-4
 
 
+def test_a_clipped_model_is_inverted_at_the_timesteps_of_diffusers_but_with_other_latents(saved, relative_error):
+    """DDIMInverseScheduler does not recompute ε from the clipped x_0."""
+    unet, inverse = small_unet(), DDIMInverseScheduler(clip_sample=True)
+    denoiser, ddim = open_with_ddim(saved(DDIMScheduler(clip_sample=True), unet))
+    inverse.set_timesteps(10)
+    assert [step.timestep for step in ddim.spacing.inversion(denoiser.levels, 10)] == inverse.timesteps.tolist()
+    x = NOISE
+    with torch.no_grad():
+        for t in inverse.timesteps:
+            x = inverse.step(unet(x, t).sample, t, x).prev_sample
+    assert relative_error(final_state(ddim.invert(denoiser, NOISE)), x) > 1e-2
+
+
 def test_a_model_that_predicts_x_0_inverts_clean_images(saved):
     denoiser, ddim = open_with_ddim(saved(DDIMScheduler(prediction_type="sample", clip_sample=False)))
     assert final_state(ddim.invert(denoiser, NOISE / 3)).isfinite().all()

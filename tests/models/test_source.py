@@ -1,7 +1,10 @@
 """Tests that every kind of model is opened, and that other sources are rejected."""
 
 import dataclasses
+import importlib
+import shutil
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -99,6 +102,52 @@ def test_a_failed_download_from_the_hub_is_a_user_error(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"nobody/nothing is not a local file or folder and could not be downloaded"):
         open_model("nobody/nothing")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Return a function that replaces the answers of the hub, and the folder of its cache."""
+    http = importlib.import_module(type(huggingface_hub.get_session()).__module__.partition(".")[0])
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+    def answer(handler) -> None:
+        transport = http.MockTransport(lambda request: handler(http, request))
+        huggingface_hub.set_client_factory(lambda: http.Client(transport=transport))
+
+    yield answer, tmp_path / "cache"
+    huggingface_hub.set_client_factory(huggingface_hub.utils._http.default_client_factory)
+
+
+def test_a_cached_pipeline_is_opened_where_the_hub_does_not_answer(hub, pipelines):
+    """Compute nodes of many clusters drop packets to other networks."""
+    answer, cache = hub
+
+    def time_out(http, request):
+        raise http.ConnectTimeout("timed out", request=request)
+
+    answer(time_out)
+    repository, commit = cache / "models--CompVis--tiny", "0" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(pipelines / "ldm_vq", repository / "snapshots" / commit)
+    assert open_model("CompVis/tiny").digest == open_model(str(pipelines / "ldm_vq")).digest
+    with pytest.raises(UserError, match=r"CompVis/other .* could not be downloaded .*ConnectTimeout: no network, or"):
+        open_model("CompVis/other")
+
+
+def test_a_gated_pipeline_needs_its_license(hub):
+    """Stable Diffusion 3 and FLUX exist, but an anonymous download is refused."""
+
+    def refuse(http, request):
+        if request.url.path.startswith("/api/models/"):
+            info = {"id": "owner/gated", "sha": "0" * 40, "siblings": [{"rfilename": "model_index.json"}]}
+            return http.Response(200, json=info, request=request)
+        return http.Response(403, headers={"X-Error-Code": "GatedRepo"}, request=request)
+
+    hub[0](refuse)
+    with pytest.raises(UserError, match=r"accept the license .* https://huggingface.co/owner/gated, .* hf auth login"):
+        open_model("owner/gated")
 
 
 @pytest.mark.parametrize(

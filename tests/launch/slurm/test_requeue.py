@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from configs.schema import Cluster
 from launch.slurm.job import JobFiles
-from launch.slurm.submit import teardown
+from launch.slurm.submit import setup, teardown
 from launch.snapshot import HERE
 
 ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "20"}
@@ -15,17 +16,25 @@ ARRAY = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID":
 
 @pytest.fixture
 def end_job(tmp_path):
-    """Return a function that runs the last lines of a batch script after srun ended with a status."""
+    """Return a function that runs a batch script whose srun ends with a status; `lines` are those of cluster.setup."""
     commands = tmp_path / "bin"
     commands.mkdir()
 
-    def end(status: int, state: str = "RUNNING", **variables: str) -> subprocess.CompletedProcess:
-        for name, line in (("squeue", f"echo {state}"), ("scontrol", 'echo "scontrol $*"')):
-            (commands / name).write_text(f"#!/bin/sh\n{line}\n")
+    def end(status: int, state: str = "RUNNING", lines=(), **variables: str) -> subprocess.CompletedProcess:
+        lines_of = {
+            "squeue": f"echo {state}",
+            "scontrol": 'echo "scontrol $*"',
+            "sleep": f"echo $1 >> {tmp_path}/pauses",
+        }
+        for name, line in lines_of.items():
+            failures = tmp_path / f"{name}_failures"  # one line per call that fails
+            fail = f"[ ! -s {failures} ] || {{ sed -i 1d {failures}; echo no answer >&2; exit 1; }}"
+            (commands / name).write_text(f"#!/bin/sh\n{fail}\n{line}\n")
             (commands / name).chmod(0o755)
-        script = "\n".join([f"(exit {status})", "", *teardown(HERE)])
+        cluster = Cluster(setup=list(lines), fruitless_restarts=1)
+        script = "\n".join([*setup(cluster, HERE, tmp_path), f"(exit {status})", "", *teardown(HERE)])
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        environment |= {"NOISEMAP_JOB_FOLDER": str(tmp_path), "NOISEMAP_MAX_RESTARTS": "1", **variables}
+        environment |= variables
         environment["PATH"] = f"{commands}:{os.environ['PATH']}"
         return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
 
@@ -61,3 +70,25 @@ def test_a_job_without_progress_is_given_up(end_job, tmp_path):
     process = end_job(137, SLURM_JOB_ID="17")
     assert process.returncode == 1 and not process.stdout
     assert process.stderr == "giving up after 2 interruptions without progress\n"
+
+
+@pytest.mark.parametrize("variables", [{"SLURM_JOB_ID": "17"}, ARRAY])
+def test_shell_options_of_the_setup_do_not_prevent_requeueing(end_job, variables):
+    process = end_job(138, lines=["set -euo pipefail"], **variables)
+    assert process.returncode == 0 and "scontrol requeue 17" in process.stdout, process.stderr
+
+
+@pytest.mark.parametrize("command", ["squeue", "scontrol"])
+def test_a_command_that_slurm_does_not_answer_is_repeated(command, end_job, tmp_path):
+    (tmp_path / f"{command}_failures").write_text("once\ntwice\n")
+    process = end_job(138, SLURM_JOB_ID="17")
+    assert process.returncode == 0 and "scontrol requeue 17" in process.stdout, process.stderr
+    assert restarts(tmp_path, "17") == ["ended with status 138"]
+
+
+@pytest.mark.parametrize("command", ["squeue", "scontrol"])
+def test_a_command_is_repeated_within_signal_seconds(command, end_job, tmp_path):
+    (tmp_path / f"{command}_failures").write_text("again\n" * 100)
+    process = end_job(138, SLURM_JOB_ID="17")
+    assert process.returncode != 0 and "scontrol requeue 17" not in process.stdout and "no answer" in process.stderr
+    assert 20 < sum(map(int, (tmp_path / "pauses").read_text().split())) < 60

@@ -1,5 +1,6 @@
 """Batch scripts and dependencies for the options of the cluster, without SLURM (tests/slurm runs one)."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,28 @@ def test_submitit_accepts_all_parameters(works, tmp_path, monkeypatch):
     monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda _: 1))
     for work in works:
         submitit.SlurmExecutor(tmp_path).update_parameters(**parameters(LARGE, work), job_name="any", teardown=[])
+
+
+def test_jobs_inherit_nothing_from_the_allocation_of_the_launcher(tiny, slurm, monkeypatch):
+    """SLURM_NTASKS and others would change what srun starts in them."""
+    variables = {
+        "SLURM_JOB_ID": "17",
+        "SLURM_NTASKS": "3",
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SUBMITIT_EXECUTOR": "slurm",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    experiment = tiny("cluster.kind=slurm", "seeds=[0]")
+    SlurmRun(experiment, {}).submit(plan(experiment)[:1])
+    seen = {name for name in variables if f"{name}={variables[name]}\n" in slurm.submission_environment()}
+    assert seen == {"SLURM_CONF"} and {name: os.environ[name] for name in variables} == variables
+
+
+def test_sbatch_reads_the_variables_that_a_user_has_set(tiny, slurm, monkeypatch):
+    """Outside of an allocation, they are meant for the commands of SLURM."""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("SLURM_CLUSTERS", "second")
+    experiment = tiny("cluster.kind=slurm", "seeds=[0]")
+    SlurmRun(experiment, {}).submit(plan(experiment)[:1])
+    assert "SLURM_CLUSTERS=second\n" in slurm.submission_environment()
