@@ -129,7 +129,7 @@ class Train:
 
     steps: int = option(700_000, "length of training", unit="optimizer steps", at_least=1, may_change=True)
     batch_size: int = option(128, "images per step, in total over all processes", at_least=1)
-    gradient_accumulation_steps: int = option(1, "microbatches per step in each process, to save memory", at_least=1)
+    gradient_accumulation_steps: int = option(1, "microbatches per process, for memory", at_least=1, may_change=True)
     loss: Literal["hybrid", "simple", "vlb"] = option("hybrid", "loss: L_hybrid, L_simple or L_vlb")
     timestep_sampler: Literal["uniform", "loss_second_moment"] = option(
         "uniform", "distribution of t: uniform, or proportional to √E[loss²] as Nichol & Dhariwal use for L_vlb"

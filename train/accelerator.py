@@ -10,10 +10,11 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, DynamoBackend
 
 from configs.errors import RERUN, UserError, first_line
+from configs.schema import Train
 from models.compiled import allow_tf32
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
-WHOLE_NETWORKS = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)  # one copy per process
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 CUBLAS_WORKSPACE = ":4096:8"  # one of the two sizes with which cuBLAS is deterministic
 
 
@@ -68,7 +69,7 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
 def check_settings(accelerator: Accelerator) -> None:
     """Raise UserError if `accelerate config` or the environment makes Accelerate shard or compile the network."""
     parallelism, compiler = accelerator.distributed_type, accelerator.state.dynamo_plugin.backend
-    if parallelism not in WHOLE_NETWORKS:
+    if parallelism in SHARDED:
         raise UserError(
             f"Accelerate is set to {parallelism.value}, but every process of a training needs the whole network; "
             "unset the variables ACCELERATE_USE_…, or turn it off with accelerate config"
@@ -99,6 +100,17 @@ def check_gpus(accelerator: Accelerator) -> None:
             f"{processes} processes were launched on a machine with {gpus} visible GPU{'s' * (gpus > 1)}; launch one "
             f"per GPU with --nproc-per-node={gpus}, or show more GPUs with CUDA_VISIBLE_DEVICES"
         )
+
+
+def out_of_memory(options: Train, accelerator: Accelerator) -> UserError:
+    """Return the error of a device that is too small for a microbatch; its message names the next larger division."""
+    images = options.batch_size // accelerator.num_processes
+    divisors = [count for count in range(2 * options.gradient_accumulation_steps, images + 1) if images % count == 0]
+    remedy = f"train.gradient_accumulation_steps={divisors[0]} or more" if divisors else "train.batch_size to less"
+    return UserError(
+        f"the memory of the {accelerator.device.type} device is too small for "
+        f"{images // options.gradient_accumulation_steps} images at once; set {remedy}"
+    )
 
 
 def use_deterministic_kernels(required: bool) -> None:

@@ -25,7 +25,7 @@ from records.atomic import write_text
 from records.layout import SeedFolder, seed_folder
 from records.progress import progress
 from train import state
-from train.accelerator import new_accelerator, report_lost_connection
+from train.accelerator import new_accelerator, out_of_memory, report_lost_connection
 from train.batches import Batch, BatchLoader, pin, prefetch
 from train.data import load_dataset
 from train.ema import Ema
@@ -68,11 +68,7 @@ def train(experiment: Experiment) -> None:
             "fix this and rerun the same command"
         ) from None
     except torch.OutOfMemoryError:
-        images = experiment.train.batch_size // experiment.train.gradient_accumulation_steps
-        raise UserError(
-            f"the memory of the {accelerator.device.type} device is too small for {images} images at once; "
-            f"set train.gradient_accumulation_steps={2 * experiment.train.gradient_accumulation_steps} or more"
-        ) from None
+        raise out_of_memory(experiment.train, accelerator) from None
 
 
 class Trainer:

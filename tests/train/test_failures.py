@@ -2,17 +2,20 @@
 
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from configs.errors import UserError
+from configs.schema import Train
 from records import checkpoint
 from records.layout import saved_steps, seed_folder
 from records.tracking import runs
 from records.tracking.runs import offline_runs
 from train import trainer
+from train.accelerator import out_of_memory
 from train.trainer import Trainer, train
 
 
@@ -95,8 +98,22 @@ def test_out_of_memory_names_the_option_and_the_run_resumes(tiny, monkeypatch):
         train(experiment)
     assert saved_steps(seed_folder(experiment, 0).checkpoints) == [0, 2]
     monkeypatch.setattr(Trainer, "train_step", step)
-    train(experiment)
+    train(tiny("train.gradient_accumulation_steps=2"))
     assert saved_steps(seed_folder(experiment, 0).checkpoints) == [0, 2, 5, 8]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "microbatches", "processes", "message"),
+    [
+        (128, 1, 8, "16 images at once; set train.gradient_accumulation_steps=2 or more"),
+        (90, 1, 2, "45 images at once; set train.gradient_accumulation_steps=3 or more"),
+        (8, 4, 2, "for 1 images at once; set train.batch_size to less"),
+    ],
+)
+def test_the_advice_divides_the_images_of_a_process(batch_size, microbatches, processes, message):
+    options = Train(batch_size=batch_size, gradient_accumulation_steps=microbatches)
+    accelerator = SimpleNamespace(num_processes=processes, device=torch.device("cuda"))
+    assert str(out_of_memory(options, accelerator)).endswith(message)
 
 
 def test_out_of_memory_while_a_state_is_loaded_does_not_advise_to_remove_it(tiny, monkeypatch):
