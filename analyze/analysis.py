@@ -217,7 +217,7 @@ class Analysis(ABC):
         return [measure for measure in self.measures(step) if not self._is_fresh(measure, results.get(measure.name))]
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
-        """Return whether the conditions of a result are unchanged, and whatever was missing for it still is."""
+        """Return whether the conditions of a result are unchanged and, if a requirement was missing, it still is."""
         if result is None or result | self._conditions(measure) != result:
             return False
         return result.get("was_ready", True) or not self._is_ready(measure)
