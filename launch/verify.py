@@ -148,10 +148,13 @@ def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Dama
     """Yield damaged states; they can be removed if training has ended or another state is intact."""
     reasons = {}
     for step in (steps := saved_steps(folder.state)):
+        path = folder.state / step_name(step)
         try:
-            state.check(folder.state / step_name(step))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            state.check(path)
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
             reasons[step] = first_line(error)
+        except OSError as error:
+            yield Damage(path, first_line(error), "make it readable; it may be intact")
     can_remove = len(reasons) < len(steps) or folder.is_trained(experiment.train.steps)
     remedy = "remove it" if can_remove else f"remove {folder.state} to train from the beginning"
     for step, reason in reasons.items():

@@ -64,9 +64,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in partial.rglob("*"):
             _sync(file)
         _sync(partial)
-        if not path.exists():
+        try:
             partial.rename(path)
-            _sync(path.parent)
+        except OSError:
+            if not path.exists():
+                raise
+        _sync(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

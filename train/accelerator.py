@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, DynamoBackend
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, DynamoBackend, GradientAccumulationPlugin
 
 from configs.errors import RERUN, UserError, first_line
 from configs.schema import Train
@@ -58,6 +58,7 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
         cpu=not torch.accelerator.is_available(),  # without it, Accelerate does not connect processes on CPUs
         mixed_precision=MIXED_PRECISION[precision],
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the trainer divides the losses
     )
     allow_tf32(precision == "tf32")  # after Accelerate, which may set it as well
     check_settings(accelerator)

@@ -1,5 +1,6 @@
 """Verification of a study's files, and removal of what can be made again."""
 
+import errno
 import os
 import shutil
 import time
@@ -86,6 +87,16 @@ def test_the_last_state_of_an_unfinished_training_is_kept(experiment):
     text, damaged = verify(experiment, repair=True)
     assert damaged and f"remove {folder.state} to train from the beginning" in text
     assert state.newest_step(folder.state) == 5
+
+
+def test_a_state_that_cannot_be_read_is_not_removed(experiment, monkeypatch):
+    def check(folder) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(state, "check", check)
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 2 and text.count("Permission denied") == 2 and "make it readable; it may be intact" in text
+    assert state.newest_step(seed_folder(experiment, 0).state) == 5
 
 
 def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):

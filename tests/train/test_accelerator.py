@@ -77,6 +77,11 @@ def test_a_compiler_of_accelerate_is_rejected(new_process_state, monkeypatch):
         new_accelerator("fp32")
 
 
+def test_accelerate_does_not_divide_losses(new_process_state, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert new_accelerator("fp32").gradient_accumulation_steps == 1
+
+
 @pytest.mark.parametrize("sharded", [DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM])
 def test_sharded_networks_are_rejected(sharded, new_process_state, monkeypatch):
     """Accelerate only shards them on GPUs."""
