@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from analyze.generations import ONLY_LAST, Generations, devices
 from analyze.measures import MEASURES, Measure, MeasureFailed
-from analyze.measures.unavailable import Unavailable
+from analyze.measures.unavailable import Missing, Unavailable
 from analyze.settings import Setting, fingerprint, samples_fingerprint
 from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line, is_full_disk
@@ -204,7 +204,7 @@ class Analysis(ABC):
         try:
             values: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
         except Unavailable as reason:
-            values = {"unavailable": str(reason), "was_ready": self._is_ready(measure)}
+            values = {"unavailable": str(reason), "was_ready": not isinstance(reason, Missing)}
         return {**self._conditions(measure), **values}
 
     def _conditions(self, measure: Measure) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class Analysis(ABC):
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
         """Return whether the conditions of a result are unchanged and, if a requirement was missing, it still is."""
-        if result is None or result | self._conditions(measure) != result:
+        if result is None or not _meets(result, self._conditions(measure)):
             return False
         return result.get("was_ready", True) or not self._is_ready(measure)
 
@@ -235,9 +235,12 @@ class Analysis(ABC):
         return {measure: result for measure, result in stored if _is_result(result)}
 
     def current_results(self, step: int) -> dict[str, Any]:
-        """Return the stored results of the measures that apply to a step, without stale ones."""
-        stored = self.results(step)
-        measures = [measure for measure in self.measures(step) if self._is_fresh(measure, stored.get(measure.name))]
+        """Return the stored results of the measures that apply to a step, without those of other options.
+
+        They may be preliminary: compared with an earlier checkpoint than the last one.
+        """
+        stored, options = self.results(step), self.options.measures
+        measures = [each for each in self.measures(step) if _meets(stored.get(each.name), each.conditions(options))]
         return {measure.name: stored[measure.name] for measure in measures}
 
     def failures(self) -> dict[int, str]:
@@ -265,6 +268,11 @@ def _is_result(result: Any) -> bool:
     return isinstance(result, dict) and (
         isinstance(result.get("values"), dict) or isinstance(result.get("unavailable"), str)
     )
+
+
+def _meets(result: dict[str, Any] | None, conditions: dict[str, Any]) -> bool:
+    """Return whether there is a result with these conditions."""
+    return result is not None and result | conditions == result
 
 
 def _failure_reason(file: Path) -> str:

@@ -24,7 +24,7 @@ def choose_batch_size(denoiser: Denoiser, images: int, devices: int) -> int:
 def gpu_batch_size(denoiser: Denoiser, images: int, devices: int) -> int:
     """Return the minimum of the largest batch that fits, the batch that saturates a GPU, and a GPU's share of images.
 
-    The largest batch that fits is measured once per process, because a compiled network pads to its largest batch.
+    The largest batch that fits is measured once per process, because every size of a compiled network is compiled.
     """
     key = denoiser.device, denoiser.shape
     if key not in _MAX_BATCH_SIZES:

@@ -1,12 +1,17 @@
 """Cost of an analysis before it starts: checkpoints, FLOP and disk, for --dry-run."""
 
 from analyze.analysis import SeedAnalysis
-from configs.schema import Experiment
+from configs.schema import Analyze, Experiment
 from models.flops import forward_flop
 from records.human import human_size
 
 TENSORS = 3  # per checkpoint: samples, their latents, and latents of the last checkpoint's samples
 FLOAT_BYTES = 4
+
+
+def evaluations_per_image(options: Analyze) -> int:
+    """Return the network evaluations per image of a checkpoint: it is generated, and two images are inverted."""
+    return options.ddim_steps + (TENSORS - 1) * (options.inversion_steps or options.ddim_steps)
 
 
 def estimate(experiment: Experiment) -> str:
@@ -15,8 +20,7 @@ def estimate(experiment: Experiment) -> str:
     saved = sum(len(analysis.steps) for analysis in analyses)
     missing = sum(len(analysis.missing()) for analysis in analyses)
     options, model = experiment.analyze, experiment.model
-    inversion_steps = options.inversion_steps or options.ddim_steps
-    evaluations = missing * options.samples * (options.ddim_steps + (TENSORS - 1) * inversion_steps)
+    evaluations = missing * options.samples * evaluations_per_image(options)
     flop = evaluations * forward_flop(model, experiment.diffusion)
     values = missing * TENSORS * options.samples * model.in_channels * model.image_size**2
     return "\n".join(

@@ -176,9 +176,10 @@ def markdown(results: dict[str, Any]) -> str:
         "# Speed compared with improved-diffusion and diffusers",
         "",
         f"{timing.describe(results['machine'])}.",
-        "`make bench`: medians of interleaved runs. A speedup is relative to the first row. Compute time is CPU time;",
-        "on a GPU, it is wall-clock time. FLOP are counted for our network. The error is that of ε relative to our",
-        "float32; in training, it is that of the gradient norm.",
+        "`make bench`: medians of interleaved runs. A speedup is the median over rounds of the ratio to the first",
+        "row, so it may differ from the ratio of the medians. Compute time is CPU time; on a GPU, it is wall-clock",
+        "time. FLOP are counted for our network. The error is that of ε relative to our float32; in training, it is",
+        "the error of the gradient norm.",
     ]
     for title, rows in results.items():
         if isinstance(rows, dict) and title not in ("machine", "growth"):

@@ -170,11 +170,6 @@ def _training_problems(experiment: Experiment) -> Iterator[str]:
             f"train.batch_size={train.batch_size} is not divisible by "
             f"train.gradient_accumulation_steps={train.gradient_accumulation_steps}; choose a multiple of it"
         )
-    if train.sample_every % train.log_every:
-        yield (
-            f"train.sample_every={train.sample_every} is not a multiple of train.log_every={train.log_every}; grids "
-            "are written at logged steps"
-        )
 
 
 def _analysis_problems(experiment: Experiment) -> Iterator[str]:

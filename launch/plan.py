@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from analyze.analysis import SeedAnalysis
+from analyze.estimate import evaluations_per_image
 from configs.schema import Experiment, ModelStudy
 from launch.jobs import Analyze, Train, Work
 from models.flops import forward_flop
@@ -93,7 +94,8 @@ def checkpoint_minutes(experiment: Experiment) -> float:
     with suppress(OSError, ValueError):  # not measured yet, or damaged
         return max(1e-3, float(measured.read_text(encoding="utf-8")))
     options = experiment.analyze
-    flop = 2 * options.ddim_steps * options.samples * forward_flop(experiment.model, experiment.diffusion)
+    evaluations = evaluations_per_image(options) * options.samples
+    flop = evaluations * forward_flop(experiment.model, experiment.diffusion)
     return flop / flop_per_s(experiment) / 60
 
 

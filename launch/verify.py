@@ -21,6 +21,7 @@ from train.datasets.prepared import check_digests
 
 WIDTHS = (6, 20, 8, 9, 9)
 ALL = "all"
+READABLE = "make it readable; it may be intact"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _data(experiment: Experiment) -> Part:
     try:
         check_digests(path)
     except (UserError, OSError) as error:
-        return Part("data set", ALL, damaged=[Damage(path, first_line(error), "remove it to prepare it again", True)])
+        return Part("data set", ALL, damaged=[_damage(path, error, "remove it to prepare it again")])
     return Part("data set", ALL, intact=1)
 
 
@@ -151,10 +152,11 @@ def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Dama
         path = folder.state / step_name(step)
         try:
             state.check(path)
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            reasons[step] = first_line(error)
-        except OSError as error:
-            yield Damage(path, first_line(error), "make it readable; it may be intact")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if _is_unreadable(error):
+                yield Damage(path, first_line(error), READABLE)
+            else:
+                reasons[step] = first_line(error)
     can_remove = len(reasons) < len(steps) or folder.is_trained(experiment.train.steps)
     remedy = "remove it" if can_remove else f"remove {folder.state} to train from the beginning"
     for step, reason in reasons.items():
@@ -191,7 +193,7 @@ def _results(origin: str, analysis: Analysis) -> Part:
             if file.exists() and "measures" not in read_sealed(file):
                 raise ValueError("it contains no measures")
         except (OSError, ValueError, TypeError) as error:
-            damaged.append(Damage(file, first_line(error), "remove it to measure again", True))
+            damaged.append(_damage(file, error, "remove it to measure again"))
     incomplete = len(analysis.missing())  # a damaged file counts as missing there
     return Part("results", origin, len(analysis.steps) - incomplete, incomplete - len(damaged), damaged)
 
@@ -209,4 +211,15 @@ def _damaged_tensors(files: list[Path]) -> Iterator[Damage]:
             with safe_open(file, "pt"):
                 pass
         except (OSError, SafetensorError) as error:
-            yield Damage(file, first_line(error), "remove it to generate it again", True)
+            yield _damage(file, error, "remove it to generate it again")
+
+
+def _damage(path: Path, error: Exception, remedy: str) -> Damage:
+    """Return the damage of a file that can be made again; if the disk or a permission fails, it is not removed."""
+    if _is_unreadable(error):
+        return Damage(path, first_line(error), READABLE)
+    return Damage(path, first_line(error), remedy, can_remove=True)
+
+
+def _is_unreadable(error: Exception) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)

@@ -20,7 +20,7 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Module = TypeVar("Module", bound=nn.Module)
 
 CAST_TO_HALF = (nn.Linear, nn.Conv2d)
-MAX_PADDING = 16  # compiling for a minute is faster than many steps of a batch that is much too large
+MAX_PADDING = 4  # compiling for a minute is faster than many steps of a batch that is much too large
 
 
 def optimize_inference(denoiser: Denoiser, precision: Precision, compiled: bool | None) -> Denoiser:

@@ -9,8 +9,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 OTHER, CPU = torch.device("meta"), torch.device("cpu")
-# Indices may be on the CPU, and Module.to compares a parameter with its copy.
-MAY_MIX = {Tensor.copy_, Tensor.__getitem__, Tensor.__setitem__, torch._has_compatible_shallow_copy_type}
+MAY_MIX = {Tensor.copy_, torch._has_compatible_shallow_copy_type}  # Module.to compares a parameter with its copy
+MAY_MIX_INDEX = {Tensor.__getitem__, Tensor.__setitem__}  # the index may be on the CPU
 NUMPY = {Tensor.numpy, Tensor.__array__}
 
 
@@ -31,13 +31,18 @@ class OtherDevice(TorchFunctionMode):
         if func is Tensor.__iter__:
             return iter(self.__torch_function__(Tensor.unbind, types, args))
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        devices = {_device(tensor) for tensor in tensors if tensor.ndim or _device(tensor) == OTHER}
+        compared = tree_leaves((args[0], args[2:])) if func in MAY_MIX_INDEX and _device(args[0]) == OTHER else tensors
+        devices = {_device(each) for each in compared if isinstance(each, Tensor) and (each.ndim or _is_other(each))}
         if len(devices) > 1 and func not in MAY_MIX:
             raise RuntimeError(f"expected all tensors on the same device in {func.__name__}")
         if func in NUMPY and OTHER in devices:
             raise TypeError("a tensor of another device cannot be converted to NumPy")
         target, args, kwargs = _target(func, tensors, list(args), kwargs)
         return tree_map_only(Tensor, lambda result: _placed(result, target, tensors), func(*args, **kwargs))
+
+
+def _is_other(tensor: Tensor) -> bool:
+    return _device(tensor) == OTHER
 
 
 def _device(tensor: Tensor) -> torch.device:

@@ -100,8 +100,8 @@ class Trainer:
         recorded = should_record(self.options, accelerator)
         set_capturable(self.optimizer, recorded, self.device)
         self.update = StepGraph(self._update) if recorded else self._update
-        self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
         self.throughput = self._new_throughput()
+        self.log = TrainingLog(experiment, folder, self.step) if self.is_main else None
         self.last_save_s = time.monotonic()
 
     def _new_loader(self) -> BatchLoader:
@@ -227,7 +227,8 @@ class Trainer:
             return
         images, lr = self.step * self.options.batch_size, float(self.optimizer.param_groups[0]["lr"])
         speed = self.throughput.measure(images)
-        if self.options.sample_every and self.step % self.options.sample_every == 0:
+        every = self.options.sample_every
+        if every and self.step % every < self.options.log_every:  # the first logged step from each multiple on
             file = self.folder.sample_grid(self.step)
             write_sample_grid(file, self.experiment, self.network, self.emas[0], self.device)
         self.log.write({"step": self.step, "images": images, **means, "grad_norm": grad_norm.item(), "lr": lr}, speed)

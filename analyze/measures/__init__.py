@@ -25,6 +25,7 @@ from analyze.measures.fid import fid, fid_is_ready
 from analyze.measures.forward_start import forward_start
 from analyze.measures.hungarian import hungarian
 from analyze.measures.interpolation import interpolation_map
+from analyze.measures.inverters import VERSION as INVERTERS_VERSION
 from analyze.measures.inverters import inverters
 from analyze.measures.knn_coverage import knn_coverage
 from analyze.measures.noise_mapping import noise_mapping
@@ -138,5 +139,5 @@ MEASURES = [
     Measure(step_error, version=2),  # version 1 had no distances in plain and other pixels
     Measure(contraction, version=2),  # version 1 counted norms of exactly 1 as above 1
     Measure(forward_start),
-    Measure(inverters, version=2),  # version 1 did not store the options of the methods
+    Measure(inverters, version=INVERTERS_VERSION),
 ]

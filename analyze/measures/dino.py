@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from analyze.measures.cache import cache_last
-from analyze.measures.unavailable import Unavailable
+from analyze.measures.unavailable import Missing, Unavailable
 from configs.errors import first_line
 from configs.schema import Measures
 
@@ -19,6 +19,7 @@ SIDE, CROP = 256, 224  # pixels
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's RGB statistics
 IMAGES_AT_ONCE = 64
 HUB_TIMEOUT_S = 10
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,18 @@ def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str) -> Dino:
 
 def dino_is_ready(options: Measures, training: Path | None) -> bool:
     """Return whether transformers is installed, and the weights are in a folder or in the hub's local cache."""
-    if importlib.util.find_spec("transformers") is None:
-        return False
+    return importlib.util.find_spec("transformers") is not None and _has_weights(str(options.dino_model))
+
+
+def _has_weights(name: str) -> bool:
+    """Return whether weights are in a folder or in the hub's local cache, without a query of the hub."""
     import huggingface_hub
 
-    name = str(options.dino_model)
     try:
-        return Path(name).exists() or isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str)
-    except ValueError:  # neither a folder nor a name on the hub
-        return False
+        cached = [huggingface_hub.try_to_load_from_cache(name, file) for file in WEIGHTS_FILES]
+    except ValueError:  # not a name on the hub
+        cached = []
+    return Path(name).exists() or any(isinstance(file, str) for file in cached)
 
 
 def dino_features(images: Tensor, dino_model: str) -> Tensor:
@@ -63,8 +67,8 @@ def _available_model(images: Tensor, name: str) -> Any:
     if images.shape[1] not in (1, 3):
         raise Unavailable(f"DINO requires images with 1 or 3 channels; these have {images.shape[1]}")
     model = _model(name, images.device)
-    if isinstance(model, str):
-        raise Unavailable(model)
+    if isinstance(model, Unavailable):
+        raise model
     return model
 
 
@@ -98,13 +102,14 @@ def _model(name: str, device: torch.device) -> Any:
     try:
         import transformers
     except ImportError:
-        return "DINO requires transformers, which is not installed: pip install -e '.[dino]' in the clone"
+        return Missing("DINO requires transformers, which is not installed: pip install -e '.[dino]' in the clone")
     try:
         return _load(transformers, name).to(device).eval()
     except Unavailable as reason:
-        return str(reason)
+        return reason
     except Exception as error:  # the hub, the connection and the file raise exceptions of many types
-        return (
+        kind = Unavailable if _has_weights(name) else Missing
+        return kind(
             f"the DINO weights {name} are not available ({first_line(error)}); "
             "set analyze.measures.dino_model to a folder that contains them"
         )

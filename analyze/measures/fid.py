@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from analyze.measures.cache import cache_last
-from analyze.measures.unavailable import Unavailable
+from analyze.measures.unavailable import Missing, Unavailable
 from configs.errors import first_line
 from configs.schema import Measures
 
@@ -31,10 +31,10 @@ def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) ->
     network and training set. Source: Heusel et al. (2017), computed by torchmetrics.
     """
     if not len(training_images):
-        raise Unavailable("FID requires the training images, which are not prepared on this machine")
+        raise Missing("FID requires the training images, which are not prepared on this machine")
     metric = _metric_of_training_set(training_images, str(fid_network), samples.device)
     if isinstance(metric, str):
-        raise Unavailable(metric)
+        raise (Unavailable if Path(str(fid_network)).is_file() else Missing)(metric)
     metric.reset()  # drops the generated images and keeps the statistics of the training set
     for batch in samples.split(IMAGES_AT_ONCE):
         metric.update(_colors(((batch.clamp(-1, 1) + 1) * 127.5).round().byte()), real=False)

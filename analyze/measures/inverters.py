@@ -35,6 +35,8 @@ from records.provenance import versions
 from records.sealed import is_number, read_sealed, write_sealed
 
 DEFAULT_NFE = (1, 2, 3, 5, 10)  # multiples of T
+# 1 did not store the options of the methods, 2 inverted training images with the classes of other images.
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,11 @@ def inverters(
 def _warm_up(generations: Generations, count: int) -> None:
     """Evaluate the network once, so that the time of no inverter includes its compilation."""
 
+    @torch.no_grad()
     def evaluate(denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
         return denoiser.output(x_T, 0, y)
 
-    with torch.no_grad():
-        in_batches(generations.denoisers, generations["noise"][:count], generations.options, evaluate, True)
+    in_batches(generations.denoisers, generations["noise"][:count], generations.options, evaluate, may_diverge=True)
 
 
 def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequence[int]) -> Iterator[Candidate]:
@@ -174,8 +176,8 @@ def solver_options(solver: Solver) -> dict[str, Any]:
 
 
 def _is_of(stored: dict[str, Any], solver: Solver) -> bool:
-    """Return whether a stored result is that of a method with the current options."""
-    return stored.get("solver") == solver_options(solver)
+    """Return whether a stored result is that of a method with the current options, by the current definition."""
+    return stored.get("solver") == solver_options(solver) and stored.get("version") == VERSION
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -244,7 +246,8 @@ def _evaluate(generations: Generations, candidate: Candidate, file: Path, count:
     )
     write_bytes(file.with_suffix(".safetensors"), serialize({"latents": latents}))
     values = dataclasses.asdict(result)
-    write_sealed(file, {"values": values, "solver": solver_options(candidate.solver), "versions": versions()})
+    options = solver_options(candidate.solver)
+    write_sealed(file, {"values": values, "version": VERSION, "solver": options, "versions": versions()})
 
 
 def _sample(generations: Generations, sampler: Solver, x_T: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve, curves
 from analyze.report.page.pictures import pictured_steps
-from analyze.report.study import training_curves
+from analyze.report.training_curves import training_curves
 from configs.schema import Experiment
 
 

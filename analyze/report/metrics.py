@@ -195,7 +195,7 @@ def _contraction() -> Iterator[Metric]:
 
 
 def _forward_start() -> Iterator[Metric]:
-    replaced = "; noise replaces the first 4 % of the steps"
+    replaced = "; noise replaces the first 4 % of the steps, at least one"
     for key, label, error in (
         ("error", "latent from forward noise", "mean ‖x_T − x̂_T‖"),
         ("exact_start", "latent from the exact state", "mean ‖x_T − x̂_T‖ from the exact state after these steps"),

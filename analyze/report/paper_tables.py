@@ -172,17 +172,21 @@ def _value(final: FinalNumbers, key: str) -> Value:
     means, stds, scale = final.values[key], final.values.get(f"{key}_std"), METRICS[key].quantity.scale
     if stds is None:
         return Value(scale * statistics.fmean(means))
+    std: float | None
     if key.startswith("noise_mapping/"):
         std = pooled_std(means, stds, final.options.samples // final.mapping_images)
     else:
         std = statistics.fmean(stds)
-    return Value(scale * statistics.fmean(means), scale * std)
+    return Value(scale * statistics.fmean(means), None if std is None else scale * std)
 
 
-def pooled_std(means: Sequence[float], stds: Sequence[float], count: int) -> float:
-    """Compute the standard deviation (N − 1) of all values from the means and deviations of groups of size `count`."""
+def pooled_std(means: Sequence[float], stds: Sequence[float], count: int) -> float | None:
+    """Compute the standard deviation (N − 1) of all values from the means and deviations of groups of size `count`.
+
+    Return None for a single value.
+    """
     if len(means) * count < 2:
-        return 0.0
+        return None
     middle = statistics.fmean(means)
     within = sum((count - 1) * std**2 for std in stds)
     between = sum(count * (mean - middle) ** 2 for mean in means)

@@ -1,8 +1,6 @@
 """Report of a study: figures, tables, W&B, and the self-contained page report/index.html."""
 
 import contextlib
-import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,18 +20,16 @@ from analyze.report.paper_figures import FIGURES, NotMeasured, StudyResults, wri
 from analyze.report.paper_tables import tables, write_tables
 from analyze.report.provenance import footer, settings_section
 from analyze.report.table_formats import PAPER, Table, as_text
+from analyze.report.training_curves import training_curves
 from analyze.report.wandb_runs import publish_analysis
 from configs.errors import UserError
 from configs.schema import Analyze, Experiment
 from records.atomic import write_text
 from records.layout import experiment_folder, report_folder
-from records.sealed import is_number
 from records.tracking.login import resolved_mode
-from records.tracking.points import read_points
 from records.tracking.runs import offline_runs
 
 GALLERY_COLUMNS, GALLERY_IMAGES = 16, 64
-TRAINING_POINTS = 300
 GEOMETRY_FIGURES = (
     "fig01_pictures",
     "fig02_triangle",
@@ -48,9 +44,9 @@ CAPTIONS = {  # description, and a note on how the figure is computed
         "The labels give the values shown as black and white.",
     ),
     "fig02_triangle": (
-        "The triangle of noise, image and latent, drawn to scale",
-        "Its angles are the most probable ones: the whole degrees that add up to 180 and maximize the product of the "
-        "three histograms over all images. The sides are labeled with mean L2 distances.",
+        "The triangle of noise, image and latent, drawn with its most probable angles",
+        "The most probable angles are the whole degrees that add up to 180 and maximize the product of the three "
+        "histograms over all images. The sides are labeled with mean L2 distances, which need not fit the drawing.",
     ),
     "fig03_interpolation": (
         "Distance of the sampling trajectory from the line between noise (λ = 0) and latent (λ = 1)",
@@ -218,7 +214,7 @@ def numbers_section(curves: Mapping[str, Curve], position: str = "step") -> Sect
     rows = []
     for name, curve in curves.items():
         (mean, std), metric = curve.at(curve.steps[-1]), find_metric(name)
-        numbers = [f"{curve.steps[-1]:,}", f"{mean:.4g}", f"{std or 0:.4g}"]
+        numbers = [f"{curve.steps[-1]:,}", f"{mean:.4g}", "" if std is None else f"{std:.4g}"]
         rows.append([name, *numbers, metric.label, metric.quantity.stored_axis])
     header = ["metric", position, "mean", "std over seeds", "label", "quantity"]
     table = Grid(f"Every metric at its last {position}", header, rows, folded=True)
@@ -302,29 +298,3 @@ def unavailable(analyses: Sequence[SeedAnalysis]) -> list[str]:
     stored = [analysis.current_results(step) for analysis in analyses for step in analysis.steps]
     results = [result for by_measure in stored for result in by_measure.values()]
     return sorted({result["unavailable"] for result in results if "unavailable" in result})
-
-
-def training_curves(analyses: Sequence[SeedAnalysis]) -> dict[str, Curve]:
-    """Return the curves of TRAINING_FIGURE from the training logs, thinned to the resolution of a plot."""
-    values: dict[str, dict[int, list[float]]] = {key: {} for key in TRAINING_FIGURE.curves}
-    for analysis in analyses:
-        points = read_points(analysis.run.log)
-        for key, by_step in values.items():
-            logged = {point["step"]: point[key] for point in points if is_number(point.get(key))}
-            for step, value in thin(logged).items():
-                by_step.setdefault(step, []).append(value)
-    return {key: Curve(key, by_step) for key, by_step in values.items() if by_step}
-
-
-def thin(values: Mapping[int, float], count: int = TRAINING_POINTS) -> Mapping[int, float]:
-    """Average values by step over logarithmically growing intervals, at most `count` of them.
-
-    An average is placed at the last step of its interval, like a logged value, which is a mean since the previous one.
-    """
-    if len(values) <= count:
-        return values
-    intervals: dict[int, list[int]] = {}
-    scale = (count - 1) / math.log(max(values))
-    for step in values:
-        intervals.setdefault(math.floor(scale * math.log(max(step, 1))), []).append(step)
-    return {steps[-1]: statistics.fmean(values[step] for step in steps) for steps in intervals.values()}

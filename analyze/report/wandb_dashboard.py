@@ -82,8 +82,8 @@ def _training(title: str, *keys: str, log_y: bool = False) -> CurvePanel:
     return CurvePanel(title, keys, log_x=False, log_y=log_y)
 
 
-def _analysis(title: str, *keys: str) -> CurvePanel:
-    return CurvePanel(title, keys)
+def _analysis(title: str, *keys: str, log_y: bool = False) -> CurvePanel:
+    return CurvePanel(title, keys, log_y=log_y)
 
 
 SECTIONS: dict[str, tuple[CurvePanel | PicturePanel | TablePanel, ...]] = {
@@ -127,7 +127,7 @@ SECTIONS: dict[str, tuple[CurvePanel | PicturePanel | TablePanel, ...]] = {
     ),
     "Plain areas": (
         _analysis("Plain pixels", "plain_areas/share"),
-        *(_analysis(figure.title, *figure.curves) for figure in (*PLAIN_FIGURES, NORMALITY)),
+        *(_analysis(figure.title, *figure.curves, log_y=figure.log_y) for figure in (*PLAIN_FIGURES, NORMALITY)),
     ),
     "Pictures": (
         PicturePanel("Images from always the same noises", ("pictures/samples",)),

@@ -4,7 +4,9 @@ A Newton step solves (I − ∂f/∂x)·δ = f(x) − x by GMRES (Saad & Schultz
 counts as one network evaluation, though it takes several times as long.
 """
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -39,11 +41,35 @@ class NewtonKrylov(ImplicitInverter):
 
 def jacobian_product(f: Callable[[Tensor], Tensor], x: Tensor, vector: Tensor) -> Tensor:
     """Return J·v for the Jacobian J of f at x: reverse mode twice, since some layers have no forward mode."""
-    # Fused attention has no second derivative. A compiled network cannot be differentiated here, and the attempt would
-    # leave it uncompiled for the rest of the process.
-    with sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
+    with _differentiable:
         pull_back = torch.func.vjp(f, x)[1]
         return torch.func.vjp(lambda u: pull_back(u)[0], torch.zeros_like(x))[1](vector)[0].detach()
+
+
+class _SharedContext:
+    """Process-wide settings that threads need at the same time: the first one sets them, the last one restores them."""
+
+    def __init__(self, *contexts: Callable[[], AbstractContextManager]):
+        self.contexts, self.entered = contexts, ExitStack()
+        self.lock, self.threads = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.threads:
+                for context in self.contexts:
+                    self.entered.enter_context(context())
+            self.threads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.threads -= 1
+            if not self.threads:
+                self.entered.close()
+
+
+# Fused attention has no second derivative. A compiled network cannot be differentiated here, and the attempt would
+# leave it uncompiled for the rest of the process.
+_differentiable = _SharedContext(lambda: sdpa_kernel(SDPBackend.MATH), lambda: torch.compiler.set_stance("force_eager"))
 
 
 def gmres(product: Callable[[Tensor], Tensor], residual: Tensor, steps: int) -> Tensor:

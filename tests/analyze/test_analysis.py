@@ -14,7 +14,7 @@ from analyze.curves import seed_points
 from analyze.measures import MEASURES, Measure
 from analyze.measures.distances import distances
 from analyze.measures.triangle import triangle
-from analyze.measures.unavailable import Unavailable
+from analyze.measures.unavailable import Missing, Unavailable
 from analyze.report.study import not_analyzed, unavailable
 from analyze.settings import fingerprint
 from configs.errors import UserError
@@ -56,7 +56,7 @@ def test_a_measure_that_lacked_a_file_is_computed_when_it_exists(trained, monkey
 
     def brightness(samples):
         if not network.exists():
-            raise Unavailable("the network is missing")
+            raise Missing("the network is missing")
         return {"mean": samples.mean().item()}
 
     measures = [Measure(brightness, is_ready=lambda options, training: network.exists())]
@@ -76,6 +76,15 @@ def test_a_measure_that_has_everything_and_fails_is_not_tried_again(trained, mon
     monkeypatch.setattr("analyze.analysis.MEASURES", [Measure(brightness)])
     trained.analyze([8])
     assert 8 not in trained.missing() and values(trained, 8) == {}
+
+
+def test_preliminary_comparisons_are_shown(complete):
+    """As long as training continues, they compare with the last checkpoint so far."""
+    last = complete.run.checkpoint(8)
+    last.rename(last.with_name("hidden"))
+    earlier = SeedAnalysis(complete.experiment, 0)
+    assert earlier.last_step == 5 and 2 in earlier.missing()
+    assert earlier.current_results(2)["cka"] == complete.results(2)["cka"]
 
 
 def test_stale_and_disabled_measures_are_not_shown(complete):

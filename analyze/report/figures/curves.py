@@ -152,16 +152,20 @@ TRAINING_FIGURE = _figure(
 
 
 def other_figures(curves: Mapping[str, Curve]) -> list[CurveFigure]:
-    """Return a figure for each measure that no other figure shows, with its first values, if it has several steps."""
+    """Return a figure for each quantity of each measure that no other figure shows, with its first values.
+
+    Curves of a single step are omitted. Inverters have their own section.
+    """
     shown = {key.partition("/")[0] for figure in (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES) for key in figure.curves}
-    others: dict[str, list[str]] = {}
+    others: dict[tuple[str, str], list[str]] = {}
     for key, curve in curves.items():
         measure = key.partition("/")[0]
-        if measure not in shown and len(curve.steps) > 1 and len(others.setdefault(measure, [])) < len(COLORS):
-            others[measure].append(key)
+        if measure not in {*shown, "inverters"} and len(curve.steps) > 1:
+            keys = others.setdefault((measure, find_metric(key).quantity.name), [])
+            keys += [key] if len(keys) < len(COLORS) else []
     return [
-        _figure(measure, measure.replace("_", " "), f"Values of the measure {measure}.", *keys)
-        for measure, keys in others.items()
+        _figure(f"{measure}_{number}", measure.replace("_", " "), f"Values of the measure {measure}.", *keys)
+        for number, ((measure, _), keys) in enumerate(others.items(), start=1)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Triangle of noise, image and latent, drawn to scale."""
+"""Triangle of noise, image and latent, drawn with its most probable angles."""
 
 import math
 from collections.abc import Mapping

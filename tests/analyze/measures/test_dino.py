@@ -37,7 +37,7 @@ def tiny(tmp_path_factory):
 def test_weights_are_ready_in_a_folder_or_in_the_cache_of_the_hub(tiny, tmp_path, monkeypatch):
     huggingface_hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    files = [tmp_path / "models--some--vit" / name for name in ("refs/main", "snapshots/1f0c/config.json")]
+    files = [tmp_path / "models--some--vit" / name for name in ("refs/main", "snapshots/1f0c/model.safetensors")]
     names = [str(tiny), "/absent", "some/vit", "some/other"]
 
     def ready() -> list[bool]:

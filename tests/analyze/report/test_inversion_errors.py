@@ -30,7 +30,7 @@ STEP_ERROR = {
     "error_plain": None,
     "steps": {name: [None] * 20 for name in ("local_plain", "distance_plain", "local_other", "distance_other")},
 }
-FORWARD_START = {"error": 5.0, "reconstruction": 2.0, "kl": 0.02, "kl_floor": 0.01}
+FORWARD_START = {"error": 5.0, "reconstruction": 2.0, "kl": 0.02, "kl_floor": 0.01, "by_steps": {"error": [4.5, 5.0]}}
 
 
 def test_numbers_are_averaged_over_the_seeds_that_have_them():
@@ -48,7 +48,12 @@ def test_theory_is_called_confirmed_only_if_it_predicts_the_errors():
     assert "predicts only in part" in doubtful
 
 
-@pytest.mark.parametrize("error, text", [(5.0, "not less than"), (3.0, "less than")])
+def test_different_worst_steps_are_all_named():
+    seeds = [Seed(step_error={**STEP_ERROR, "worst_step": step}) for step in (100, 2, 100)]
+    assert "is made in step 2 or 100 (relative to σ_t: in step 2)" in findings(seeds)[0]
+
+
+@pytest.mark.parametrize("error, text", [(5.0, "not less than that of naive inversion, 4.5"), (4.2, ", less than")])
 def test_forward_start_is_compared_with_naive_inversion(error, text):
     seeds = [Seed(step_error=STEP_ERROR, forward_start={**FORWARD_START, "error": error})]
     assert text in findings(seeds)[-1]

@@ -116,8 +116,8 @@ def test_pooled_deviation_is_that_of_all_values(groups):
     means = [statistics.fmean(group) for group in groups]
     stds = [statistics.stdev(group) if len(group) > 1 else 0.0 for group in groups]
     values = [value for group in groups for value in group]
-    expected = statistics.stdev(values) if len(values) > 1 else 0.0
-    assert pooled_std(means, stds, len(groups[0])) == pytest.approx(expected)
+    expected = pytest.approx(statistics.stdev(values)) if len(values) > 1 else None
+    assert pooled_std(means, stds, len(groups[0])) == expected
 
 
 def test_only_seeds_with_the_last_step_count(analyzed):

@@ -12,7 +12,7 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import curves
 from analyze.report.findings import findings
 from analyze.report.page.plots import value_text
-from analyze.report.study import collect, missing, thin, write_report
+from analyze.report.study import collect, missing, write_report
 from configs.errors import UserError
 from configs.schema import Experiment
 
@@ -93,7 +93,7 @@ def test_page_contains_findings_plots_and_pictures(study, text):
     assert plots == [f"{title} against the training step" for title in PLOTS]
     for step in (0, 2, 5, 8):
         assert {f"3 images generated at step {step}", f"3 latents inverted at step {step}"} <= page.images.keys()
-    assert "The triangle of noise, image and latent, drawn to scale" in page.labels
+    assert "The triangle of noise, image and latent, drawn with its most probable angles" in page.labels
     assert "Missing results" not in text and missing(study) == []
 
 
@@ -182,18 +182,6 @@ def test_names_are_escaped(tiny):
 def test_report_is_reproducible(report, study):
     first = report.read_bytes()
     assert write_report(study).read_bytes() == first
-
-
-def test_only_long_logs_are_thinned():
-    short = {1: 3.0, 2: 5.0}
-    assert thin(short) == short
-    long = {step: float(step) for step in range(10, 10_001, 10)}
-    few = thin(long, count=50)
-    assert 20 < len(few) <= 50 and list(few) == sorted(few) and list(few)[-1] == 10_000
-    previous = 0
-    for step, mean in few.items():
-        assert mean == pytest.approx((previous + 10 + step) / 2)
-        previous = step
 
 
 # --- in a browser

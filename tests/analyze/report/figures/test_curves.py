@@ -80,9 +80,19 @@ def test_unknown_measure_gets_a_figure(curves):
     others = {f"brightness/{i}": Curve(f"brightness/{i}", VALUES) for i in range(9)}
     once = {"last/value": Curve("last/value", {1000: [0.5]})}
     (figure,) = other_figures(curves | others | once)
-    assert figure.name == "brightness" and list(figure.curves) == list(others)[: len(COLORS)]
+    assert figure.name == "brightness_1" and list(figure.curves) == list(others)[: len(COLORS)]
     assert list(figure.curves.values()) == ["0", "1", "2", "3", "4", "5"] and figure.y_label == "value"
     assert len(draw(figure, others).axes[0].lines) == len(COLORS)
+
+
+def test_each_quantity_of_a_measure_has_its_axis():
+    """Inverters have their own section."""
+    keys = ["forward_start/error", "forward_start/kl", "forward_start/exact_start", "inverters/naive-diffusers"]
+    figures = other_figures({key: Curve(key, VALUES) for key in keys})
+    assert [list(figure.curves) for figure in figures] == [[keys[0], keys[2]], [keys[1]]]
+    assert [figure.y_label for figure in figures] == ["L2 distance", "KL divergence"] and figures[0].name != figures[
+        1
+    ].name
 
 
 def test_cataloged_measure_without_a_figure_has_its_label(curves):
