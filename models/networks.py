@@ -168,5 +168,6 @@ def unpack(tokens: Tensor, rows: int, columns: int) -> Tensor:
 
 def _positions(rows: int, columns: int, device: torch.device) -> Tensor:
     """Return the positions (0, row, column) of image tokens, [rows·columns, 3]."""
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.stack([torch.zeros_like(row), row, column], dim=-1).reshape(-1, 3).float().to(device)
+    ranges = (torch.arange(count, device=device) for count in (rows, columns))
+    row, column = torch.meshgrid(*ranges, indexing="ij")
+    return torch.stack([torch.zeros_like(row), row, column], dim=-1).reshape(-1, 3).float()

@@ -26,7 +26,7 @@ def svcca(samples: Tensor, last_samples: Tensor) -> Svcca:
     vectors of the 10 largest singular values, or of all nonzero ones if there are fewer (at most N − 1). The value is
     0 if all images of a set are equal, because there are no directions. Source: Raghu et al. (2017).
 
-    The directions are exact: eigenvectors of the Gram matrix [N, N] in float64. The authors use a randomized
+    The directions are exact: from eigenvectors of the Gram matrix in float64. The authors use a randomized
     decomposition (`torch.svd_lowrank` with as many columns as directions), which misses most of the smaller directions
     and changes from run to run.
     """
@@ -36,10 +36,20 @@ def svcca(samples: Tensor, last_samples: Tensor) -> Svcca:
 
 def _main_directions(images: Tensor) -> Tensor:
     """Return orthonormal columns [N, at most 10]: the left singular vectors of the standardized pixels."""
-    values, vectors = torch.linalg.eigh(_gram(images))
-    threshold = values[-1] * len(images) * torch.finfo(values.dtype).eps  # smaller eigenvalues are rounding errors
-    rank = int((values > threshold).sum())
-    return vectors[:, len(images) - min(DIRECTIONS, len(images) - 1, rank) :]
+    pixels = images.flatten(1)
+    if pixels.shape[1] < len(images):  # the smaller of the two Gram matrices: both have the same nonzero eigenvalues
+        columns = standardize(pixels)
+        values, vectors = _main_eigenvectors(columns.T @ columns, len(images) - 1)
+        return columns @ vectors / values.sqrt()
+    return _main_eigenvectors(_gram(images), len(images) - 1)[1].clone()  # not a view of all eigenvectors
+
+
+def _main_eigenvectors(gram: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Return the largest nonzero eigenvalues, at most 10 and at most `most`, and their eigenvectors as columns."""
+    values, vectors = torch.linalg.eigh(gram)
+    threshold = values[-1] * len(values) * torch.finfo(values.dtype).eps  # smaller eigenvalues are rounding errors
+    first = len(values) - min(DIRECTIONS, most, int((values > threshold).sum()))
+    return values[first:], vectors[:, first:]
 
 
 _cached_main_directions = cache_last(_main_directions)

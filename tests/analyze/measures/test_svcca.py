@@ -36,6 +36,16 @@ def test_matches_the_singular_vectors_of_the_pixels(random_images):
     assert svcca(samples, last).mean == pytest.approx(expected, rel=1e-9)
 
 
+def test_more_images_than_pixels_match_the_singular_vectors_too(random_images):
+    """The directions then come from the Gram matrix of the pixels, which is the smaller one."""
+    sides, sets = [], [random_images(300), random_images(300)]
+    for images in sets:
+        pixels = images.flatten(1).double()
+        sides.append(torch.linalg.svd((pixels - pixels.mean(dim=0)) / pixels.std(dim=0), full_matrices=False).U[:, :10])
+    expected = torch.linalg.svdvals(sides[0].T @ sides[1]).mean().item()
+    assert svcca(*sets).mean == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("shared", [0, 3, 10])
 def test_svcca_is_the_fraction_of_shared_directions(shared):
     """Each set has ten uncorrelated pixels, `shared` of which are the same in both sets."""
