@@ -6,7 +6,7 @@ full networks at a small batch size are representative: each DDIM step is one ca
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ SECTIONS = ("sampling", "training", "measures", "loader", "jobs", "growth")
 # Batch sizes by device and model.
 SAMPLING_BATCH = {"cpu": {"cifar10": 32, "imagenet64": 8}, "cuda": {"cifar10": 1024, "imagenet64": 256}}
 TRAINING_BATCH = {"cpu": {"cifar10": 16, "imagenet64": 4}, "cuda": {"cifar10": 128, "imagenet64": 64}}
-ALL_MEASURES = "all measures"
+# Calls between two synchronizations of the GPU, which a training or a sampler does not have. For CIFAR-10, a sampling
+# call computes 34 TFLOP, a training step 6 TFLOP.
+SAMPLING_CALLS = {"cpu": 1, "cuda": 3}
+TRAINING_CALLS = {"cpu": 1, "cuda": 10}
+ALL_MEASURES = "all measures that do not run the network"
 MATMUL = "matrix product"
 
 
@@ -47,44 +51,40 @@ def main() -> None:
     for section in arguments.only:
         for model in arguments.models if section in ("sampling", "training") else arguments.models[:1]:
             print(f"{section} of {model} …", flush=True)
-            results |= BENCHES[section](model, arguments.rounds, device, script_util)
-            results |= relative_cost_of_measures(results)
-            write(results, arguments.out, device)
+            for part in BENCHES[section](model, arguments.rounds, device, script_util):
+                results |= part
+                results |= relative_cost_of_measures(results)
+                write(results, arguments.out, device)
     print(f"\n{markdown(results)}\n→ {arguments.out}/bench_{device.type}.json, .md")
 
 
-def sampling(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
+def sampling(model: str, rounds: int, device: torch.device, script_util: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of sampling, then those of inversion."""
     experiment, batch = _experiment(model), SAMPLING_BATCH[device.type][model]
     flop = forward_flop(experiment.model, experiment.diffusion) * batch * contenders.CALLS
     steps, samplers = experiment.analyze.ddim_steps, contenders.samplers(experiment, batch, device, script_util)
-    timings = {
-        direction: timing.time_interleaved(
-            {name: getattr(sampler, direction) for name, sampler in samplers.items()}, rounds, device
-        )
-        for direction in ("sampling", "inversion")
-    }
-    errors = _errors({name: sampler.eps() for name, sampler in samplers.items() if sampler.eps})
-    return {
-        f"{direction}, {model}, batch {batch}, T = {steps}": _rows(
-            variants, matmuls, flop, batch * contenders.CALLS / steps, errors
-        )
-        for direction, (variants, matmuls) in timings.items()
-    }
+    images, errors = batch * contenders.CALLS / steps, dict[str, float]()
+    for direction in ("sampling", "inversion"):
+        runs = {name: getattr(sampler, direction) for name, sampler in samplers.items()}
+        variants, matmuls = timing.time_interleaved(runs, rounds, device, SAMPLING_CALLS[device.type])
+        errors = errors or _errors({name: sampler.eps() for name, sampler in samplers.items() if sampler.eps})
+        yield {f"{direction}, {model}, batch {batch}, T = {steps}": _rows(variants, matmuls, flop, images, errors)}
 
 
-def training(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
+def training(model: str, rounds: int, device: torch.device, script_util: Any) -> Iterator[dict[str, Any]]:
     experiment, batch = _experiment(model), TRAINING_BATCH[device.type][model]
     flop = FORWARD_PASSES * forward_flop(experiment.model, experiment.diffusion) * batch
     runs = contenders.training_steps(experiment, batch, device, script_util)
-    variants, matmuls = timing.time_interleaved(runs, rounds, device)
+    variants, matmuls = timing.time_interleaved(runs, rounds, device, TRAINING_CALLS[device.type])
     errors = _errors({name: variant.result for name, variant in variants.items() if variant.result is not None})
-    return {f"training, {model}, batch {batch}": _rows(variants, matmuls, flop, batch, errors)}
+    yield {f"training, {model}, batch {batch}": _rows(variants, matmuls, flop, batch, errors)}
 
 
-def all_measures(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
+def all_measures(model: str, rounds: int, device: torch.device, script_util: Any) -> Iterator[dict[str, Any]]:
     rows = {name: measures.measure_in_subprocess(name, measures.SIDES[0]) for name in measures.MEASURED}
-    totals = {kind: sum(row[kind] for row in rows.values()) for kind in (measures.FIRST, measures.FURTHER)}
-    return {"measures": rows} | {f"{ALL_MEASURES}, {kind}": seconds for kind, seconds in totals.items()}
+    analyzed = [rows[name] for name in measures.rows_of_analysis()]
+    totals = {kind: sum(row[kind] for row in analyzed) for kind in (measures.FIRST, measures.FURTHER)}
+    yield {"measures": rows} | {f"{ALL_MEASURES}, {kind}": seconds for kind, seconds in totals.items()}
 
 
 def relative_cost_of_measures(results: dict[str, Any]) -> dict[str, float]:
@@ -100,27 +100,27 @@ def relative_cost_of_measures(results: dict[str, Any]) -> dict[str, float]:
         for direction in ("sampling", "inversion")
         if title.startswith(f"{direction}, cifar10")
     }
-    if measures_s is None or not speeds:
+    if measures_s is None or len(speeds) < 2:
         return {}
     generation_s = measures.IMAGES * (1 / speeds["sampling"] + 2 / speeds["inversion"])
     return {f"{ALL_MEASURES}, relative to generating N = {measures.IMAGES:,}": measures_s / generation_s}
 
 
-def loader(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
+def loader(model: str, rounds: int, device: torch.device, script_util: Any) -> Iterator[dict[str, Any]]:
     experiment = _experiment(model)
     speed = jobs.loader_speed(experiment, experiment.train.batch_size, device)
-    return {"loader alone [images per compute second]": speed}
+    yield {"loader alone [images per compute second]": speed}
 
 
-def job_overhead(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
-    return {f"overhead of a job, {model} [compute seconds]": jobs.overhead(_experiment(model), device)}
+def job_overhead(model: str, rounds: int, device: torch.device, script_util: Any) -> Iterator[dict[str, Any]]:
+    yield {f"overhead of a job, {model} [compute seconds]": jobs.overhead(_experiment(model), device)}
 
 
-def growth(model: str, rounds: int, device: torch.device, script_util: Any) -> dict[str, Any]:
-    return {"growth": jobs.growth(_experiment(model), device)}
+def growth(model: str, rounds: int, device: torch.device, script_util: Any) -> Iterator[dict[str, Any]]:
+    yield {"growth": jobs.growth(_experiment(model), device)}
 
 
-BENCHES: dict[str, Callable[[str, int, torch.device, Any], dict[str, Any]]] = {
+BENCHES: dict[str, Callable[[str, int, torch.device, Any], Iterator[dict[str, Any]]]] = {
     "sampling": sampling,
     "training": training,
     "measures": all_measures,
@@ -149,12 +149,19 @@ def _rows(
             "speedup": variant.speedup,
             "speedup in compute time": variant.compute_speedup,
             "TFLOP/s": flop / variant.seconds / 1e12,
-            "fraction of a matrix product": flop / variant.compute_s / matmuls["bf16" if "bf16" in name else "fp32"],
+            "fraction of a matrix product": _fraction(name, flop / variant.compute_s, matmuls),
             "first call [s]": variant.first_s,
             "memory per call [GiB]": variant.extra_gib,
             "error": errors.get(name),
         }
     return rows | {MATMUL: {f"{name} TFLOP per compute second": rate / 1e12 for name, rate in matmuls.items()}}
+
+
+def _fraction(name: str, flop_per_s: float, matmuls: dict[str, float]) -> float | None:
+    """Return a variant's speed relative to a matrix product in its precision; None in TF32, where none was timed."""
+    if "tf32" in name:
+        return None
+    return flop_per_s / matmuls["bf16" if "bf16" in name else "fp32"]
 
 
 def _errors(outputs: dict[str, Tensor]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from analyze.generations import Generations
+from analyze.measures import MEASURES
 from analyze.measures.cka import cka
 from analyze.measures.contraction import contraction
 from analyze.measures.correlation import correlation, top_correlation
@@ -123,6 +124,12 @@ MEASURED: dict[str, Callable[[Inputs], object]] = {
     "mapping_mistakes": lambda x: mapping_mistakes(x["noise"], x["samples"]),
     "plain_areas": lambda x: plain_areas(x["noise"], x["samples"], x["latents"], plain_threshold=0.025),
 }
+
+
+def rows_of_analysis() -> list[str]:
+    """Return the rows of `MEASURED` that an analysis computes by default without running the network, so without FID."""
+    names = {measure.name for measure in MEASURES if not measure.needs_network}
+    return [row for row in MEASURED if row.split(" ")[0] in names and not row.endswith("of all images")]
 
 
 NETWORK_IMAGES, NETWORK_STEPS = 4, 5

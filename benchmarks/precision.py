@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from analyze.generate import invert, sample
+from analyze.generate import batch_size, invert, sample
 from analyze.measures.correlation import correlation
 from analyze.measures.distances import distances
 from analyze.measures.noise_mapping import noise_mapping
@@ -37,6 +37,7 @@ TRAINED = HERE.parent / "tests" / "reference" / "trained32"
 MAX_RELATIVE_DIFFERENCE = 0.005  # of distances and angles
 MAX_ACCURACY_DIFFERENCE = 0.003
 BOOTSTRAP_DRAWS = 40
+WARM_UP_STEPS = 2
 
 
 def main() -> None:
@@ -53,11 +54,9 @@ def main() -> None:
     others: list[Precision] = ["bf16", "tf32"] if device.type == "cuda" else ["bf16"]
     lines = [*HEAD, f"{timing.describe(timing.machine())}. `python -m benchmarks.precision`"]
     for ddim_steps, images in zip(arguments.ddim_steps, arguments.images, strict=True):
-        options = Analyze(samples=images, ddim_steps=ddim_steps)
+        options = Analyze(samples=images, ddim_steps=ddim_steps, compile=arguments.compile)
         values = {
-            precision: dict(
-                quantities(optimize_inference(trained_denoiser(device), precision, arguments.compile), options)
-            )
+            precision: dict(quantities(trained_denoiser(device), dataclasses.replace(options, precision=precision)))
             for precision in ("fp32", *others)
         }
         for other in others:
@@ -87,10 +86,15 @@ def trained_denoiser(device: torch.device) -> Denoiser:
 
 
 def quantities(denoiser: Denoiser, options: Analyze) -> Iterator[tuple[str, float]]:
-    """Yield every number of Tables 1 to 3, and the reconstruction errors for comparison."""
-    start = time.monotonic()
+    """Yield every number of Tables 1 to 3 in the options' precision, and the reconstruction errors for comparison.
+
+    The seconds are those of generating, without the first batch, which compiles the network.
+    """
+    denoiser = optimize_inference(denoiser, options.precision, options.compile)
     noise = fixed_noise(denoiser.shape, options.samples, options.noise_seed)
     ddim = Ddim(options.ddim_steps, clip=options.clip_denoised)
+    sample([denoiser], Ddim(WARM_UP_STEPS), noise[: batch_size([denoiser], len(noise), options)], options)
+    start = time.monotonic()
     samples = sample([denoiser], ddim, noise, options)
     latents = invert([denoiser], ddim, samples, options)
     reconstructions = sample([denoiser], ddim, latents, options)

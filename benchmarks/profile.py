@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.contenders import network_of, our_training
@@ -46,12 +47,17 @@ def report(title: str, run: Callable[[], object], device: torch.device) -> str:
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=activities) as profiler:
         seconds = _time(run, device)
-    on_gpu = [event for event in profiler.events() or [] if event.device_type == DeviceType.CUDA]
+    on_gpu = [event for event in profiler.events() or [] if _is_gpu_work(event)]
     busy_s = sum(event.time_range.elapsed_us() for event in on_gpu) / 1e6
     idle = f", {len(on_gpu) / CALLS:,.0f} kernels, GPU idle {max(0.0, 1 - busy_s / seconds):.0%}" if on_gpu else ""
     order = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     table = profiler.key_averages().table(sort_by=order, row_limit=ROWS, max_name_column_width=60)
     return f"{title}: {seconds / CALLS * 1e3:.2f} ms per call{idle}\n{table}"
+
+
+def _is_gpu_work(event: FunctionEvent) -> bool:
+    """Return whether an event is a kernel or a copy; an annotation, such as an optimizer's step, spans several."""
+    return event.device_type == DeviceType.CUDA and not event.is_user_annotation
 
 
 def _time(run: Callable[[], object], device: torch.device) -> float:

@@ -26,7 +26,8 @@ IMAGES = (2048, 10_000, 50_000)
 TRAJECTORIES = 3  # per checkpoint: samples, their latents, and latents of the last checkpoint's samples
 WEIGHTS_BYTES = 210e6  # of one average of the weights, see docs/formats.md
 START_S, OPEN_S = 3.65, 0.6  # Python with imports, and opening a checkpoint: benchmarks/results/bench_cpu.md
-# Measuring a further checkpoint with D = 3,072 on two cores: benchmarks/results/measures.md; kNN coverage takes N²
+# Measuring a further checkpoint with D = 3,072 on two cores, without hungarian, transport_gap and measures that run the
+# network: benchmarks/results/measures.md. A GPU shortens it. kNN coverage takes N².
 MEASURE_S, MEASURE_S_PER_IMAGE, MEASURE_S_PER_PAIR = 4.0, 5.4e-3, 5.0e-7
 
 

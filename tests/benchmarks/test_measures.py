@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+from analyze.measures import MEASURES
 from benchmarks import bench, measures
+from configs.schema import Measures
 
 
 def test_the_command_prints_one_row_with_all_sizes(repository):
@@ -18,11 +20,18 @@ def test_the_command_prints_one_row_with_all_sizes(repository):
     assert all(float(peak) > 0.1 for peak in cells[2::3])
 
 
+def test_the_sum_has_each_default_measure_that_does_not_run_the_network_once():
+    names = [row.split(" ")[0] for row in measures.rows_of_analysis()]
+    expected = [measure.name for measure in MEASURES if measure.is_on(Measures()) and not measure.needs_network]
+    assert sorted(names) == sorted(expected)
+
+
 def test_generating_counts_as_one_sampling_and_two_inversions():
     rows = {"theirs": {"images/s": 100.0}, "ours fp32": {"images/s": 1.0}, "ours bf16": {"images/s": 4.0}}
     speeds = {
         f"{direction}, cifar10, batch 32, T = 100": rows | {bench.MATMUL: {}} for direction in ("sampling", "inversion")
     }
-    results = {"all measures, further [s]": 0.75 * measures.IMAGES}
-    assert bench.relative_cost_of_measures(results) == {}
+    results = {f"{bench.ALL_MEASURES}, {measures.FURTHER}": 0.75 * measures.IMAGES}
+    sampling, _ = speeds
+    assert bench.relative_cost_of_measures(results | {sampling: speeds[sampling]}) == {}
     assert list(bench.relative_cost_of_measures(results | speeds).values()) == [pytest.approx(1.0)]
