@@ -71,7 +71,7 @@ def stages(config: str, overrides: list[str], improved_diffusion: str | None, ou
     """Return all stages in order of worth."""
     python, experiment = [sys.executable, "-m"], [config, "name=gpu", *SHORT_RUN, *overrides]
     checkout = ["--improved-diffusion", improved_diffusion] if improved_diffusion else []
-    sections = ["--only", "sampling", "training", "--models", "cifar10", "--rounds", "3"]
+    sections = ["--only", "training", "sampling", "--models", "cifar10", "--rounds", "3"]
     precision = ["--ddim-steps", "10", "--images", "2048"]
     return [
         Stage("tests", 0.2, [*python, "pytest", "-q", "-m", "gpu", "tests"]),

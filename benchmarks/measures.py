@@ -127,7 +127,7 @@ MEASURED: dict[str, Callable[[Inputs], object]] = {
 
 
 def rows_of_analysis() -> list[str]:
-    """Return the rows of `MEASURED` that an analysis computes by default without running the network, so without FID."""
+    """Return the rows of `MEASURED` that an analysis computes by default without running the network (FID is off)."""
     names = {measure.name for measure in MEASURES if not measure.needs_network}
     return [row for row in MEASURED if row.split(" ")[0] in names and not row.endswith("of all images")]
 

@@ -17,7 +17,6 @@ from benchmarks.memory import extra_gib
 from records.provenance import versions
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
-CALLS = {"cpu": 1, "cuda": 50}  # between two synchronizations, which a training or a sampler does not have
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -40,9 +39,12 @@ class Timing:
 
 
 def time_interleaved(
-    variants: dict[str, Callable[[], Tensor | None]], rounds: int, device: torch.device
+    variants: dict[str, Callable[[], Tensor | None]], rounds: int, device: torch.device, calls: int = 1
 ) -> tuple[dict[str, Timing], dict[str, float]]:
-    """Time variants in turns. Also return the FLOP per compute second of matrix matmuls in the same rounds."""
+    """Time variants in turns, each for a number of calls without synchronization of the GPU.
+
+    Also return the FLOP per compute second of matrix products in the same rounds, by their precision.
+    """
     first, extra, result = {}, {}, {}
     for name, run in variants.items():
         first[name] = time_call(run, device)[0]
@@ -52,7 +54,7 @@ def time_interleaved(
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in (*variants, *matmuls)}
     for _ in range(rounds):
         for name, run in (variants | matmuls).items():
-            times[name].append(time_call(run, device, CALLS[device.type]))
+            times[name].append(time_call(run, device, calls))
     baseline = times[next(iter(variants))]
     timed = {
         name: Timing(first[name], *_medians(times[name]), *_ratios(baseline, times[name]), extra[name], result[name])

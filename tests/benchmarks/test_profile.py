@@ -1,4 +1,4 @@
-"""What counts as the work of a GPU in a profile."""
+"""Events that count as the work of a GPU in a profile."""
 
 import pytest
 from torch.autograd import DeviceType
