@@ -86,7 +86,7 @@ def compared(tmp_path_factory, analyzed_runs, command_line):
 def test_experiment_has_a_page_with_table_pictures_and_training_curves(compared):
     _, folder = compared
     page = (folder / "inverters.html").read_text(encoding="utf-8")
-    for text in ("fixed point, K = 2", "Inverters through training", "All results", "seed_0/config.yaml"):
+    for text in ("fixed point, K = 2", "Inverters through training", "All results", "own + state"):
         assert text in page
     assert page.count("data:image/png") == 2  # one picture per method
     assert (folder / "inverters.md").read_text().count("\n") == 2 + 3
