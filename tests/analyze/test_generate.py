@@ -60,14 +60,18 @@ def test_samples_and_latents_equal_those_of_ddim(clip, denoiser):
 
 @pytest.mark.parametrize(("precision", "inside"), [("tf32", "high"), ("fp32", "highest")])
 def test_only_the_network_is_computed_in_tf32(precision, inside, denoiser):
+    """In matrix products and in convolutions."""
     seen = []
 
+    def settings():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
     def run(denoiser, batch, y):
-        seen.append(torch.get_float32_matmul_precision())
+        seen.append(settings())
         return batch
 
     in_batches([denoiser], NOISE, with_options(precision=precision), run)
-    assert seen == [inside] and torch.get_float32_matmul_precision() == "highest"
+    assert seen == [(inside, precision == "tf32")] and settings() == ("highest", False)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])

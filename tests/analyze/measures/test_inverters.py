@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,22 @@ from analyze.measures.inverters import InverterResult, _data_images, _describe
 from analyze.model import analyze_model
 from configs.load import load_model_study
 from diffusion.solvers import INVERTERS
+from diffusion.solvers.aidi import AidiAnderson, AidiEmpirical
 from diffusion.solvers.anderson import Anderson
+from diffusion.solvers.bdia import Bdia
+from diffusion.solvers.belm import OBelm
+from diffusion.solvers.dpm_forward_step import DpmForwardStep
+from diffusion.solvers.dpm_solver import DpmSolver
+from diffusion.solvers.easyinv import EasyInv
+from diffusion.solvers.edict import Edict
+from diffusion.solvers.fixed_point import FixedPoint
+from diffusion.solvers.forward_start import ForwardStart
+from diffusion.solvers.forward_step import ForwardStep
+from diffusion.solvers.gnri import Gnri
+from diffusion.solvers.naive import Naive
+from diffusion.solvers.newton_krylov import NewtonKrylov
+from diffusion.solvers.renoise import ReNoise
+from diffusion.solvers.rex import Rex
 from diffusion.solvers.spacing import StridedSpacing
 
 SMALL = [
@@ -25,6 +41,33 @@ SMALL = [
     "analyze.measures.inverter_images=3",
     "wandb.mode=disabled",
 ]
+
+SETTING: dict[str, Any] = {"steps": 10, "spacing": StridedSpacing(), "clip": False}
+NAMED = {  # the solver that each name stands for, with 7 rounds if it has rounds
+    "naive (improved-diffusion)": Naive(**SETTING, image_at="first", evaluate_at="start", end_at="zero"),
+    "naive (diffusers)": Naive(**SETTING, image_at="clean", evaluate_at="end", end_at="last"),
+    "naive (BELM)": Naive(**SETTING, image_at="clean", evaluate_at="start", end_at="last"),
+    "forward start": ForwardStart(**SETTING, replaced=1),
+    "EasyInv": EasyInv(**SETTING, start=0.85, length=0.1, eta=0.8),
+    "DPM-Solver++(2M)": DpmSolver(**SETTING, order=2),
+    "DPM-Solver++(3M)": DpmSolver(**SETTING, order=3),
+    "BDIA": Bdia(**SETTING, gamma=1.0),
+    "O-BELM": OBelm(**SETTING),
+    "EDICT": Edict(**SETTING, p=0.93),
+    "Rex (Euler)": Rex(**SETTING, tableau="euler", zeta=0.999),
+    "Rex (midpoint)": Rex(**SETTING, tableau="midpoint", zeta=0.999),
+    "Rex (RK4)": Rex(**SETTING, tableau="rk4", zeta=0.999),
+    "fixed point": FixedPoint(**SETTING, rounds=7),
+    "AIDI (Anderson)": AidiAnderson(**SETTING, rounds=7, window=3),
+    "AIDI (empirical)": AidiEmpirical(**SETTING, rounds=7),
+    "ReNoise": ReNoise(**SETTING, rounds=7, averaged=(8, 10), first_rounds=5, first_averaged=(0, 5)),
+    "GNRI": Gnri(**SETTING, rounds=7, guidance=0.1, divisor=16384.0),
+    "Newton–Krylov": NewtonKrylov(**SETTING, newton_steps=1, krylov_steps=7),
+    "forward step": ForwardStep(**SETTING, max_rounds=7, threshold=1e-3),
+    "forward step (2M)": DpmForwardStep(**SETTING, max_rounds=7, threshold=1e-3, order=2),
+    "extrapolated Anderson": Anderson(**SETTING, rounds=7, tolerance=0.0),
+    "adaptive Anderson": Anderson(**SETTING, rounds=7, tolerance=1e-6),
+}
 
 
 @pytest.fixture
@@ -133,9 +176,9 @@ def test_unknown_inverters_are_refused(study):
 
 
 @pytest.mark.parametrize("name", INVERTERS)
-def test_every_inverter_builds_for_a_spacing(name):
-    inverter = INVERTERS[name]
-    solver = inverter.build(min(1, inverter.max_rounds), steps=10, spacing=StridedSpacing(), clip=False)
+def test_every_inverter_builds_the_solver_of_its_name(name):
+    solver = INVERTERS[name].build(7, **SETTING)
+    assert solver == NAMED[name]
     assert solver.sampling_evaluations >= 10 and solver.inversion_evaluations >= 9
 
 
