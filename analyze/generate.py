@@ -18,6 +18,7 @@ from diffusion.solvers.solver import Solver, final_state
 from models.compiled import tf32
 
 TRAJECTORY_POINTS = 25  # stored states x_t per trajectory, including the noise and the image
+DECODED_AT_ONCE = 64
 SELF_INTERPOLATION = tuple(i / 6 for i in range(7))  # λ between noise (0) and latent (1)
 
 
@@ -92,7 +93,9 @@ def decode(denoisers: Sequence[Denoiser], codes: Tensor, options: Analyze) -> Te
         assert denoiser.decode is not None, "a pixel-space model has no decoder"
         return torch.cat([denoiser.decode(code[None]) for code in x_0])  # one at a time, to bound the memory
 
-    return (in_batches(denoisers, codes, options, run).clamp(-1, 1) * 127.5 + 127.5).round().byte()
+    # In parts, because all images in float32 may exceed the memory.
+    images = (in_batches(denoisers, part, options, run) for part in codes.split(DECODED_AT_ONCE))
+    return torch.cat([(part.clamp(-1, 1) * 127.5 + 127.5).round().byte() for part in images])
 
 
 def in_batches(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory import extra_gib
+from records.cores import available_cores
 from records.provenance import versions
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -97,7 +98,7 @@ def machine() -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "device": device,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "load_before": round(os.getloadavg()[0], 1),
         "versions": versions(),

@@ -100,7 +100,7 @@ class Data:
         None, "train on one of two disjoint halves of every class; null: all images; FID always uses all", added=True
     )
     horizontal_flip: bool = option(False, "mirror each image with probability 0.5")
-    skip_damaged: bool = option(False, "skip unreadable images; false: stop at the first one")
+    skip_damaged: bool = option(False, "skip damaged images; false: name them and stop")
     workers: int = option(0, "processes that prepare a folder of images; 0: one per core", at_least=0, may_change=True)
 
 

@@ -1,7 +1,6 @@
 """Jobs that a study still needs, and their dependencies."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from analyze.estimate import evaluations_per_image
 from configs.schema import Experiment, ModelStudy
 from launch.jobs import Analyze, Train, Work
 from models.flops import forward_flop
+from records.cores import available_cores
 from records.layout import checkpoint_minutes_file, seed_folder
 
 # Sustained rates, for a first estimate of the analysis time; later estimates use the measured time.
@@ -102,7 +102,7 @@ def checkpoint_minutes(experiment: Experiment) -> float:
 def flop_per_s(study: Experiment | ModelStudy) -> float:
     """Return the assumed rate of a job."""
     on_gpu = torch.cuda.is_available() if study.cluster.kind != "slurm" else study.cluster.gpus_per_node > 0
-    cores = threads_per_job(study) or len(os.sched_getaffinity(0))
+    cores = threads_per_job(study) or available_cores()
     return ASSUMED_GPU_FLOP_PER_S if on_gpu else ASSUMED_CORE_FLOP_PER_S * cores
 
 
@@ -112,4 +112,4 @@ def threads_per_job(study: Experiment | ModelStudy) -> int:
         return study.cluster.cpus_per_task
     if study.cluster.kind == "debug":
         return 0
-    return max(1, len(os.sched_getaffinity(0)) // study.cluster.max_parallel)
+    return max(1, available_cores() // study.cluster.max_parallel)

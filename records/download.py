@@ -18,7 +18,7 @@ def download(url: str, digest: str | None, folder: Path, option: str) -> Path:
     from requests import RequestException
 
     name = url.rpartition("/")[2]
-    clear_partial(folder, name, abandoned_only=True)
+    clear_partial(folder, "tmp*", abandoned_only=True)  # pooch names its temporary files like this
     pooch.get_logger().setLevel("WARNING")  # the progress bar is enough
     try:
         return Path(pooch.retrieve(url, digest, name, folder, downloader=_fetch))

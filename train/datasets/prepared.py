@@ -148,6 +148,11 @@ def _check_prepared(path: Path, data: Data, model: Model) -> None:
             f"{path} has {labels.max() + 1} classes, more than model.num_classes={model.num_classes}; "
             f"set model.num_classes={labels.max() + 1}"
         )
+    if (model.num_classes or 1) > 1 and about.get("classes") == 1:
+        raise UserError(
+            f"{path} has a single class, but model.num_classes={model.num_classes}; name the classes in the file names "
+            "or by subfolders, or set model.num_classes=null"
+        )
 
 
 def _check_arrays(path: Path, shape: list[int]) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from configs.errors import UserError
+from records.cores import available_cores
 
 TASKS_PER_WORKER = 4  # submitted at a time
 
@@ -23,7 +24,7 @@ def parallel_map(work: Callable[[Task], Result], tasks: Sequence[Task], workers:
 
     Raises UserError if a process is killed.
     """
-    workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
+    workers = min(workers or available_cores(), len(tasks))
     if workers <= 1:
         yield from map(work, tasks)
         return

@@ -52,7 +52,7 @@ def read_images(source: Path, names: list[str], side: int, channels: int) -> tup
     for name in names:
         try:
             arrays.append(_read_image(source, name, side, channels)[None])
-        except UserError:
+        except (UserError, MemoryError):
             raise
         except Exception as error:  # Pillow's readers raise arbitrary exceptions for damaged files
             if isinstance(error, OSError) and error.errno is not None:

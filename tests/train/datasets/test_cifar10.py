@@ -120,7 +120,7 @@ def test_folder_without_batches_is_rejected(tmp_path, prepare):
 def test_download_is_cached(archive, server, prepare, root, monkeypatch):
     monkeypatch.setattr(cifar10, "URL", f"{server}/cifar.tar.gz")
     (root / "downloads").mkdir(parents=True)
-    old, new = (root / "downloads" / f".partial-cifar.tar.gz-{name}" for name in ("12345678", "87654321"))
+    old, new = (root / "downloads" / f".partial-tmp1f0c-{name}" for name in ("12345678", "87654321"))
     old.write_text("left by a killed process")
     os.utime(old, (time.time() - 7200,) * 2)
     new.write_text("being written by another process, on a file system without locks")

@@ -204,6 +204,14 @@ def test_error_if_the_dataset_has_more_classes_than_the_model(picture, prepare):
         prepare("folder", source, side=4, classes=1)
 
 
+def test_error_if_a_conditional_model_finds_no_classes(picture, prepare):
+    """One name without an underscore suffices: all images then belong to one class."""
+    for name in ("cat_1.png", "dog_1.png", "cover.png"):
+        source = picture(name)
+    with pytest.raises(UserError, match=r"has a single class, but model\.num_classes=2; name the classes"):
+        prepare("folder", source, side=4, classes=2)
+
+
 def truncate(file) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
