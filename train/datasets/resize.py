@@ -46,14 +46,16 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 def read_images(source: Path, names: list[str], side: int, channels: int) -> tuple[np.ndarray, dict[str, str]]:
     """Read image files: the intact images uint8 [n, channels, side, side], and {name: reason} of damaged files.
 
-    Raises UserError if a file cannot be opened at all.
+    Raises UserError if a file cannot be opened at all, or if the memory is full.
     """
     arrays, damaged = [np.empty((0, channels, side, side), np.uint8)], {}
     for name in names:
         try:
             arrays.append(_read_image(source, name, side, channels)[None])
-        except (UserError, MemoryError):
+        except UserError:
             raise
+        except MemoryError:  # on a machine with more memory, the image may be intact
+            raise UserError(f"{source}: the memory is too small to read {name}") from None
         except Exception as error:  # Pillow's readers raise arbitrary exceptions for damaged files
             if isinstance(error, OSError) and error.errno is not None:
                 raise UserError(f"{source}: {name} cannot be opened ({error.strerror})") from None

@@ -155,12 +155,24 @@ def test_postscript_is_not_executed(picture, prepare, monkeypatch):
 
 def test_reason_of_an_error_without_message_is_its_type(picture, prepare, monkeypatch):
     def fail(*args):
+        raise EOFError
+
+    source = picture("a.png")
+    monkeypatch.setattr(resize, "resize_and_crop", fail)
+    with pytest.raises(UserError, match=r"a.png \(EOFError\)"):
+        prepare("folder", source, side=4)
+
+
+def test_an_image_is_not_skipped_because_the_memory_is_full(picture, prepare, monkeypatch):
+    """Otherwise the data set would depend on the machine."""
+
+    def fail(*args):
         raise MemoryError
 
     source = picture("a.png")
     monkeypatch.setattr(resize, "resize_and_crop", fail)
-    with pytest.raises(UserError, match=r"a.png \(MemoryError\)"):
-        prepare("folder", source, side=4)
+    with pytest.raises(UserError, match=r"the memory is too small to read a\.png"):
+        prepare("folder", source, side=4, skip_damaged=True)
 
 
 def test_names_in_an_archive_write_nothing(picture, prepare, tmp_path):
