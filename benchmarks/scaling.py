@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from analyze.estimate import TENSORS, evaluations_per_image
 from configs.load import load
 from configs.schema import Experiment
 from launch.jobs import Analyze
@@ -23,7 +24,6 @@ from records.atomic import atomic_file, write_text
 HERE = Path(__file__).parent
 GPUS = (1, 3, 10, 30, 100, 300, 1000)
 IMAGES = (2048, 10_000, 50_000)
-TRAJECTORIES = 3  # per checkpoint: samples, their latents, and latents of the last checkpoint's samples
 WEIGHTS_BYTES = 210e6  # of one average of the weights, see docs/formats.md
 START_S, OPEN_S = 3.65, 0.6  # Python with imports, and opening a checkpoint: benchmarks/results/bench_cpu.md
 # Measuring a further checkpoint with D = 3,072 on two cores, without hungarian, transport_gap and measures that run the
@@ -103,13 +103,13 @@ def costs(experiment: Experiment, flop_per_s: float) -> Costs:
     tensor_bytes = 4 * images * model.in_channels * model.image_size**2
     measure_s = MEASURE_S + MEASURE_S_PER_IMAGE * images + MEASURE_S_PER_PAIR * images**2
     compute_s = generating_s(experiment, flop_per_s) + measure_s
-    return Costs(WEIGHTS_BYTES + tensor_bytes, compute_s, TRAJECTORIES * tensor_bytes)
+    return Costs(WEIGHTS_BYTES + tensor_bytes, compute_s, TENSORS * tensor_bytes)
 
 
 def generating_s(experiment: Experiment, flop_per_s: float) -> float:
     """Return the GPU's time per checkpoint."""
     flop = forward_flop(experiment.model, experiment.diffusion) * experiment.analyze.samples
-    return TRAJECTORIES * experiment.analyze.ddim_steps * flop / flop_per_s
+    return evaluations_per_image(experiment.analyze) * flop / flop_per_s
 
 
 def simulate(experiment: Experiment, gpus: int, flop_per_s: float, disk_bytes_per_s: float) -> Outcome:

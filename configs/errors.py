@@ -31,6 +31,11 @@ def is_full_disk(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in FULL_DISK_ERRORS
 
 
+def is_unreadable(error: Exception) -> bool:
+    """Return whether the disk or a permission prevents reading, which says nothing about the content of a file."""
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type name if the message is empty."""
     lines = str(error).strip().splitlines()

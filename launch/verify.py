@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from analyze.analysis import Analysis, SeedAnalysis
-from configs.errors import UserError, first_line, printable
+from configs.errors import UserError, first_line, is_unreadable, printable
 from configs.schema import Experiment, ModelStudy
 from launch.model_study import ModelStudyJobs
 from records import checkpoint
@@ -153,7 +153,7 @@ def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Dama
         try:
             state.check(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            if _is_unreadable(error):
+            if is_unreadable(error):
                 yield Damage(path, first_line(error), READABLE)
             else:
                 reasons[step] = first_line(error)
@@ -216,10 +216,6 @@ def _damaged_tensors(files: list[Path]) -> Iterator[Damage]:
 
 def _damage(path: Path, error: Exception, remedy: str) -> Damage:
     """Return the damage of a file that can be made again; if the disk or a permission fails, it is not removed."""
-    if _is_unreadable(error):
+    if is_unreadable(error):
         return Damage(path, first_line(error), READABLE)
     return Damage(path, first_line(error), remedy, can_remove=True)
-
-
-def _is_unreadable(error: Exception) -> bool:
-    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from configs.errors import UserError, first_line
+from configs.errors import UserError, first_line, is_unreadable
 from records.atomic import atomic_folder, file_digest, read_json, write_json
 from records.layout import saved_steps, step_name
 
@@ -58,9 +58,8 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
 def _is_damage(error: Exception) -> bool:
     """Return whether an error of reading a state comes from its content."""
-    if isinstance(error, OSError):
-        return isinstance(error, FileNotFoundError)
-    return not isinstance(error, MemoryError) and "allocate memory" not in str(error)  # PyTorch raises RuntimeError
+    is_full = isinstance(error, MemoryError) or "allocate memory" in str(error)  # PyTorch raises RuntimeError
+    return not (is_full or is_unreadable(error))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) ->
     if not len(training_images):
         raise Missing("FID requires the training images, which are not prepared on this machine")
     metric = _metric_of_training_set(training_images, str(fid_network), samples.device)
-    if isinstance(metric, str):
-        raise (Unavailable if Path(str(fid_network)).is_file() else Missing)(metric)
+    if isinstance(metric, Unavailable):
+        raise metric
     metric.reset()  # drops the generated images and keeps the statistics of the training set
     for batch in samples.split(IMAGES_AT_ONCE):
         metric.update(_colors(((batch.clamp(-1, 1) + 1) * 127.5).round().byte()), real=False)
@@ -54,7 +54,8 @@ def _metric_of_training_set(images: Tensor, network: str, device: torch.device) 
         size = (3, *images.shape[2:])
         metric = FrechetInceptionDistance(features, reset_real_features=False, input_img_size=size).to(device)
     except Exception as error:  # the file and the network in it raise exceptions of many types
-        return f"the FID network analyze.measures.fid_network={network} cannot be used ({first_line(error)})"
+        kind = Unavailable if Path(network).is_file() else Missing
+        return kind(f"the FID network analyze.measures.fid_network={network} cannot be used ({first_line(error)})")
     for batch in images.split(IMAGES_AT_ONCE):
         metric.update(_colors(batch.to(device)), real=True)
     return metric

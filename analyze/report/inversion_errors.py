@@ -56,22 +56,23 @@ def _figures(analyses: Sequence[Analysis]) -> Iterator[Block]:
 
 def findings(analyses: Sequence[Analysis]) -> list[str]:
     """Return one sentence per question whose measures are available."""
-    numbers = {name: mean_values(analyses, name) for name in MEASURES}
+    seeds = {name: list(stored_values(analyses, name)) for name in MEASURES}
+    numbers = {name: mean_values(stored) for name, stored in seeds.items()}
     sentences = [
-        _steps(numbers["step_error"], list(stored_values(analyses, "step_error"))),
-        _plain_steps(list(stored_values(analyses, "step_error"))),
+        _steps(numbers["step_error"], seeds["step_error"]),
+        _plain_steps(seeds["step_error"]),
         _prediction(numbers["step_error"]),
         _contraction(numbers["contraction"]),
         _plain_areas(numbers["plain_areas"]) if numbers["step_error"] else "",
-        _forward_start(numbers["forward_start"], list(stored_values(analyses, "forward_start"))),
+        _forward_start(numbers["forward_start"], seeds["forward_start"]),
     ]
     return [sentence for sentence in sentences if sentence]
 
 
-def mean_values(analyses: Sequence[Analysis], measure: str) -> dict[str, float]:
-    """Return the numbers of a measure at the last step, averaged over the seeds that have them."""
+def mean_values(seeds: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the numbers in the stored values of a measure, averaged over the seeds that have them."""
     values: dict[str, list[float]] = {}
-    for stored in stored_values(analyses, measure):
+    for stored in seeds:
         for name, value in stored.items():
             if is_number(value):
                 values.setdefault(name, []).append(value)

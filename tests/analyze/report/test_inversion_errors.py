@@ -3,7 +3,7 @@
 import pytest
 
 from analyze.report import inversion_errors
-from analyze.report.inversion_errors import findings, inversion_errors_section, mean_values
+from analyze.report.inversion_errors import findings, inversion_errors_section, mean_values, stored_values
 
 
 class Seed:
@@ -35,9 +35,9 @@ FORWARD_START = {"error": 5.0, "reconstruction": 2.0, "kl": 0.02, "kl_floor": 0.
 
 def test_numbers_are_averaged_over_the_seeds_that_have_them():
     seeds = [Seed(step_error={**STEP_ERROR, "error": 2.0}), Seed(step_error={**STEP_ERROR, "error_plain": 1.0}), Seed()]
-    values = mean_values(seeds, "step_error")
+    values = mean_values(list(stored_values(seeds, "step_error")))
     assert values["error"] == 3.0 and values["error_plain"] == 1.0
-    assert mean_values(seeds, "contraction") == {}
+    assert mean_values(list(stored_values(seeds, "contraction"))) == {}
 
 
 def test_theory_is_called_confirmed_only_if_it_predicts_the_errors():

@@ -153,26 +153,20 @@ def test_postscript_is_not_executed(picture, prepare, monkeypatch):
     assert opened == []
 
 
-def test_reason_of_an_error_without_message_is_its_type(picture, prepare, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "skip_damaged", "message"),
+    [(EOFError, False, r"a.png \(EOFError\)"), (MemoryError, True, r"the memory is too small to read a\.png")],
+)
+def test_an_error_without_message_has_a_reason(error, skip_damaged, message, picture, prepare, monkeypatch):
+    """An image is not skipped because the memory is full: otherwise the data set would depend on the machine."""
+
     def fail(*args):
-        raise EOFError
+        raise error
 
     source = picture("a.png")
     monkeypatch.setattr(resize, "resize_and_crop", fail)
-    with pytest.raises(UserError, match=r"a.png \(EOFError\)"):
-        prepare("folder", source, side=4)
-
-
-def test_an_image_is_not_skipped_because_the_memory_is_full(picture, prepare, monkeypatch):
-    """Otherwise the data set would depend on the machine."""
-
-    def fail(*args):
-        raise MemoryError
-
-    source = picture("a.png")
-    monkeypatch.setattr(resize, "resize_and_crop", fail)
-    with pytest.raises(UserError, match=r"the memory is too small to read a\.png"):
-        prepare("folder", source, side=4, skip_damaged=True)
+    with pytest.raises(UserError, match=message):
+        prepare("folder", source, side=4, skip_damaged=skip_damaged)
 
 
 def test_names_in_an_archive_write_nothing(picture, prepare, tmp_path):
