@@ -8,14 +8,15 @@ import numpy as np
 from configs.schema import Data, Model
 from diffusion.randomness import generator
 from train.datasets.halves import half_indices
-from train.datasets.prepared import check_digests, prepared_folder, read_about
+from train.datasets.prepared import ARRAYS, check_digests, prepared_folder, read_about
 
 
 @dataclass(frozen=True)
 class ImageDataset:
     """Images uint8 [N, C, S, S], memory-mapped from disk, and their labels int64 [N].
 
-    `subset` contains the indices of the images that training uses; None: all. `digest` is the SHA-256 of their file.
+    `subset` contains the indices of the images that training uses; None: all. `digest` identifies
+    the content that training depends on: the SHA-256 of the images and, if they are used, of the labels.
     """
 
     images: np.ndarray
@@ -32,9 +33,9 @@ class ImageDataset:
         return numbers if self.subset is None else self.subset[numbers]
 
     def check_unchanged(self, digest: str | None) -> None:
-        """Raise ValueError unless the images have a digest recorded before; None was recorded before version 0.3."""
+        """Raise ValueError unless the data have a digest recorded before; None was recorded before version 0.3."""
         if digest not in (None, self.digest):
-            raise ValueError("it was trained on other images")
+            raise ValueError("it was trained on other images or labels")
 
 
 def load_dataset(data: Data, model: Model, verify: bool = False) -> ImageDataset:
@@ -47,7 +48,9 @@ def load_dataset(data: Data, model: Model, verify: bool = False) -> ImageDataset
         check_digests(folder)
     labels = np.load(folder / "labels.npy")
     subset = half_indices(labels, data.half) if data.half else None
-    digest = read_about(folder).get("sha256", {}).get("images.npy")
+    uses_labels = data.half is not None or model.num_classes is not None
+    digests = read_about(folder).get("sha256", {})
+    digest = " ".join(str(digests.get(name)) for name in (ARRAYS if uses_labels else ARRAYS[:1]))
     return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), labels, subset, digest)
 
 

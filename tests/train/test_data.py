@@ -1,11 +1,14 @@
 """Datasets are prepared once; the images of a step are a function of (seed, step)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from configs.errors import UserError
 from configs.schema import Data, Model
+from records.atomic import file_digest, read_json, write_json
 from train.batches import BatchLoader
 from train.data import batch_indices, load_dataset
 from train.datasets.halves import half_indices
@@ -52,6 +55,20 @@ def test_digits_have_images_of_all_classes(digits):
     assert dataset.images.shape == (1797, 1, 16, 16) and dataset.images.dtype == np.uint8
     assert len(dataset) == 1797 and sorted(set(dataset.labels.tolist())) == list(range(10))
     assert (dataset.images.min(), dataset.images.max()) == (0, 255)
+
+
+@pytest.mark.parametrize("half, num_classes, used", [(None, None, False), ("first", None, True), (None, 10, True)])
+def test_digest_covers_labels_if_training_uses_them(digits, half, num_classes, used):
+    """So that a run does not resume on other labels."""
+    _, root = digits
+    data, model = Data("digits", root=str(root), half=half), replace(MODEL, num_classes=num_classes)
+    before = load_dataset(data, model).digest
+    folder = root / "digits_16"
+    np.save(folder / "labels.npy", np.load(folder / "labels.npy")[::-1])
+    about = read_json(folder / "about.json")
+    about["sha256"]["labels.npy"] = file_digest(folder / "labels.npy")
+    write_json(folder / "about.json", about)
+    assert (load_dataset(data, model, verify=True).digest != before) == used
 
 
 def test_prepared_dataset_is_reused(digits):

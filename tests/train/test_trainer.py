@@ -196,7 +196,7 @@ def test_run_does_not_resume_on_other_images(trained, tiny, tmp_path):
     about["sha256"]["images.npy"] = file_digest(folder / "images.npy")
     write_json(folder / "about.json", about)
     with pytest.raises(
-        UserError, match=r"state of step 8 does not fit this training \(it was trained on other images\)"
+        UserError, match=r"state of step 8 does not fit this training \(it was trained on other images or labels\)"
     ):
         train(tiny("train.steps=12", f"data.root={other}"))
 
