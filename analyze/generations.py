@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -53,6 +53,26 @@ class LoadDenoiser(Protocol):
 
 
 @dataclass(frozen=True)
+class Images:
+    """Stored images, float32 in [−1, 1] or uint8, of which an index returns the chosen ones in [−1, 1].
+
+    All decoded images in float32 may exceed the memory.
+    """
+
+    stored: Tensor
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, chosen: Any) -> Tensor:
+        images = self.stored[chosen]
+        return images.float() / 127.5 - 1 if images.dtype is torch.uint8 else images
+
+    def first(self, count: int) -> "Images":
+        return Images(self.stored[:count])
+
+
+@dataclass(frozen=True)
 class Generations:
     """Tensors of one checkpoint by name, float32 on the CPU.
 
@@ -70,6 +90,7 @@ class Generations:
     training: Path | None = None  # the prepared data set
     last: "Generations | None" = None  # of the last checkpoint; None if this is the last
     are_codes: bool = False  # whether samples are codes of an autoencoder
+    vae_scaling_factor: float | None = None  # of the decoder of codes; None: the model's own
     part: range | None = None  # images of a slice; None: all
 
     def __getitem__(self, name: str) -> Tensor:
@@ -126,12 +147,16 @@ class Generations:
         return range(total) if self.part is None else slices.intersection(self.part, range(total))
 
     def file(self, name: str) -> Path:
-        """Return the path of a tensor; a tensor that depends on the last checkpoint has that step in its name."""
+        """Return the path of a tensor; its name has the last step or the scaling factor if the tensor depends on it."""
         return self._whole_file(name) if self.part is None else slices.slice_file(self._whole_file(name), self.part)
 
     def _whole_file(self, name: str) -> Path:
-        last = f"-{step_name(self.last.setting.position)}" if name == "last_latents" and self.last else ""
-        checkpoint, file_name = self.folder / step_name(self.setting.position), f"{name}{last}.safetensors"
+        suffix = ""
+        if name == "last_latents" and self.last:
+            suffix = f"-{step_name(self.last.setting.position)}"
+        if name in DECODED and self.vae_scaling_factor is not None:
+            suffix = f"-scale{self.vae_scaling_factor}"
+        checkpoint, file_name = self.folder / step_name(self.setting.position), f"{name}{suffix}.safetensors"
         if name not in OF_INVERTER:
             return checkpoint / file_name
         before_inversions = checkpoint / file_name  # location in version 0.1
@@ -140,16 +165,14 @@ class Generations:
         return checkpoint / "inversions" / self.setting.inverter.key / file_name
 
     @property
-    def images(self) -> Tensor:
-        """The samples as images [N, C, H, W] in [−1, 1]; codes are decoded, the first DECODED_IMAGES only."""
-        return self._cached("images").float() / 127.5 - 1 if self.are_codes else self["samples"]
+    def images(self) -> Images:
+        """The samples as images [N, C, H, W]; codes are decoded, the first DECODED_IMAGES only."""
+        return Images(self._cached("images") if self.are_codes else self["samples"])
 
     @property
-    def interpolation_images(self) -> Tensor:
-        """The self-interpolations as images [L, n, C, H, W] in [−1, 1]; codes are decoded."""
-        if not self.are_codes:
-            return self["self_interpolations"]
-        return self._cached("interpolation_images").float() / 127.5 - 1
+    def interpolation_images(self) -> Images:
+        """The self-interpolations as images [L, n, C, H, W]; codes are decoded."""
+        return Images(self._cached("interpolation_images") if self.are_codes else self["self_interpolations"])
 
     @functools.cached_property
     def denoisers(self) -> list[Denoiser]:

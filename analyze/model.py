@@ -6,7 +6,6 @@ runs/openai_cifar10/
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,12 +18,13 @@ from torch import nn
 from analyze import slices
 from analyze.analysis import Analysis, failure_reason
 from analyze.generate import batch_size
-from analyze.generations import GENERATORS, Generations, LoadDenoiser, devices
+from analyze.generations import DECODED_IMAGES, GENERATORS, Generations, LoadDenoiser, devices
 from analyze.measures import Measure
 from analyze.settings import Setting
 from configs.errors import UserError
 from configs.schema import Analyze, ModelStudy
 from diffusion.denoiser import Denoiser
+from models.autoencoders import Decoder
 from models.compiled import HALF, check_compiler, optimize_inference, should_compile, tensor_bytes
 from models.flops import evaluation_flop
 from models.source import Source, add_call_hook, check_ddim_steps, open_source
@@ -100,7 +100,13 @@ class ModelAnalysis(Analysis):
 
     @functools.cached_property
     def _generations(self) -> Generations:
-        stored = Generations(self.generations_folder, self.setting, self.options, self.load_denoiser)
+        stored = Generations(
+            self.generations_folder,
+            self.setting,
+            self.options,
+            self.load_denoiser,
+            vae_scaling_factor=self.study.vae_scaling_factor,
+        )
         if self.opened is None:
             return stored
         return dataclasses.replace(stored, spacing=self.opened.spacing, are_codes=self.has_decoder)
@@ -256,11 +262,17 @@ def _cost(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) 
     parameters = sum(parameter.numel() for module in modules for parameter in module.parameters()) / 1e6
     calls = sum(analysis.calls(analysis.tensors()) for analysis in analyses if analysis.missing())
     evaluations = calls * source.denoiser.evaluations_per_call
-    per_tensor = options.samples * math.prod(source.denoiser.shape) * 4 / 1e9
+    channels, height, width = source.denoiser.shape
+    per_tensor = options.samples * channels * height * width * 4 / 1e9
+    pictures = []
+    if isinstance(decode, Decoder):
+        decoded = min(options.samples, DECODED_IMAGES) * 3 * height * width * decode.factor**2 / 1e9
+        pictures = [f"{gigabytes(decoded)} of main memory for decoded images"]
     return [
         f"{parameters:,.1f} M parameters; {gigabytes(weights)} on every device",
         f"{evaluations:,} network evaluations to generate and invert {options.samples:,} images",
-        f"{gigabytes(per_tensor)} of main memory for each of noise, images and latents",
+        f"{gigabytes(per_tensor)} of main memory for each of noise, {'codes' if decode else 'images'} and latents",
+        *pictures,
     ]
 
 

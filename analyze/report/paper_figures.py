@@ -193,12 +193,12 @@ def _interpolation_distances(results: StudyResults) -> Figure:
 
 
 def _mistakes(results: StudyResults) -> Figure:
-    return draw_mistakes(results.last.images[: results.mapped], results.mistakes)
+    return draw_mistakes(results.last.images.first(results.mapped), results.mistakes)
 
 
 def _variance(results: StudyResults) -> Figure:
-    samples, images = results.last["samples"][: results.mapped], results.last.images[: results.mapped]
-    return draw_by_variance(samples, images, results.mistakes.images_by_variance)
+    samples = results.last["samples"][: results.mapped]
+    return draw_by_variance(samples, results.last.images, results.mistakes.images_by_variance)
 
 
 def _training(results: StudyResults) -> Figure:

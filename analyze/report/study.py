@@ -4,10 +4,9 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from analyze.analysis import SeedAnalysis
 from analyze.curves import Curve
+from analyze.generations import Images
 from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, other_figures
 from analyze.report.findings import findings
 from analyze.report.inversion_errors import inversion_errors_section
@@ -243,7 +242,7 @@ def table_note(table: Table) -> str:
     return table.note + (f" Published: {table.model}, {PAPER}." if table.model else "")
 
 
-def gallery(images: Tensor, caption: str) -> Gallery:
+def gallery(images: Images, caption: str) -> Gallery:
     """Return a gallery of the first images of [N, C, H, W]."""
     shown = images[:GALLERY_IMAGES].clone()
     return Gallery(picture(shown, f"{len(shown)} generated images: {caption}", columns=GALLERY_COLUMNS), caption)

@@ -80,7 +80,8 @@ def test_a_latent_diffusion_model_is_analyzed_and_reported(study, batch_sizes, c
     denoiser = source.load_denoiser(torch.device("cpu"))
     samples = final_state(Ddim(4, source.spacing).sample(denoiser, noise))
     torch.testing.assert_close(generations["samples"], samples, rtol=1e-4, atol=1e-4)
-    assert generations.images.shape == (6, 3, 64, 64) and generations.images.abs().max() <= 1
+    images = generations.images[:]
+    assert images.shape == (6, 3, 64, 64) and images.abs().max() <= 1
 
     collect(latent_study, source, analyses)
     report = model.experiment_folder(latent_study) / "report"
@@ -110,8 +111,19 @@ def test_images_between_noise_and_latent_are_decoded(study):
     values, generations = analysis.results(2)["self_interpolation"]["values"], analysis.generations(2)
     assert values["to_data"] == [] and values["end"] > 0  # training images are not codes
     assert generations["self_interpolations"].shape == (7, 6, 3, 16, 16)
-    assert generations.interpolation_images.shape == (7, 6, 3, 64, 64)
-    torch.testing.assert_close(generations.interpolation_images[0], generations.images, rtol=0, atol=0.02)
+    assert generations.interpolation_images[:].shape == (7, 6, 3, 64, 64)
+    torch.testing.assert_close(generations.interpolation_images[0], generations.images[:], rtol=0, atol=0.02)
+
+
+def test_pictures_are_decoded_again_with_another_scaling_factor(study):
+    """The codes are not generated again."""
+    generations = [
+        analysis.generations(analysis.last_step)
+        for option in ("vae_scaling_factor=null", "vae_scaling_factor=2")
+        for analysis in analyze_model(study(option))[1][-1:]
+    ]
+    assert generations[0].file("samples") == generations[1].file("samples")
+    assert not torch.equal(generations[0].images[:], generations[1].images[:])
 
 
 def test_tables_have_a_row_per_t_with_the_published_numbers(study):
@@ -142,7 +154,7 @@ def test_an_unconditional_openai_model_is_clipped_and_has_no_labels(study, opena
     openai_study = study("openai.schedule=cosine", "openai.steps=4000", source=openai_file)
     _, analyses = analyze_model(openai_study)
     assert analyses[0].options.clip_denoised and not analyses[0].has_decoder
-    assert analyses[0].generations(2).images.abs().max() <= 1
+    assert analyses[0].generations(2).images[:].abs().max() <= 1
     with pytest.raises(UserError, match=r"analyze.labels=\[3\]: there is no class 3; the model has no classes"):
         analyze_model(dataclasses.replace(openai_study, analyze=dataclasses.replace(openai_study.analyze, labels=[3])))
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from analyze.generations import Images
 from analyze.measures.mistakes import Attractors, MappingMistakes, Mistakes
 from analyze.report.figures.style import PAGE, SOFT, mathtext, new_figure, styled
 from records.pictures import GAP, LATENT_RANGE, grid
@@ -37,17 +38,17 @@ class PictureRow:
 
 
 @styled
-def draw_pictures(noise: Tensor, images: Tensor, latents: Tensor) -> Figure:
+def draw_pictures(noise: Tensor, images: Images, latents: Tensor) -> Figure:
     """Draw noise x_T, image x_0, latent x̂_T and the difference of latent and noise, all [N, C, H, W].
 
     Images that are decoded from codes are larger than the noise. Source: the paper, Figure 1.
     """
-    noise, images, latents = (tensor[:COLUMNS] for tensor in (noise, images, latents))
+    noise, latents = noise[:COLUMNS], latents[:COLUMNS]
     difference = latents - noise
     largest = _round_up(difference.abs().flatten().double().quantile(0.99).item())
     rows = [
         _noise_row("noise x_T", noise, LATENT_RANGE),
-        PictureRow("image x_0", images),
+        PictureRow("image x_0", images[:COLUMNS]),
         _noise_row("latent x̂_T", latents, LATENT_RANGE),
         _noise_row("difference x̂_T − x_T", difference, largest),
     ]
@@ -67,8 +68,8 @@ def _round_up(value: float) -> float:
 
 
 @styled
-def draw_mistakes(samples: Tensor, mistakes: MappingMistakes) -> Figure:
-    """Draw the wrongly assigned images and noises, and those nearest to several others, of samples [N, C, H, W].
+def draw_mistakes(images: Images, mistakes: MappingMistakes) -> Figure:
+    """Draw the wrongly assigned images and noises, and those nearest to several others, of images [N, C, H, W].
 
     A noise is shown as the image generated from it. Source: the paper, Figure 8.
     """
@@ -77,35 +78,35 @@ def draw_mistakes(samples: Tensor, mistakes: MappingMistakes) -> Figure:
         [
             PictureRow(
                 "image of a wrongly\nassigned noise",
-                samples[to_image.wrong[:COLUMNS]],
-                heading=_count("noise → image", to_image, samples),
+                images[to_image.wrong[:COLUMNS]],
+                heading=_count("noise → image", to_image, images),
             ),
-            PictureRow("image nearest\nto that noise", samples[to_image.nearest[:COLUMNS]]),
-            _attractor_row("images nearest to\nseveral noises", mistakes.attracting_images, samples, "noises"),
+            PictureRow("image nearest\nto that noise", images[to_image.nearest[:COLUMNS]]),
+            _attractor_row("images nearest to\nseveral noises", mistakes.attracting_images, images, "noises"),
             PictureRow(
                 "wrongly assigned\nimage",
-                samples[to_noise.wrong[:COLUMNS]],
-                heading=_count("image → noise", to_noise, samples),
+                images[to_noise.wrong[:COLUMNS]],
+                heading=_count("image → noise", to_noise, images),
             ),
-            PictureRow("image of the noise\nnearest to it", samples[to_noise.nearest[:COLUMNS]]),
-            _attractor_row("images of noises\nnearest to several", mistakes.attracting_noises, samples, "images"),
+            PictureRow("image of the noise\nnearest to it", images[to_noise.nearest[:COLUMNS]]),
+            _attractor_row("images of noises\nnearest to several", mistakes.attracting_noises, images, "images"),
         ],
         min_columns=COLUMNS,
     )
 
 
-def _count(direction: str, mistakes: Mistakes, samples: Tensor) -> str:
-    return f"{direction}: {len(mistakes.wrong):,} of {len(samples):,} wrong"
+def _count(direction: str, mistakes: Mistakes, images: Images) -> str:
+    return f"{direction}: {len(mistakes.wrong):,} of {len(images):,} wrong"
 
 
-def _attractor_row(label: str, attractors: Attractors, samples: Tensor, noun: str) -> PictureRow:
+def _attractor_row(label: str, attractors: Attractors, images: Images, noun: str) -> PictureRow:
     several = attractors.counts[:COLUMNS] > 1
     indices, counts = attractors.indices[:COLUMNS][several], attractors.counts[:COLUMNS][several]
-    return PictureRow(label, samples[indices], below=[f"{count:,} {noun}" for count in counts.tolist()])
+    return PictureRow(label, images[indices], below=[f"{count:,} {noun}" for count in counts.tolist()])
 
 
 @styled
-def draw_by_variance(samples: Tensor, images: Tensor, by_variance: Tensor, rows: int = 2) -> Figure:
+def draw_by_variance(samples: Tensor, images: Images, by_variance: Tensor, rows: int = 2) -> Figure:
     """Draw the images [N, C, H, W] of the samples x_0 with the lowest and the highest pixel variance.
 
     `by_variance` [N] are the indices by ascending variance, over all pixels and channels of a sample in [−1, 1].

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from analyze.generations import Images
 from analyze.report.figures.pictures import BORDER, PictureRow, draw_rows
 from analyze.report.figures.style import COLORS, COLUMN, LINES, MARKERS, new_figure, styled, symbols
 
@@ -14,7 +14,7 @@ DISTANCES = {"to_start": "from the image at λ = 0", "to_data": "from the neares
 
 
 @styled
-def draw_self_interpolations(lambdas: Sequence[float], images: Tensor) -> Figure:
+def draw_self_interpolations(lambdas: Sequence[float], images: Images) -> Figure:
     """Draw images [L, n, C, H, W], one row per noise and one column per λ from 0 (noise) to 1 (latent).
 
     The number below an image is its L2 distance from the first of its row.
