@@ -4,13 +4,12 @@ There is no official code; the Anderson variant follows the third-party implemen
 which it stores iterates included: nothing is accelerated before the fourth evaluation. Images are independent here.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from diffusion.solvers.anderson import affine_weights, combine
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.implicit import History, ImplicitInverter, StepEquation
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class AidiAnderson(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps * (1 + self.rounds)
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
         value = equation(equation.x_s)
         values: list[Tensor] = []
         residuals: list[Tensor] = []
@@ -46,7 +45,7 @@ class AidiEmpirical(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps * (1 + 2 * self.rounds)
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
         p, q = equation.x_s, equation(equation.x_s)
         for _ in range(self.rounds):
             p, q = q, (equation(p) + equation(q)) / 2

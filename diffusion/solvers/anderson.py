@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from diffusion.solvers.gram import solve_gram
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation, inverse_steps
+from diffusion.solvers.implicit import History, ImplicitInverter, Solved, StepEquation
 
 DETAIL_STD = 0.005  # of values in [−1, 1]: finer than the rounding of 8-bit images
 AMBIGUOUS_SLOPE = 0.5
@@ -64,11 +64,16 @@ class Anderson(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps * self.rounds
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+    @property
+    def memory(self) -> int:
+        return self.order + 1
+
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
         x = equation.along(self._first_eps(equation, history))
-        factor = 1 / (1 - equation.gaussian_slope(equation.step, self.data_std)) if history else 1.0
-        rounds = self._rounds_per_step(equation)[len(history)]
-        trust = max(self.trust, 1 / rounds) * equation.step.end.sigma if history and rounds else math.inf
+        factor = 1 / (1 - equation.gaussian_slope(equation.step, self.data_std)) if history.solved else 1.0
+        slopes = tuple(equation.gaussian_slope(step, DETAIL_STD) for step in history.steps)
+        rounds = spread_rounds(slopes, self.inversion_evaluations)[history.solved]
+        trust = max(self.trust, 1 / rounds) * equation.step.end.sigma if history.solved and rounds else math.inf
         active = torch.arange(len(x), device=x.device)
         values: list[Tensor] = []
         residuals: list[Tensor] = []
@@ -85,16 +90,11 @@ class Anderson(ImplicitInverter):
                 break
         return x
 
-    def _first_eps(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
-        is_ambiguous = len(history) == 1 and equation.gaussian_slope(equation.step, DETAIL_STD) > AMBIGUOUS_SLOPE
-        if not history or is_ambiguous:
+    def _first_eps(self, equation: StepEquation, history: History) -> Tensor:
+        is_ambiguous = history.solved == 1 and equation.gaussian_slope(equation.step, DETAIL_STD) > AMBIGUOUS_SLOPE
+        if history.solved == 0 or is_ambiguous:
             return torch.zeros_like(equation.x_s)
-        return extrapolate(history[-self.order - 1 :], equation)
-
-    def _rounds_per_step(self, equation: StepEquation) -> tuple[int, ...]:
-        steps = inverse_steps(self.spacing.sampling(equation.denoiser.levels, self.steps))
-        slopes = tuple(equation.gaussian_slope(step, DETAIL_STD) for step in steps)
-        return spread_rounds(slopes, self.inversion_evaluations)
+        return extrapolate(history.newest, equation)
 
 
 def _rms(x: Tensor) -> Tensor:
@@ -125,8 +125,8 @@ def spread_rounds(slopes: tuple[float, ...], total: int) -> tuple[int, ...]:
     return tuple(rounds)
 
 
-def extrapolate(history: Sequence[Solved], equation: StepEquation) -> Tensor:
+def extrapolate(newest: Sequence[Solved], equation: StepEquation) -> Tensor:
     """Return ε [N, C, H, W] at a step's end, extrapolated from solved steps by their Lagrange polynomial in λ."""
-    nodes, target = [equation.position(solved.step.end) for solved in history], equation.position(equation.step.end)
+    nodes, target = [equation.position(solved.step.end) for solved in newest], equation.position(equation.step.end)
     weights = [math.prod((target - other) / (node - other) for other in nodes if other != node) for node in nodes]
-    return combine(torch.tensor([weights], device=history[0].eps.device), [solved.eps for solved in history])
+    return combine(torch.tensor([weights], device=newest[0].eps.device), [solved.eps for solved in newest])

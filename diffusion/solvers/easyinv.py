@@ -1,11 +1,10 @@
 """EasyInv: naive inversion that mixes successive states (Zhang et al., 2024, arXiv 2408.05159)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.implicit import History, ImplicitInverter, StepEquation
 
 
 @dataclass(frozen=True)
@@ -23,10 +22,14 @@ class EasyInv(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
-        eps, x_s, i = equation.eps(equation.x_s), equation.x_s, len(history)
+    @property
+    def memory(self) -> int:
+        return 1
+
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
+        eps, x_s, i = equation.eps(equation.x_s), equation.x_s, history.solved
         if self.start * self.steps < i < (self.start + self.length) * self.steps:
-            before = history[-1]
+            before = history.newest[-1]
             x_before = equation.move(x_s, before.eps, before.step.end, before.step.start)
             x_s = self.eta * x_s + (1 - self.eta) * x_before
         return equation.move(x_s, eps, equation.step.start, equation.step.end)

@@ -3,12 +3,11 @@
 Source: Samuel et al. (2023), "FPI"; the plain iteration of Pan et al. (2023), "AIDI", equation 8.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.implicit import History, ImplicitInverter, StepEquation
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class FixedPoint(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps * self.rounds
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
         x = equation.x_s
         for _ in range(self.rounds):
             x = equation(x)

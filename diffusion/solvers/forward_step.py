@@ -4,13 +4,12 @@ From the naive guess, x_t is moved against the residual r = D(x_t, ε(x_t, t); t
 step size that is warmed up and halved on plateaus, until ‖r‖² falls below a threshold.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.implicit import History, ImplicitInverter, StepEquation
 
 RELATIVE_IMPROVEMENT = 1e-4  # below which a round counts as a plateau
 
@@ -63,6 +62,6 @@ class ForwardStep(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps * (1 + self.max_rounds)
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
         descent = Descent(max_rounds=self.max_rounds, threshold=self.threshold)
         return descent(equation, equation(equation.x_s), target=equation.x_s)

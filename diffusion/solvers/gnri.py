@@ -5,13 +5,12 @@ F = |n − y| + (guidance/2)·((n − z_0)/σ̄_t)², a round moves y by (ΣF/di
 network without gradients, so that no Jacobian enters and the step size is the same at every noise level.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.implicit import History, ImplicitInverter, StepEquation
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Gnri(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps * self.rounds
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
         start, end = equation.step.start, equation.step.end
         ratio, rise = end.sigma / end.alpha, end.sigma / end.alpha - start.sigma / start.alpha
         z_s, y = equation.x_s / start.alpha, equation.x_s / start.alpha

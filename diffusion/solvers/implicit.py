@@ -10,6 +10,7 @@ a = (α_t + σ_t)/(α_s + σ_s) and b = (σ_t·α_s − α_t·σ_s)/(α_s + σ_s
 """
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -52,6 +53,15 @@ class Solved:
 
     step: Step
     eps: Tensor
+
+
+@dataclass(frozen=True)
+class History:
+    """The steps of an inversion, how many of them are solved, and the newest solved ones, in order."""
+
+    steps: Sequence[Step]
+    solved: int
+    newest: Sequence[Solved]
 
 
 @dataclass(frozen=True)
@@ -155,17 +165,22 @@ def equation_type(denoiser: Denoiser, steps: Sequence[Step]) -> type[StepEquatio
 class ImplicitInverter(DdimSampler):
     """DDIM sampling with an inverse that solves the implicit equation of every step; subclasses define `solve`."""
 
+    @property
+    def memory(self) -> int:
+        """The number of solved steps in the history that `solve` gets."""
+        return 0
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, x_0: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
-        x, history = x_0, list[Solved]()
+        x, newest = x_0, deque[Solved](maxlen=self.memory)
         steps = inverse_steps(self.spacing.sampling(denoiser.levels, self.steps))
         new_equation = equation_type(denoiser, steps)
-        for step in steps:
+        for number, step in enumerate(steps):
             equation = new_equation(denoiser, x_0, x, step, y, self.clips(denoiser))
-            x = self.solve(equation, history)
-            history.append(Solved(step, equation.eps_of(x)))
+            x = self.solve(equation, History(steps, number, newest))
+            newest.append(Solved(step, equation.eps_of(x)))
             yield x
 
     @abstractmethod
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
-        """Return an approximate solution x_t [N, C, H, W]; `history` holds the steps solved before, in order."""
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
+        """Return an approximate solution x_t [N, C, H, W]."""

@@ -5,7 +5,7 @@ counts as one network evaluation, though it takes several times as long.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diffusion.solvers.gram import solve_gram
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.implicit import History, ImplicitInverter, StepEquation
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class NewtonKrylov(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps * self.newton_steps * (1 + self.krylov_steps)
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
         x = equation.x_s
         for _ in range(self.newton_steps):
 

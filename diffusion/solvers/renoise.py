@@ -4,13 +4,12 @@ Iterates y_{i+1} = D(x_s, ε(y_i, t)) from y_0 = x_s and averages ε over the la
 the error. Steps in the low-noise quarter of the schedule have their own number of rounds and averaging range.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from diffusion.solvers.implicit import ImplicitInverter, Solved, StepEquation
+from diffusion.solvers.implicit import History, ImplicitInverter, StepEquation
 from diffusion.solvers.solver import Step
 
 LOW_NOISE = 0.25  # share of the schedule in which the settings of the first steps apply
@@ -33,7 +32,7 @@ class ReNoise(ImplicitInverter):
     def inversion_evaluations(self) -> int:
         return self.steps * (1 + self.rounds)
 
-    def solve(self, equation: StepEquation, history: Sequence[Solved]) -> Tensor:
+    def solve(self, equation: StepEquation, history: History) -> Tensor:
         rounds, (start, stop) = self.rounds, self.averaged
         if self._is_first(equation.step, len(equation.denoiser.levels)):
             rounds, (start, stop) = min(self.first_rounds, self.rounds), self.first_averaged

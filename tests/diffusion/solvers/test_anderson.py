@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffusion.solvers.anderson import CONTRACTION, Anderson, spread_rounds
-from diffusion.solvers.implicit import Solved, StepEquation, inverse_steps
+from diffusion.solvers.implicit import History, Solved, StepEquation, inverse_steps
 from diffusion.solvers.spacing import StridedSpacing
 
 STEPS = 10
@@ -29,10 +29,11 @@ def test_a_step_moves_x_by_at_most_the_trust_region(rounds, trained32):
     """A network with an enormous slope cannot make a step diverge."""
     denoiser = dataclasses.replace(trained32.denoiser, network=lambda x, t, y: 1e3 * x.flip(1))
     x_0 = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    first, step, *_ = inverse_steps(StridedSpacing().sampling(denoiser.levels, STEPS))
+    steps = inverse_steps(StridedSpacing().sampling(denoiser.levels, STEPS))
+    first, step, *_ = steps
     equation = StepEquation(denoiser, x_0, x_0, step, y=None, clip=False)
     solver = Anderson(STEPS, rounds=rounds)
-    x = solver.solve(equation, [Solved(first, torch.zeros_like(x_0))])
+    x = solver.solve(equation, History(steps, 1, [Solved(first, torch.zeros_like(x_0))]))
     moved = (x - equation.along(torch.zeros_like(x_0))).square().mean(dim=(1, 2, 3)).sqrt()
     limit = max(1.0, solver.trust * STEPS * rounds) * step.end.sigma
     assert (moved > 0.1 * step.end.sigma).all() and (moved <= limit).all()
@@ -42,7 +43,9 @@ def test_the_second_step_starts_without_noise_if_it_is_ambiguous(trained32):
     """Its solution does not depend on the noise that the first step left."""
     denoiser = dataclasses.replace(trained32.denoiser, clip=False)
     x_0 = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    first, step, *_ = inverse_steps(StridedSpacing().sampling(denoiser.levels, STEPS))
+    steps = inverse_steps(StridedSpacing().sampling(denoiser.levels, STEPS))
+    first, step, *_ = steps
     equation = StepEquation(denoiser, x_0, x_0, step, y=None, clip=False)
-    results = [Anderson(STEPS).solve(equation, [Solved(first, eps)]) for eps in (torch.zeros_like(x_0), x_0)]
+    histories = [History(steps, 1, [Solved(first, eps)]) for eps in (torch.zeros_like(x_0), x_0)]
+    results = [Anderson(STEPS).solve(equation, history) for history in histories]
     assert torch.equal(*results)
