@@ -33,8 +33,11 @@ class TrainingLog:
             write_text(file, "".join(json.dumps(point) + "\n" for point in points))
         self.run_spec = _run_spec(experiment, folder)
         self.tracked_run = open_unpublished(self.run_spec)
-        for point in _points(folder):
-            self.tracked_run.log(point, partial(_samples, folder, point["step"]))
+
+    def replay(self) -> None:
+        """Log the points of the files that the W&B run misses."""
+        for point in _points(self.folder):
+            self.tracked_run.log(point, partial(_samples, self.folder, point["step"]))
 
     def write(self, point: Point, speed: Point) -> None:
         """Append a line to each file and log a point to W&B, with the sample grid if the step has one."""

@@ -212,7 +212,7 @@ def read_logs(folder: Path) -> None:
     _points(run)
     for curve in training_curves([SeedAnalysis(experiment, 0)]).values():
         curve.at(curve.steps[-1])
-    TrainingLog(experiment, run, 6)
+    TrainingLog(experiment, run, 6).replay()
 
 
 def hostile_logs(tree: Tree, executed: Path) -> Iterator[Tree]:

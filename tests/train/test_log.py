@@ -52,6 +52,19 @@ def test_artifact_changes_with_any_weight(with_checkpoints):
     assert checkpoints_artifact(experiment, folder).digest != before
 
 
+def test_run_ends_if_a_signal_arrives_while_earlier_points_are_logged(wandb_server, tiny, monkeypatch):
+    train(tiny())
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.TrackedRun, "log", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny("wandb.mode=online", "train.steps=12"))
+    (run,) = wandb_server.runs.values()
+    assert run.exit_code == 1
+
+
 @pytest.fixture
 def offline_points():
     """A function that reads the points of an experiment's only offline run with W&B's own viewer."""
