@@ -21,6 +21,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 CAST_TO_HALF = (nn.Linear, nn.Conv2d)
 MAX_PADDING = 4  # compiling for a minute is faster than many steps of a batch that is much too large
+MAX_COMPILATIONS = 256  # of one network, over all devices and batch sizes
 
 
 def optimize_inference(denoiser: Denoiser, precision: Precision, compiled: bool | None) -> Denoiser:
@@ -154,8 +155,7 @@ def _compile(network: UNet, half: torch.dtype | None, compiled: bool, device: to
     if half is not None:
         network.convert_to_half(half)
     if compiled:
-        check_compiler(device.type)
-        network.compile(dynamic=False)
+        _compile_in_place(network, device)
     return CompiledNetwork(network, network, compiled)
 
 
@@ -163,11 +163,17 @@ def _single(network: nn.Module, half: torch.dtype | None, compiled: bool, device
     """Return a handle of a network that no other shares, in half precision and compiled if requested."""
     module = network if half is None else Autocast(network, half)
     if compiled:
-        check_compiler(device.type)
-        module.compile(dynamic=False)
+        _compile_in_place(module, device)
     shared = CompiledNetwork(network, module, compiled)
     shared.owner = NetworkHandle(shared, {})
     return shared.owner
+
+
+def _compile_in_place(module: nn.Module, device: torch.device) -> None:
+    check_compiler(device.type)
+    # One for every device and batch size; beyond the limit, which is 8 by default, PyTorch does not compile.
+    torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
+    module.compile(dynamic=False)
 
 
 class Autocast(nn.Module):

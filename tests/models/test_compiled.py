@@ -2,11 +2,13 @@
 
 import copy
 import dataclasses
+import functools
 import shutil
 
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from configs.errors import UserError
 from configs.schema import Diffusion
@@ -131,6 +133,17 @@ def test_a_batch_that_is_far_smaller_is_compiled_instead_of_padded():
     network = compiled.CompiledNetwork(nn.Identity(), nn.Identity(), is_compiled=True)
     paddings = [network._padding(count) for count in (1024, 100, 32, 20, 3, 1)]
     assert paddings == [0, 0, 68, 0, 0, 2] and network.batch_sizes == {1024, 100, 20, 3}
+
+
+def test_every_batch_size_is_compiled(random_unet, monkeypatch):
+    """PyTorch gives up after eight by default; each GPU of a process counts as well."""
+    compilations = CompileCounter()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compilations))
+    monkeypatch.setattr(compiled, "check_compiler", lambda device_type: None)
+    denoiser = optimize_inference(as_denoiser(random_unet()), "fp32", True)
+    for count in range(1, 13):
+        denoiser.output(torch.zeros(count, 3, 8, 8), 7, None)
+    assert compilations.frame_count == 12
 
 
 @pytest.mark.parametrize("precision, error", [("bf16", 0.02), ("fp16", 0.003)])
