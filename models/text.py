@@ -1,6 +1,7 @@
 """Prompts of text-to-image models as embeddings, computed once by a pipeline's own text encoders."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ def embed(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pipeline, encode = _open_encoders(folder, kind, network, device), ENCODERS[kind]
+    _warn_of_long_prompts(pipeline.tokenizer, prompts)
     batches = [list(prompts[i : i + PROMPTS_PER_BATCH]) for i in range(0, len(prompts), PROMPTS_PER_BATCH)]
     embedded = [encode(pipeline, device, batch)[0] for batch in batches]
     if is_guided:
@@ -63,6 +65,16 @@ def _open_encoders(folder: Path, kind: str, network: Any, device: torch.device) 
             component.eval().float().to(device)
     pipeline.register_modules(**{name: network for name in ("unet", "transformer") if name in components})
     return pipeline
+
+
+def _warn_of_long_prompts(tokenizer: Any, prompts: Sequence[str]) -> None:
+    limit, lengths = tokenizer.model_max_length, [len(tokens) for tokens in tokenizer(list(prompts)).input_ids]
+    if too_long := sum(length > limit for length in lengths):
+        print(
+            f"warning: {too_long:,} of {len(lengths):,} prompts have more than {limit} tokens, the longest "
+            f"{max(lengths)}; the first text encoder ignores the rest",
+            file=sys.stderr,
+        )
 
 
 def _import_quietly(kind: str) -> Any:

@@ -168,6 +168,16 @@ def test_many_prompts_are_embedded_in_batches(pipelines_of_diffusers, monkeypatc
     torch.testing.assert_close(network.pooled, expected.pooled)
 
 
+@pytest.mark.parametrize("name", ["stable_diffusion", "flux"])
+def test_a_long_prompt_is_cut_with_a_warning(name, pipelines_of_diffusers, capsys):
+    """A letter is a token here; two more mark the ends."""
+    folder = pipelines_of_diffusers[name][1]
+    open_pipeline(folder, PipelineOptions(("a" * 14, "b" * 18)))
+    assert "1 of 2 prompts have more than 16 tokens, the longest 20; the first text" in capsys.readouterr().err
+    open_pipeline(folder, PipelineOptions(("a" * 14,)))
+    assert capsys.readouterr().err == ""
+
+
 def test_stable_diffusion_3_opens_without_its_largest_text_encoder(tmp_path, relative_error, monkeypatch):
     pipeline = tiny_pipeline("stable_diffusion_3")
     pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
