@@ -52,7 +52,10 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
                 raise
             print(f"warning: {file} cannot be read ({first_line(error)}); trying an older state", file=sys.stderr)
     if steps:
-        raise UserError(f"{folder}: no saved state can be read; remove the folder to train from the beginning")
+        raise UserError(
+            f"{folder}: no saved state can be read; remove the folder to train from the beginning (a finished run can "
+            "then be analyzed, but not continued)"
+        )
     return None
 
 

@@ -1,7 +1,7 @@
 """Prepared datasets in `<data.root>/<data.name>_<model.image_size>`: written once, checked on every use.
 
-Each contains images.npy (uint8 [N, C, S, S]), labels.npy (int64 [N]) and about.json: source, digests, class names and
-damaged images that were left out.
+Each contains images.npy (uint8 [N, C, S, S]), labels.npy (int64 [N]), about.json (source, digests, class names and
+damaged images that were left out) and preview.png, some of the images.
 """
 
 import sys
@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from configs.errors import UserError, first_line
 from configs.schema import Data, Model
 from records.atomic import atomic_folder, clear_partial, file_digest, read_json, write_json
 from records.layout import data_folder
 from records.lock import Busy, describe_process, hold
+from records.pictures import grid
 from records.progress import progress
 from train.datasets import cifar10, digits, folder, imagenet64
 from train.datasets.images import ImageWriter, RawDataset, Reader, source_path
@@ -28,6 +30,7 @@ READERS: dict[str, Reader] = {
     "folder": folder.read,
 }
 ARRAYS = ("images.npy", "labels.npy")
+PREVIEW_IMAGES, PREVIEW_COLUMNS = 64, 16
 LOCK_TIMEOUT_S = 12 * 3600.0  # another process may be preparing all of ImageNet from JPEG files
 
 
@@ -91,6 +94,7 @@ def _prepare(path: Path, data: Data, model: Model) -> None:
     raw = READERS[data.name](data, model, path.parent / "downloads")
     with atomic_folder(path) as partial:
         count = _write_arrays(raw, partial, (model.in_channels, model.image_size, model.image_size), path)
+        _write_preview(partial)
         write_json(partial / "about.json", {"name": data.name, **_about(raw, partial)})
     _report(raw, count, path)
 
@@ -106,6 +110,12 @@ def _write_arrays(raw: RawDataset, partial: Path, shape: tuple[int, int, int], p
             raise UserError(f"none of the images of {raw.source} can be read; give another data.source=")
         writer.finish()
         return len(writer)
+
+
+def _write_preview(partial: Path) -> None:
+    images = np.load(partial / "images.npy", mmap_mode="r")
+    chosen = np.linspace(0, len(images) - 1, min(PREVIEW_IMAGES, len(images))).round().astype(int)
+    grid(torch.from_numpy(images[chosen]) / 127.5 - 1, PREVIEW_COLUMNS).save(partial / "preview.png")
 
 
 def _about(raw: RawDataset, partial: Path) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs.errors import UserError
+from records.pictures import GAP
 from train.datasets import digits
 from train.datasets.prepared import READERS
 
@@ -164,6 +166,15 @@ def test_partial_folders_of_other_datasets_and_of_running_processes_are_kept(pic
         ".partial-folder_40-12345678",
         "folder_4",
     ]
+
+
+def test_preview_shows_evenly_spaced_images(prepare):
+    prepared = prepare("digits", side=8, channels=1)
+    preview = np.asarray(Image.open(prepared.folder / "preview.png"))
+    last_tile = preview[-8:, -8:, 0]
+    assert preview.shape == (4 * (8 + GAP) - GAP, 16 * (8 + GAP) - GAP, 3)
+    assert np.array_equal(preview[:8, :8, 0], prepared.images[0, 0])
+    assert np.array_equal(last_tile, prepared.images[-1, 0])
 
 
 def test_about_describes_the_digits(prepare):
