@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from analyze.generations import ONLY_LAST, Generations, devices
 from analyze.measures import MEASURES, Measure, MeasureFailed
-from analyze.measures.unavailable import Missing, Unavailable
+from analyze.measures.unavailable import Unavailable
 from analyze.settings import Setting, fingerprint, samples_fingerprint
 from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line, is_full_disk
@@ -204,7 +204,7 @@ class Analysis(ABC):
         try:
             values: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
         except Unavailable as reason:
-            values = {"unavailable": str(reason), "was_ready": not isinstance(reason, Missing)}
+            values = {"unavailable": str(reason), "requirements": self._requirements(measure)}
         return {**self._conditions(measure), **values}
 
     def _conditions(self, measure: Measure) -> dict[str, Any]:
@@ -217,14 +217,14 @@ class Analysis(ABC):
         return [measure for measure in self.measures(step) if not self._is_fresh(measure, results.get(measure.name))]
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
-        """Return whether the conditions of a result are unchanged and, if a requirement was missing, it still is."""
+        """Return whether the conditions of a result and, if it is unavailable, its requirements are unchanged."""
         if result is None or not _meets(result, self._conditions(measure)):
             return False
-        return result.get("was_ready", True) or not self._is_ready(measure)
+        return "values" in result or result.get("requirements") == self._requirements(measure)
 
-    def _is_ready(self, measure: Measure) -> bool:
-        """Return whether the files and packages that a measure needs are on this machine."""
-        return measure.is_ready(self.options.measures, self.generations(self.last_step).training)
+    def _requirements(self, measure: Measure) -> dict[str, bool]:
+        """Return whether each file and package that a measure requires is on this machine."""
+        return measure.requirements(self.options.measures, self.generations(self.last_step).training)
 
     def results(self, step: int) -> dict[str, Any]:
         """Return the stored results of a step by measure: options, last step if it is the reference, and values."""
@@ -240,6 +240,8 @@ class Analysis(ABC):
         They may be preliminary: compared with an earlier checkpoint than the last one.
         """
         stored, options = self.results(step), self.options.measures
+        if not stored:
+            return {}
         measures = [each for each in self.measures(step) if _meets(stored.get(each.name), each.conditions(options))]
         return {measure.name: stored[measure.name] for measure in measures}
 

@@ -6,6 +6,8 @@ generations/000002500/
     latents.safetensors   last_latents-000700000.safetensors   reconstructions.safetensors
     self_interpolations.safetensors   interpolation_images.safetensors (of latent-diffusion models)
 
+With a vae_scaling_factor, decoded images have it in their names: images-scale0.18215.safetensors.
+
 Tensors that are still being generated may be stored in slices, see `analyze.slices`.
 """
 

@@ -18,10 +18,10 @@ from typing import Any
 from analyze.measures.cka import cka
 from analyze.measures.contraction import contraction
 from analyze.measures.correlation import correlation
-from analyze.measures.dino import dino, dino_is_ready
+from analyze.measures.dino import dino, dino_requirements
 from analyze.measures.distances import distances
 from analyze.measures.early_inverter import early_inverter
-from analyze.measures.fid import fid, fid_is_ready
+from analyze.measures.fid import fid, fid_requirements
 from analyze.measures.forward_start import forward_start
 from analyze.measures.hungarian import hungarian
 from analyze.measures.interpolation import interpolation_map
@@ -53,13 +53,13 @@ class Measure:
     """A measure's function and the requirements read from its signature.
 
     Increase `version` when the definition of a measure changes: stored results of an earlier version become stale.
-    `is_ready` returns, for the options and the folder of training images, whether the required files and packages are
-    present. A measure without them is computed by the first rerun that finds them.
+    `requirements` returns, for the options and the folder of training images, which files and packages the measure
+    requires and whether each is present. An unavailable measure is tried again when that has changed.
     """
 
     function: Callable[..., Any]
     version: int = 1
-    is_ready: Callable[[Measures, Path | None], bool] = lambda options, training: True
+    requirements: Callable[[Measures, Path | None], dict[str, bool]] = lambda options, training: {}
 
     @property
     def name(self) -> str:
@@ -126,8 +126,8 @@ MEASURES = [
     Measure(cka),
     Measure(svcca),
     Measure(ssim, version=2),  # version 1 included the border
-    Measure(dino, is_ready=dino_is_ready),
-    Measure(fid, is_ready=fid_is_ready),
+    Measure(dino, requirements=dino_requirements),
+    Measure(fid, requirements=fid_requirements),
     Measure(triangle),
     Measure(distances),
     Measure(early_inverter),

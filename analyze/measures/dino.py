@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from analyze.measures.cache import cache_last
-from analyze.measures.unavailable import Missing, Unavailable
+from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
 from configs.schema import Measures
 
@@ -41,9 +41,10 @@ def dino(samples: Tensor, last_samples: Tensor, *, dino_model: str) -> Dino:
     return Dino(cosines.mean().item())
 
 
-def dino_is_ready(options: Measures, training: Path | None) -> bool:
-    """Return whether transformers is installed, and the weights are in a folder or in the hub's local cache."""
-    return importlib.util.find_spec("transformers") is not None and _has_weights(str(options.dino_model))
+def dino_requirements(options: Measures, training: Path | None) -> dict[str, bool]:
+    """Return whether transformers is installed, and whether it finds the weights without the hub."""
+    is_installed = importlib.util.find_spec("transformers") is not None
+    return {"transformers": is_installed, "weights": is_installed and _has_weights(str(options.dino_model))}
 
 
 def _has_weights(name: str) -> bool:
@@ -66,10 +67,10 @@ def _available_model(images: Tensor, name: str) -> Any:
     """Return the network for images. Raises Unavailable if it cannot be loaded or does not fit the images."""
     if images.shape[1] not in (1, 3):
         raise Unavailable(f"DINO requires images with 1 or 3 channels; these have {images.shape[1]}")
-    model = _model(name, images.device)
+    model = _model(name)
     if isinstance(model, Unavailable):
-        raise model
-    return model
+        raise model.again()
+    return model.to(images.device)
 
 
 @torch.inference_mode()
@@ -97,19 +98,18 @@ def preprocess(images: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1)
-def _model(name: str, device: torch.device) -> Any:
-    """Load the network, or return the reason why that failed. Both are cached, so loading is tried once per process."""
+def _model(name: str) -> Any:
+    """Load the network on the CPU, or return the reason why that failed; either is cached for the process."""
     try:
         import transformers
     except ImportError:
-        return Missing("DINO requires transformers, which is not installed: pip install -e '.[dino]' in the clone")
+        return Unavailable("DINO requires transformers, which is not installed: pip install -e '.[dino]' in the clone")
     try:
-        return _load(transformers, name).to(device).eval()
+        return _load(transformers, name).eval()
     except Unavailable as reason:
-        return reason
+        return reason.again()
     except Exception as error:  # the hub, the connection and the file raise exceptions of many types
-        kind = Unavailable if _has_weights(name) else Missing
-        return kind(
+        return Unavailable(
             f"the DINO weights {name} are not available ({first_line(error)}); "
             "set analyze.measures.dino_model to a folder that contains them"
         )

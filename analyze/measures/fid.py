@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from analyze.measures.cache import cache_last
-from analyze.measures.unavailable import Missing, Unavailable
+from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
 from configs.schema import Measures
 
@@ -31,19 +31,20 @@ def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) ->
     network and training set. Source: Heusel et al. (2017), computed by torchmetrics.
     """
     if not len(training_images):
-        raise Missing("FID requires the training images, which are not prepared on this machine")
+        raise Unavailable("FID requires the training images, which are not prepared on this machine")
     metric = _metric_of_training_set(training_images, str(fid_network), samples.device)
     if isinstance(metric, Unavailable):
-        raise metric
+        raise metric.again()
     metric.reset()  # drops the generated images and keeps the statistics of the training set
     for batch in samples.split(IMAGES_AT_ONCE):
         metric.update(_colors(((batch.clamp(-1, 1) + 1) * 127.5).round().byte()), real=False)
     return Fid(metric.compute().item())
 
 
-def fid_is_ready(options: Measures, training: Path | None) -> bool:
+def fid_requirements(options: Measures, training: Path | None) -> dict[str, bool]:
     """Return whether the network's file and the training images exist."""
-    return Path(str(options.fid_network)).is_file() and training is not None and training.exists()
+    has_images = training is not None and (training / "images.npy").exists()
+    return {"network": Path(str(options.fid_network)).is_file(), "training images": has_images}
 
 
 @cache_last
@@ -54,8 +55,9 @@ def _metric_of_training_set(images: Tensor, network: str, device: torch.device) 
         size = (3, *images.shape[2:])
         metric = FrechetInceptionDistance(features, reset_real_features=False, input_img_size=size).to(device)
     except Exception as error:  # the file and the network in it raise exceptions of many types
-        kind = Unavailable if Path(network).is_file() else Missing
-        return kind(f"the FID network analyze.measures.fid_network={network} cannot be used ({first_line(error)})")
+        return Unavailable(
+            f"the FID network analyze.measures.fid_network={network} cannot be used ({first_line(error)})"
+        )
     for batch in images.split(IMAGES_AT_ONCE):
         metric.update(_colors(batch.to(device)), real=True)
     return metric

@@ -6,6 +6,6 @@ from configs.errors import UserError
 class Unavailable(UserError):
     """A measure cannot be computed here. It is reported as missing with the reason; all other results are kept."""
 
-
-class Missing(Unavailable):
-    """A measure needs files or packages that are missing here. It is computed by the first rerun that finds them."""
+    def again(self) -> "Unavailable":
+        """Return a new error with the same reason. A raised one keeps the tensors of its traceback in memory."""
+        return Unavailable(*self.args)

@@ -1,6 +1,7 @@
 """Report of the comparison of inverters: findings, plot, tables and pictures, as a section and as a page."""
 
 import contextlib
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -191,13 +192,17 @@ def _rows(columns: Mapping[str, Any], results: Iterable[InverterResult]) -> list
 
 
 def _note(results: Sequence[InverterResult]) -> str:
-    latents = results[0].latents
+    floors = [result.latents for result in results if math.isfinite(result.latents.correlation_floor)]
+    noise = "".join(
+        f"; as many values of Gaussian noise have {latents.correlation_floor:.3f} and {latents.kl_floor:.2g}, and more "
+        "if latents are lost"
+        for latents in floors[:1]
+    )
     return (
         "Errors are L2 norms: ‖x_T − x̂_T‖, and ‖x_0 − DDIM(x̂_T)‖ for the reconstruction. An image has diverged if its "
         "error exceeds ‖x_T‖. |Correlation| is the mean of the ten largest of pixels of the latents, and KL is the "
-        f"divergence of their values from N(0, 1); as much Gaussian noise has {latents.correlation_floor:.3f} and "
-        f"{latents.kl_floor:.2g}. Images of own samplers are reconstructed with them. The time of “own + state” "
-        "includes the sampling. With several seeds, all numbers are means over them."
+        f"divergence of their values from N(0, 1){noise}. Images of own samplers are reconstructed with them. The time "
+        "of “own + state” includes the sampling. With several seeds, all numbers are means over them."
     )
 
 

@@ -14,7 +14,7 @@ from analyze.curves import seed_points
 from analyze.measures import MEASURES, Measure
 from analyze.measures.distances import distances
 from analyze.measures.triangle import triangle
-from analyze.measures.unavailable import Missing, Unavailable
+from analyze.measures.unavailable import Unavailable
 from analyze.report.study import not_analyzed, unavailable
 from analyze.settings import fingerprint
 from configs.errors import UserError
@@ -56,10 +56,10 @@ def test_a_measure_that_lacked_a_file_is_computed_when_it_exists(trained, monkey
 
     def brightness(samples):
         if not network.exists():
-            raise Missing("the network is missing")
+            raise Unavailable("the network is missing")
         return {"mean": samples.mean().item()}
 
-    measures = [Measure(brightness, is_ready=lambda options, training: network.exists())]
+    measures = [Measure(brightness, requirements=lambda options, training: {"network": network.exists()})]
     monkeypatch.setattr("analyze.analysis.MEASURES", measures)
     trained.analyze([8])
     assert 8 not in trained.missing() and trained.results(8)["brightness"]["unavailable"] == "the network is missing"

@@ -1,14 +1,16 @@
 """DINO similarity with a tiny vision transformer, and the errors if the model is not available."""
 
+import gc
 import importlib
 import importlib.util
 import sys
 import time
+import weakref
 
 import pytest
 import torch
 
-from analyze.measures.dino import CROP, IMAGES_AT_ONCE, MEAN, STD, dino, dino_is_ready, preprocess
+from analyze.measures.dino import CROP, IMAGES_AT_ONCE, MEAN, STD, dino, dino_requirements, preprocess
 from analyze.measures.unavailable import Unavailable
 from configs.errors import UserError
 from configs.schema import Measures
@@ -34,14 +36,14 @@ def tiny(tmp_path_factory):
     return folder
 
 
-def test_weights_are_ready_in_a_folder_or_in_the_cache_of_the_hub(tiny, tmp_path, monkeypatch):
+def test_weights_are_found_in_a_folder_or_in_the_cache_of_the_hub(tiny, tmp_path, monkeypatch):
     huggingface_hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     files = [tmp_path / "models--some--vit" / name for name in ("refs/main", "snapshots/1f0c/model.safetensors")]
     names = [str(tiny), "/absent", "some/vit", "some/other"]
 
     def ready() -> list[bool]:
-        return [dino_is_ready(Measures(dino_model=name), None) for name in names]
+        return [dino_requirements(Measures(dino_model=name), None)["weights"] for name in names]
 
     assert ready() == [True, False, False, False]
     for file in files:
@@ -113,6 +115,18 @@ def test_without_transformers_the_message_names_the_extra(random_images, monkeyp
     with pytest.raises(Unavailable, match=r"pip install -e '\.\[dino\]'") as failure:
         dino(random_images(2), random_images(2), dino_model="anything")
     assert isinstance(failure.value, UserError)
+
+
+def test_a_failure_keeps_no_images_in_memory(random_images, monkeypatch):
+    """Its reason is cached, which must not include the traceback."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    samples = random_images(2)
+    with pytest.raises(Unavailable):
+        dino(samples, samples, dino_model="anything")
+    kept = weakref.ref(samples)
+    del samples
+    gc.collect()
+    assert kept() is None
 
 
 def test_without_a_connection_the_message_names_the_model_at_once(random_images, monkeypatch):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from analyze.measures import MEASURES
-from analyze.measures.fid import fid, fid_is_ready
+from analyze.measures.fid import fid, fid_requirements
 from analyze.measures.unavailable import Unavailable
 from configs.schema import Measures
 
@@ -83,10 +83,12 @@ def test_the_message_names_the_missing_input(network, tmp_path):
         fid(as_samples(random_bytes(9, 0)), random_bytes(9, 0), fid_network=str(tmp_path / "none.pt"))
 
 
-def test_fid_is_ready_with_a_network_and_training_images(network, tmp_path):
+def test_fid_requires_a_network_and_training_images(network, tmp_path):
+    (tmp_path / "images.npy").touch()
     options, absent = Measures(fid_network=network), Measures(fid_network="absent.pt")
-    ready = [fid_is_ready(*arguments) for arguments in ((options, tmp_path), (options, None), (absent, tmp_path))]
-    assert ready == [True, False, False] and not fid_is_ready(options, tmp_path / "absent")
+    assert fid_requirements(options, tmp_path) == {"network": True, "training images": True}
+    assert fid_requirements(absent, tmp_path) == {"network": False, "training images": True}
+    assert not any(fid_requirements(options, folder)["training images"] for folder in (None, tmp_path / "absent"))
 
 
 def test_fid_is_off_without_a_network():
