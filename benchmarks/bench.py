@@ -82,8 +82,7 @@ def training(model: str, rounds: int, device: torch.device, script_util: Any) ->
 
 def all_measures(model: str, rounds: int, device: torch.device, script_util: Any) -> Iterator[dict[str, Any]]:
     rows = {name: measures.measure_in_subprocess(name, measures.SIDES[0]) for name in measures.MEASURED}
-    analyzed = [rows[name] for name in measures.rows_of_analysis()]
-    totals = {kind: sum(row[kind] for row in analyzed) for kind in (measures.FIRST, measures.FURTHER)}
+    totals = {kind: measures.seconds_of_analysis(rows, kind) for kind in (measures.FIRST, measures.FURTHER)}
     yield {"measures": rows} | {f"{ALL_MEASURES}, {kind}": seconds for kind, seconds in totals.items()}
 
 

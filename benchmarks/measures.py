@@ -15,14 +15,14 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from analyze.generations import Generations
+from analyze.generations import ONLY_LAST, Generations
 from analyze.measures import MEASURES
 from analyze.measures.cka import cka
 from analyze.measures.contraction import contraction
@@ -126,10 +126,20 @@ MEASURED: dict[str, Callable[[Inputs], object]] = {
 }
 
 
-def rows_of_analysis() -> list[str]:
-    """Return the rows of `MEASURED` that an analysis computes by default without running the network (FID is off)."""
-    names = {measure.name for measure in MEASURES if not measure.needs_network}
+def rows_of_analysis(kind: str) -> list[str]:
+    """Return the rows of `MEASURED` that an analysis computes by default without running the network (FID is off).
+
+    FIRST is the last checkpoint, with which all are compared; some measures are not computed for a FURTHER one.
+    """
+    measures = [measure for measure in MEASURES if not measure.needs_network]
+    names = {measure.name for measure in measures if kind == FIRST or not ONLY_LAST & set(measure.inputs)}
     return [row for row in MEASURED if row.split(" ")[0] in names and not row.endswith("of all images")]
+
+
+def seconds_of_analysis(rows: Mapping[str, Mapping[str, float]], kind: str) -> float:
+    """Return the time of measuring a checkpoint; DINO's is scaled to all images."""
+    scales = {name: IMAGES / DINO_IMAGES if name.startswith("dino") else 1.0 for name in rows}
+    return sum(scales[name] * rows[name][kind] for name in rows_of_analysis(kind))
 
 
 NETWORK_IMAGES, NETWORK_STEPS = 4, 5

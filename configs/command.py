@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import importlib
-import json
 import pkgutil
 import sys
 import types
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 from omegaconf import MISSING
 
 from configs.errors import UserError
-from configs.load import load, load_model_study, load_study, to_yaml, type_name
+from configs.load import load, load_model_study, load_study, to_yaml, type_name, value_text
 from configs.schema import Experiment, ModelStudy
 
 Root = TypeVar("Root", bound=Experiment | ModelStudy)
@@ -199,8 +198,4 @@ def default_text(field: dataclasses.Field) -> str:
     """Return the default of an option in YAML syntax, empty if the option is required."""
     factory: Any = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
-    if default == MISSING:
-        return ""
-    if isinstance(default, list) and default and dataclasses.is_dataclass(default[0]):
-        default = [dataclasses.asdict(item) for item in default]
-    return default if isinstance(default, str) else json.dumps(default)
+    return "" if default == MISSING else value_text(default)

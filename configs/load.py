@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import io
+import json
 import re
 import sys
 import types
@@ -266,4 +267,10 @@ def differences(original: Experiment, current: Experiment) -> list[str]:
                 yield field.name, value
 
     new = dict(fixed_options(current))
-    return [f"{key}: {old}, now {new[key]}" for key, old in fixed_options(original) if new[key] != old]
+    changes = [(key, old) for key, old in fixed_options(original) if new[key] != old]
+    return [f"{key}: {value_text(old)}, now {value_text(new[key])}" for key, old in changes]
+
+
+def value_text(value: Any) -> str:
+    """Return the value of an option in YAML syntax."""
+    return value if isinstance(value, str) else json.dumps(value, default=dataclasses.asdict)

@@ -21,9 +21,18 @@ def test_the_command_prints_one_row_with_all_sizes(repository):
 
 
 def test_the_sum_has_each_default_measure_that_does_not_run_the_network_once():
-    names = [row.split(" ")[0] for row in measures.rows_of_analysis()]
+    first, further = (
+        [row.split(" ")[0] for row in measures.rows_of_analysis(kind)] for kind in (measures.FIRST, measures.FURTHER)
+    )
     expected = [measure.name for measure in MEASURES if measure.is_on(Measures()) and not measure.needs_network]
-    assert sorted(names) == sorted(expected)
+    assert sorted(first) == sorted(expected)
+    assert set(first) - set(further) == {"reconstruction", "interpolation_map"}
+
+
+def test_the_sum_has_dino_of_all_images(monkeypatch):
+    monkeypatch.setattr(measures, "DINO_IMAGES", measures.IMAGES // 32)
+    rows = {row: {measures.FURTHER: float(row.startswith("dino"))} for row in measures.MEASURED}
+    assert measures.seconds_of_analysis(rows, measures.FURTHER) == 32
 
 
 def test_generating_counts_as_one_sampling_and_two_inversions():

@@ -283,9 +283,11 @@ def test_every_option_has_a_meaning_and_is_listed(key, field):
 
 def test_differences_contain_options_that_a_started_run_may_not_change(file):
     original = load(file("name: x"))
-    current = load(file("name: x"), ["model.dropout=0.1", "train.checkpoints.at=[0]", "diffusion.schedule=linear"])
+    options = ["model.num_classes=10", "model.dropout=0.1", "train.checkpoints.at=[0]", "diffusion.schedule=linear"]
+    current = load(file("name: x"), options)
     assert differences(original, current) == [
         "model.dropout: 0.0, now 0.1",
+        "model.num_classes: null, now 10",
         "diffusion.schedule: cosine, now linear",
         "train.checkpoints.at: [0, 5, 10, 25], now [0]",
     ]

@@ -56,7 +56,7 @@ def test_half_is_recorded_and_cannot_change(tiny):
         recorded = json.loads((folder.checkpoint(step) / "checkpoint.json").read_text())["data"]
         assert recorded == {"name": "digits", "half": "first", "horizontal_flip": False, "skip_damaged": False}
     for half in ("second", "null"):
-        with pytest.raises(UserError, match=r"different configuration \(data\.half: first, now (second|None)\)"):
+        with pytest.raises(UserError, match=r"different configuration \(data\.half: first, now (second|null)\)"):
             train(tiny(f"data.half={half}"))
 
 
@@ -67,5 +67,5 @@ def test_run_that_is_older_than_the_option_uses_all_images(tiny):
     config.write_text(config.read_text().replace("  half: null\n", ""))
     assert "half" not in config.read_text()
     train(tiny("train.steps=10"))
-    with pytest.raises(UserError, match=r"different configuration \(data\.half: None, now first\)"):
+    with pytest.raises(UserError, match=r"different configuration \(data\.half: null, now first\)"):
         train(tiny("data.half=first"))
