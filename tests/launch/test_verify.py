@@ -24,6 +24,12 @@ def flip_bit(file) -> None:
     file.write_bytes(content)
 
 
+def make_unreadable(file) -> None:
+    """Make the opening of a file fail for every user, including root."""
+    file.unlink(missing_ok=True)
+    file.symlink_to(file)
+
+
 @pytest.fixture
 def experiment(analyzed):
     """An analyzed experiment of one seed with two training states and a log."""
@@ -97,6 +103,13 @@ def test_a_state_that_cannot_be_read_is_not_removed(experiment, monkeypatch):
     text, damaged = verify(experiment, repair=True)
     assert damaged == 2 and text.count("Permission denied") == 2 and "make it readable; it may be intact" in text
     assert state.newest_step(seed_folder(experiment, 0).state) == 5
+
+
+def test_a_tensor_that_cannot_be_read_is_not_removed(experiment):
+    (samples, *_) = sorted(SeedAnalysis(experiment, 0).root.glob("*/generations/**/*.safetensors"))
+    make_unreadable(samples)
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 1 and samples.is_symlink() and "symbolic links" in text and "it may be intact" in text
 
 
 def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):
