@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from analyze.analysis import Analysis, SeedAnalysis
 from configs.errors import UserError, first_line, is_unreadable, printable
-from configs.schema import Experiment, ModelStudy
+from configs.schema import Data, Experiment, ModelStudy
 from launch.model_study import ModelStudyJobs
 from records import checkpoint
 from records.atomic import PARTIAL, is_abandoned
@@ -17,7 +17,7 @@ from records.layout import SeedFolder, data_folder, experiment_folder, saved_ste
 from records.sealed import read_sealed
 from records.tracking import points
 from train import state
-from train.datasets.prepared import check_digests
+from train.datasets.prepared import can_prepare_again, check_digests
 
 WIDTHS = (6, 20, 8, 9, 9)
 ALL = "all"
@@ -110,8 +110,18 @@ def _data(experiment: Experiment) -> Part:
     try:
         check_digests(path)
     except (UserError, OSError) as error:
-        return Part("data set", ALL, damaged=[_damage(path, error, "remove it to prepare it again")])
+        return Part("data set", ALL, damaged=[_data_damage(path, error, experiment.data)])
     return Part("data set", ALL, intact=1)
+
+
+def _data_damage(path: Path, error: Exception, data: Data) -> Damage:
+    """Return the damage of a prepared data set, which may be the only copy of its source."""
+    if is_unreadable(error):
+        return Damage(path, first_line(error), READABLE)
+    reason = first_line(error).removeprefix(f"{path} is ").partition("; ")[0]
+    if can_prepare_again(path, data):
+        return Damage(path, reason, "remove it to prepare it again", can_remove=True)
+    return Damage(path, reason, "restore it, or remove it if its source still exists")
 
 
 def _seed_parts(experiment: Experiment, seed: int) -> Iterator[Part]:

@@ -1,9 +1,11 @@
 """Verification of a study's files, and removal of what can be made again."""
 
 import errno
+import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +16,10 @@ from configs.load import to_yaml
 from launch.study import launcher_of
 from launch.verify import verify
 from records import lock
-from records.layout import seed_folder
+from records.layout import data_folder, seed_folder
 from train import state
+from train.datasets import cifar10
+from train.datasets.prepared import prepared_folder
 
 
 def flip_bit(file) -> None:
@@ -110,6 +114,52 @@ def test_a_tensor_that_cannot_be_read_is_not_removed(experiment):
     make_unreadable(samples)
     text, damaged = verify(experiment, repair=True)
     assert damaged == 1 and samples.is_symlink() and "symbolic links" in text and "it may be intact" in text
+
+
+@pytest.fixture
+def prepared(experiment) -> Path:
+    """The prepared data set of the experiment."""
+    return prepared_folder(experiment.data, experiment.model)
+
+
+def test_a_damaged_data_set_that_can_be_prepared_again_is_removed(experiment, prepared):
+    flip_bit(prepared / "images.npy")
+    text, damaged = verify(experiment, repair=True)
+    reason = "damaged (the digest of images.npy does not match about.json)"
+    assert damaged == 0 and not prepared.exists() and f"removed {prepared}: {reason}" in text
+
+
+def test_a_data_set_whose_description_cannot_be_read_is_not_removed(experiment, prepared):
+    make_unreadable(prepared / "about.json")
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 1 and prepared.exists() and "make it readable; it may be intact" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "recorded", "is_removed"),
+    [
+        ("folder", "pictures", "pictures", True),
+        ("folder", "pictures", "others", False),
+        ("folder", "absent", "absent", False),
+        ("folder", None, "pictures", False),
+        ("folder", "pictures", None, True),  # about.json is damaged
+        ("cifar10", None, cifar10.URL, True),
+        ("cifar10", None, "pictures", False),
+    ],
+)
+def test_a_data_set_is_only_removed_if_its_source_exists(
+    name, source, recorded, is_removed, experiment, prepared, tmp_path
+):
+    (tmp_path / "pictures").mkdir()
+    experiment.data.name, experiment.data.source = name, source and str(tmp_path / source)
+    damaged_set = prepared.rename(data_folder(experiment.data, experiment.model))
+    about = json.loads((damaged_set / "about.json").read_text(encoding="utf-8"))
+    about |= {"source": recorded if recorded == cifar10.URL else str(tmp_path / str(recorded)), "sha256": {}}
+    (damaged_set / "about.json").write_text(json.dumps(about) if recorded else "{", encoding="utf-8")
+    text, damaged = verify(experiment, repair=True)
+    assert (damaged == 0, damaged_set.exists()) == (is_removed, not is_removed)
+    remedy = f"{damaged_set}: damaged (the digest of images.npy does not match about.json); restore it"
+    assert is_removed or f"{remedy}, or remove it if its source still exists" in text
 
 
 def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):

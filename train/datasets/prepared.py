@@ -6,7 +6,7 @@ damaged images that were left out) and preview.png, some of the images.
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,18 @@ def read_about(path: Path) -> dict[str, Any]:
         if is_unreadable(error):
             raise
     raise _damaged(path, "about.json is missing or incomplete")
+
+
+def can_prepare_again(path: Path, data: Data) -> bool:
+    """Return whether the source of a damaged dataset exists and is the configured one, if about.json can be read."""
+    if data.name == "digits":
+        return True
+    recorded = None
+    with suppress(UserError):
+        recorded = read_about(path).get("source")
+    if data.source is None:
+        return data.name == "cifar10" and recorded in (None, cifar10.URL)  # which is downloaded
+    return source_path(data).exists() and recorded in (None, _printable(str(source_path(data))))
 
 
 @contextmanager
