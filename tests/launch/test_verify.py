@@ -14,7 +14,7 @@ from analyze.analysis import SeedAnalysis
 from analyze.model import analyze_model
 from configs.load import to_yaml
 from launch.study import launcher_of
-from launch.verify import verify
+from launch.verify import _remove, verify
 from records import lock
 from records.layout import data_folder, seed_folder
 from train import state
@@ -107,6 +107,27 @@ def test_a_state_that_cannot_be_read_is_not_removed(experiment, monkeypatch):
     text, damaged = verify(experiment, repair=True)
     assert damaged == 2 and text.count("Permission denied") == 2 and "make it readable; it may be intact" in text
     assert state.newest_step(seed_folder(experiment, 0).state) == 5
+
+
+def test_the_last_state_is_kept_if_the_other_one_cannot_be_read(experiment):
+    """The one that cannot be read may be intact, and must not be removed with its folder."""
+    folder = seed_folder(experiment, 0)
+    folder.trained(experiment.train.steps).unlink()
+    flip_bit(folder.state / state.step_name(2) / "state.pt")
+    make_unreadable(folder.state / state.step_name(5) / "state.pt")
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 2 and "digest.json; remove it when another state can be read" in text
+    assert rows(text)["states"] == ["0", "2", "0"] and f"remove {folder.state}" not in text
+
+
+def test_the_log_of_a_training_that_lost_its_newest_state_is_intact(experiment):
+    """Training resumed from the older state and is writing these points again."""
+    folder = seed_folder(experiment, 0)
+    folder.trained(experiment.train.steps).unlink()
+    flip_bit(folder.state / state.step_name(5) / "state.pt")
+    folder.log.write_text('{"step": 2, "loss": 1.0}\n', encoding="utf-8")
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 0 and rows(text)["log"] == ["1", "0", "0"]
 
 
 def test_a_tensor_that_cannot_be_read_is_not_removed(experiment):
@@ -248,6 +269,53 @@ def test_files_that_killed_commands_left_are_removed_after_an_hour(experiment):
     os.utime(old, (hour_ago_s, hour_ago_s))
     assert f"removed {old}: " in verify(experiment, repair=True)[0]
     assert not old.exists() and new.exists()
+
+
+def test_a_partial_folder_and_its_partial_files_are_one_unfinished_file(experiment):
+    folder = seed_folder(experiment, 0).analyses / ".partial-folder"
+    folder.mkdir()
+    (folder / ".partial-file").touch()
+    hour_ago_s = time.time() - 3700
+    for path in (folder / ".partial-file", folder):
+        os.utime(path, (hour_ago_s, hour_ago_s))
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 0 and text.count("removed ") == 1 and not folder.exists()
+
+
+@pytest.fixture
+def vanishing(experiment, monkeypatch) -> Path:
+    """The folder of a tensor, which another process removes as soon as its content is listed."""
+    folder, scandir = next(SeedAnalysis(experiment, 0).root.glob("*/generations/*/inversions")), os.scandir
+
+    def scan(path="."):
+        if str(path) == str(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    return folder
+
+
+def test_folders_may_vanish_meanwhile(experiment, vanishing):
+    """The jobs of the study may be running."""
+    assert verify(experiment, repair=False)[1] == 0 and not vanishing.exists()
+
+
+def test_files_may_vanish_meanwhile(experiment, monkeypatch):
+    """States rotate, and slices are joined."""
+
+    def remove(path) -> None:
+        shutil.rmtree(path)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(state, "check", remove)
+    monkeypatch.setattr("launch.verify.safe_open", lambda file, framework: remove(file.parent))
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 0 and "removed" not in text and rows(text)["states"] == ["0", "0", "0"]
+
+
+def test_the_removal_of_a_vanished_file_does_nothing(tmp_path):
+    _remove(tmp_path / "absent")
 
 
 def test_files_of_a_model_study_are_verified_and_repaired(study):
