@@ -161,17 +161,22 @@ def _checkpoints(analysis: SeedAnalysis) -> Part:
     saved, awaited = saved_steps(folder.checkpoints), analysis.awaited
     for step in saved:
         try:
-            opened = checkpoint.read(folder.checkpoint(step))
-            if opened.step != step:
-                raise checkpoint.DamagedCheckpoint(f"{opened.path} contains the checkpoint of step {opened.step}")
-            for name in opened.digests:
-                opened.check(name)
+            _check_checkpoint(folder, step)
         except checkpoint.DamagedCheckpoint as error:
-            remedy = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
+            train_again = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
+            remedy = READABLE if is_unreadable(error.__cause__) else train_again
             damaged.append(Damage(folder.checkpoint(step), str(error), remedy))
     deleted = [] if awaited else analysis.not_saved
     note = f"seed {seed}: deleted and not trained again: steps {', '.join(map(str, deleted))}" if deleted else ""
     return Part("checkpoints", str(seed), len(saved) - len(damaged), len(awaited), _present(damaged), note)
+
+
+def _check_checkpoint(folder: SeedFolder, step: int) -> None:
+    opened = checkpoint.read(folder.checkpoint(step))
+    if opened.step != step:
+        raise checkpoint.DamagedCheckpoint(f"{opened.path} contains the checkpoint of step {opened.step}")
+    for name in opened.digests:
+        opened.check(name)
 
 
 def _state_errors(folder: SeedFolder, steps: list[int]) -> dict[int, Exception]:

@@ -191,6 +191,14 @@ def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):
     assert damaged and f"{folder.checkpoint(2)} contains the checkpoint of step 5; train seed 0 to" in text
 
 
+@pytest.mark.parametrize("name", ["checkpoint.json", "model.safetensors"])
+def test_a_checkpoint_that_cannot_be_read_need_not_be_trained_again(experiment, name):
+    make_unreadable(seed_folder(experiment, 0).checkpoint(2) / name)
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 1 and f"{name} cannot be read: " in text
+    assert "make it readable; it may be intact" in text and "train seed" not in text
+
+
 def test_a_changed_digit_of_a_result_is_noticed_and_the_result_computed_again(experiment):
     analysis = SeedAnalysis(experiment, 0)
     step, stored = analysis.steps[0], analysis.results(analysis.steps[0])
