@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from submitit.core.utils import FailedJobError
 from configs.errors import UserError
 from configs.schema import Cluster, Experiment, ModelStudy
 from launch.jobs import Collect, Work
-from launch.plan import Job, Queued
+from launch.plan import COLLECT, Job, Queued
 from launch.slurm import queue, submissions
 from launch.slurm.job import SlurmJob
 from launch.slurm.submissions import Submission, Task, settings_fingerprint
@@ -193,8 +193,17 @@ def queued(study: Experiment | ModelStudy) -> tuple[Queued, dict[str, str]]:
     same = [task for submission, task, _ in jobs if submission.fingerprint == current or task.trains]
     steps = {(task.seed or 0, step) for task in same if task.name.startswith("analyze") for step in task.steps}
     slices = {(task.ddim_steps, task.images[0], task.images[1]) for task in same if task.ddim_steps and task.images}
-    names = frozenset(task.name for task in same)
+    newest = _newest(task for _, task, _ in jobs)
+    names = frozenset(task.name for task in same if task.name != COLLECT or task.id == newest)
     return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for _, task, _ in jobs}
+
+
+def _newest(tasks: Iterable[Task]) -> str | None:
+    """Return the id of the newest of queued jobs, oldest first: an older last job does not wait for all others.
+
+    It need not wait for early analyses, which are not part of the plan.
+    """
+    return next((task.id for task in reversed([*tasks]) if not task.name.startswith("early")), None)
 
 
 def _settled_queue(study: Experiment | ModelStudy) -> dict[str, tuple[Submission, Task, queue.Entry]]:
