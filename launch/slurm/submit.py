@@ -26,6 +26,7 @@ from launch.slurm.submissions import Submission, Task, settings_fingerprint
 from launch.snapshot import environment, snapshot
 from records.layout import jobs_folder
 
+MAX_ARRAY = 1_000  # jobs of an array; SLURM refuses larger ones by default (MaxArraySize)
 COMPLETING_S = 40  # a job has 30 s to end after a signal, by default (KillWait)
 SURVIVE_SIGTERM = "trap : TERM  # sent by preemption; the lines after srun must still run"
 SURVIVE_FAILURE = "set +e  # cluster.setup may contain set -e; the lines after srun must run if it fails"
@@ -82,9 +83,10 @@ def teardown(code: Path) -> list[str]:
 
 
 def arrays(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Yield groups of jobs that share a SLURM job name and dependencies; each group is one sbatch call."""
+    """Yield groups of at most MAX_ARRAY jobs that share a SLURM job name and dependencies; each is one sbatch call."""
     for _, group in itertools.groupby(jobs, key=lambda job: (job_name("", job), job.needs)):
-        yield list(group)
+        same = list(group)
+        yield from (same[start : start + MAX_ARRAY] for start in range(0, len(same), MAX_ARRAY))
 
 
 def job_name(study: str, job: Job) -> str:
