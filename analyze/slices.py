@@ -135,7 +135,7 @@ def delete(generations: "Generations", name: str) -> None:
 
 
 def require_readable(file: Path) -> None:
-    """Raise UserError if the disk or a permission prevents reading a file, which may be intact and must not be replaced.
+    """Raise UserError if the disk or a permission prevents reading a file: it may be intact and must not be replaced.
 
     safetensors reports such a file as missing.
     """

@@ -204,7 +204,7 @@ def _damaged_states(experiment: Experiment, folder: SeedFolder, errors: dict[int
 
 
 def _log(experiment: Experiment, seed: int, states: list[int]) -> Part:
-    """Return the log of a seed, whose points must reach the newest of the intact states, from which training resumes."""
+    """Return the log of a seed, whose points must reach the newest intact state, from which training resumes."""
     folder = seed_folder(experiment, seed)
     newest = max([*folder.trained_steps(), *states], default=0)
     expected = range(experiment.train.log_every, newest + 1, experiment.train.log_every)
@@ -242,7 +242,9 @@ def _results(origin: str, analysis: Analysis) -> Part:
 def _tensors(origin: str, analysis: Analysis) -> Part:
     """Return the tensors of all analyses of a seed or model, under any options."""
     folders = [walked for folder in analysis.root.glob("*/generations") for walked in os.walk(folder)]
-    files = sorted(Path(parent) / name for parent, _, names in folders for name in names if name.endswith(".safetensors"))
+    files = sorted(
+        Path(parent) / name for parent, _, names in folders for name in names if name.endswith(".safetensors")
+    )
     return _part("generated tensors", origin, list(_damaged_tensors(files)), len(files))
 
 

@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,27 +185,33 @@ def queued(study: Experiment | ModelStudy) -> tuple[Queued, dict[str, str]]:
     Raises UserError if a queued job trains a seed to another number of steps, because two trainings would conflict.
     """
     jobs = _settled_queue(study).values()
-    for _, task, _ in jobs:
-        if isinstance(study, Experiment) and task.trains and task.steps != [study.train.steps]:
-            raise UserError(
-                f"job {task.id} is training seed {task.seed} to {task.steps[0]:,} steps; wait for it to end, or cancel "
-                "it with  python -m launch cancel"
-            )
+    tasks = [task for _, task, _ in jobs]
+    if isinstance(study, Experiment):
+        _check_trainings(study, tasks)
     current = settings_fingerprint(study)
     same = [task for submission, task, _ in jobs if submission.fingerprint == current or task.trains]
     steps = {(task.seed or 0, step) for task in same if task.name.startswith("analyze") for step in task.steps}
     slices = {(task.ddim_steps, task.images[0], task.images[1]) for task in same if task.ddim_steps and task.images}
-    newest = _newest(task for _, task, _ in jobs)
-    names = frozenset(task.name for task in same if task.name != COLLECT or task.id == newest)
-    return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for _, task, _ in jobs}
+    names = frozenset(task.name for task in same if task.name != COLLECT or task.id == _newest(tasks))
+    return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for task in tasks}
 
 
-def _newest(tasks: Iterable[Task]) -> str | None:
+def _check_trainings(experiment: Experiment, tasks: Sequence[Task]) -> None:
+    """Raise UserError if one of the queued jobs trains to another number of steps than the experiment."""
+    for task in tasks:
+        if task.trains and task.steps != [experiment.train.steps]:
+            raise UserError(
+                f"job {task.id} is training seed {task.seed} to {task.steps[0]:,} steps; wait for it to end, or cancel "
+                "it with  python -m launch cancel"
+            )
+
+
+def _newest(tasks: Sequence[Task]) -> str | None:
     """Return the id of the newest of queued jobs, oldest first: an older last job does not wait for all others.
 
     It need not wait for early analyses, which are not part of the plan.
     """
-    return next((task.id for task in reversed([*tasks]) if not task.name.startswith("early")), None)
+    return next((task.id for task in reversed(tasks) if not task.name.startswith("early")), None)
 
 
 def _settled_queue(study: Experiment | ModelStudy) -> dict[str, tuple[Submission, Task, queue.Entry]]:

@@ -58,7 +58,9 @@ def test_files_that_cannot_be_read_are_not_replaced(seed_analysis):
     file = generations.file("samples")
     file.unlink()
     file.symlink_to(file)
-    with pytest.raises(UserError, match=r"samples\.safetensors cannot be read \(.*symbolic links.*\); make it readable"):
+    with pytest.raises(
+        UserError, match=r"samples\.safetensors cannot be read \(.*symbolic links.*\); make it readable"
+    ):
         seed_analysis.generations(5)["samples"]
     assert file.is_symlink()
 
