@@ -236,7 +236,8 @@ GENERATORS: dict[str, Callable[[Generations], Tensor]] = {
 
 
 def read_tensor(file: Path, name: str) -> Tensor | None:
-    """Return a stored tensor, or None if it was deleted or is damaged."""
+    """Return a stored tensor, or None if it was deleted or is damaged. Raises UserError if it cannot be opened."""
+    slices.require_readable(file)
     try:
         return load_file(file)[name]
     except (OSError, SafetensorError, KeyError):

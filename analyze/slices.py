@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from configs.errors import UserError
+from configs.errors import UserError, is_unreadable
 from records.atomic import clear_partial
 
 if TYPE_CHECKING:
@@ -134,8 +134,23 @@ def delete(generations: "Generations", name: str) -> None:
         slices.rmdir()
 
 
+def require_readable(file: Path) -> None:
+    """Raise UserError if the disk or a permission prevents reading a file: it may be intact and must not be replaced.
+
+    safetensors reports such a file as missing.
+    """
+    try:
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        if is_unreadable(error):
+            remedy = "make it readable, then rerun the same command"
+            raise UserError(f"{file} cannot be read ({error.strerror}); {remedy}") from error
+
+
 def _contains(file: Path, name: str, part: range) -> bool:
-    """Return whether a file can be read and contains these images of a tensor."""
+    """Return whether a file contains these images of a tensor. Raises UserError if it exists but cannot be read."""
+    require_readable(file)
     try:
         with safe_open(file, "pt") as tensors:
             tensor = tensors.get_slice(name)

@@ -17,6 +17,7 @@ REMEDIES = {  # of errors of the system that a user can fix
     **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions or its owner"),
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)  # there is no such file
 MAX_CHARACTERS = 2_000  # of a printed message
 
 
@@ -31,9 +32,9 @@ def is_full_disk(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in FULL_DISK_ERRORS
 
 
-def is_unreadable(error: Exception) -> bool:
+def is_unreadable(error: BaseException | None) -> bool:
     """Return whether the disk or a permission prevents reading, which says nothing about the content of a file."""
-    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    return isinstance(error, OSError) and not isinstance(error, ABSENT)
 
 
 def first_line(error: BaseException) -> str:

@@ -18,6 +18,8 @@ from records.layout import checkpoint_minutes_file, seed_folder
 # Sustained rates, for a first estimate of the analysis time; later estimates use the measured time.
 ASSUMED_GPU_FLOP_PER_S, ASSUMED_CORE_FLOP_PER_S = 20e12, 20e9
 
+COLLECT = "collect"  # name of the job that writes the report
+
 
 @dataclass(frozen=True)
 class Job:

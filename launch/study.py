@@ -2,21 +2,21 @@
 
 import math
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from configs.errors import UserError
 from configs.schema import Experiment, ModelStudy
 from launch.jobs import Launcher
 from launch.local import LocalRun
-from launch.plan import Job
+from launch.plan import COLLECT, Job
+from launch.slurm.submissions import Submission
 from launch.slurm.submit import SlurmRun, queued
 from launch.snapshot import environment, snapshot
 from launch.studies import StudyJobs, study_jobs
 from records import lock
 from records.layout import experiment_folder, jobs_folder
-
-COLLECT = "collect"  # name of the job that writes the report
 
 Study = Experiment | ModelStudy
 
@@ -65,11 +65,21 @@ def submit_study(study: Study, jobs: StudyJobs) -> bool:
         reason = f"{len(ids)} jobs of this study are in the queue" if ids else jobs.complete
         print(f"nothing to submit: {reason}", flush=True)
         return not ids
-    for submission in SlurmRun(study, ids).submit(with_collect_job(study, missing, tuple(ids))):
+    try:
+        print_submissions(SlurmRun(study, ids).submit(with_collect_job(study, missing, tuple(ids))))
+    except UserError as error:
+        if missing:
+            raise
+        # A partition may reject the last job at every launch, and the others can be followed nevertheless.
+        print(f"warning: {error}; run  python -m analyze CONFIG  when the jobs are done", file=sys.stderr)
+    return False
+
+
+def print_submissions(submitted: Sequence[Submission]) -> None:
+    for submission in submitted:
         first, *rest = [task.name for task in submission.tasks]
         print(f"submitted {submission.id}: {first}{f' … {rest[-1]} ({len(rest) + 1} jobs)' if rest else ''}")
     print("SLURM runs these jobs; see  python -m launch status  and  python -m launch cancel", flush=True)
-    return False
 
 
 def with_collect_job(study: Study, jobs: list[Job], queued_jobs: tuple[str, ...]) -> list[Job]:

@@ -1,7 +1,9 @@
 """Verification of a study's files: reads everything that training and analysis have written."""
 
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from analyze.analysis import Analysis, SeedAnalysis
 from configs.errors import UserError, first_line, is_unreadable, printable
-from configs.schema import Experiment, ModelStudy
+from configs.schema import Data, Experiment, ModelStudy
 from launch.model_study import ModelStudyJobs
 from records import checkpoint
 from records.atomic import PARTIAL, is_abandoned
@@ -17,7 +19,7 @@ from records.layout import SeedFolder, data_folder, experiment_folder, saved_ste
 from records.sealed import read_sealed
 from records.tracking import points
 from train import state
-from train.datasets.prepared import check_digests
+from train.datasets.prepared import can_prepare_again, check_digests
 
 WIDTHS = (6, 20, 8, 9, 9)
 ALL = "all"
@@ -75,10 +77,11 @@ def verify(study: Experiment | ModelStudy, repair: bool) -> tuple[str, int]:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    """Remove a file or folder, which a running job may remove at the same time."""
+    while path.is_dir() and not path.is_symlink():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def _model_parts(study: ModelStudy) -> Iterator[Part]:
@@ -91,10 +94,18 @@ def _model_parts(study: ModelStudy) -> Iterator[Part]:
 
 def _partial_files(study: Experiment | ModelStudy) -> Part:
     """Return the files and folders that killed commands left while writing."""
-    partial = sorted(experiment_folder(study).rglob(f"{PARTIAL}*"))
+    partial = sorted(_partial_paths(experiment_folder(study)))
     abandoned = [path for path in partial if is_abandoned(path)]
     damaged = [Damage(path, "a command was killed while writing it", "remove it", True) for path in abandoned]
     return Part("unfinished files", ALL, len(partial) - len(damaged), damaged=damaged)
+
+
+def _partial_paths(folder: Path) -> Iterator[Path]:
+    """Yield the partial files and folders below a folder, without those inside a partial folder."""
+    for parent, folders, files in os.walk(folder):  # which, unlike glob, accepts that folders vanish meanwhile
+        partial = {name for name in (*folders, *files) if name.startswith(PARTIAL)}
+        yield from (Path(parent) / name for name in partial)
+        folders[:] = [name for name in folders if name not in partial]
 
 
 def _experiment_parts(experiment: Experiment) -> Iterator[Part]:
@@ -110,21 +121,39 @@ def _data(experiment: Experiment) -> Part:
     try:
         check_digests(path)
     except (UserError, OSError) as error:
-        return Part("data set", ALL, damaged=[_damage(path, error, "remove it to prepare it again")])
+        return Part("data set", ALL, damaged=[_data_damage(path, error, experiment.data)])
     return Part("data set", ALL, intact=1)
+
+
+def _data_damage(path: Path, error: Exception, data: Data) -> Damage:
+    """Return the damage of a prepared data set, which may be the only copy of its source."""
+    if is_unreadable(error):
+        return Damage(path, first_line(error), READABLE)
+    reason = first_line(error).removeprefix(f"{path} is ").partition("; ")[0]
+    if can_prepare_again(path, data):
+        return Damage(path, reason, "remove it to prepare it again", can_remove=True)
+    return Damage(path, reason, "restore it, or remove it if its source still exists")
 
 
 def _seed_parts(experiment: Experiment, seed: int) -> Iterator[Part]:
     folder, analysis = seed_folder(experiment, seed), SeedAnalysis(experiment, seed)
     yield _checkpoints(analysis)
-    yield _part("states", str(seed), list(_damaged_states(experiment, folder)), len(saved_steps(folder.state)))
-    yield _log(experiment, seed)
+    steps = saved_steps(folder.state)
+    errors = _state_errors(folder, steps)
+    intact = [step for step in steps if step not in errors]
+    yield Part("states", str(seed), len(intact), damaged=list(_damaged_states(experiment, folder, errors)))
+    yield _log(experiment, seed, intact)
     yield _results(str(seed), analysis)
     yield _tensors(str(seed), analysis)
 
 
 def _part(name: str, origin: str, damaged: list[Damage], files: int) -> Part:
-    return Part(name, origin, files - len(damaged), damaged=damaged)
+    return Part(name, origin, files - len(damaged), damaged=_present(damaged))
+
+
+def _present(damaged: list[Damage]) -> list[Damage]:
+    """Leave out what a running job has removed or renamed before it could be read."""
+    return [damage for damage in damaged if os.path.lexists(damage.path)]
 
 
 def _checkpoints(analysis: SeedAnalysis) -> Part:
@@ -132,41 +161,52 @@ def _checkpoints(analysis: SeedAnalysis) -> Part:
     saved, awaited = saved_steps(folder.checkpoints), analysis.awaited
     for step in saved:
         try:
-            opened = checkpoint.read(folder.checkpoint(step))
-            if opened.step != step:
-                raise checkpoint.DamagedCheckpoint(f"{opened.path} contains the checkpoint of step {opened.step}")
-            for name in opened.digests:
-                opened.check(name)
+            _check_checkpoint(folder, step)
         except checkpoint.DamagedCheckpoint as error:
-            remedy = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
+            train_again = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
+            remedy = READABLE if is_unreadable(error.__cause__) else train_again
             damaged.append(Damage(folder.checkpoint(step), str(error), remedy))
     deleted = [] if awaited else analysis.not_saved
     note = f"seed {seed}: deleted and not trained again: steps {', '.join(map(str, deleted))}" if deleted else ""
-    return Part("checkpoints", str(seed), len(saved) - len(damaged), len(awaited), damaged, note)
+    return Part("checkpoints", str(seed), len(saved) - len(damaged), len(awaited), _present(damaged), note)
 
 
-def _damaged_states(experiment: Experiment, folder: SeedFolder) -> Iterator[Damage]:
-    """Yield damaged states; they can be removed if training has ended or another state is intact."""
-    reasons = {}
-    for step in (steps := saved_steps(folder.state)):
-        path = folder.state / step_name(step)
+def _check_checkpoint(folder: SeedFolder, step: int) -> None:
+    opened = checkpoint.read(folder.checkpoint(step))
+    if opened.step != step:
+        raise checkpoint.DamagedCheckpoint(f"{opened.path} contains the checkpoint of step {opened.step}")
+    for name in opened.digests:
+        opened.check(name)
+
+
+def _state_errors(folder: SeedFolder, steps: list[int]) -> dict[int, Exception]:
+    """Return the errors of the states that are damaged or cannot be read, by step."""
+    errors: dict[int, Exception] = {}
+    for step in steps:
         try:
-            state.check(path)
+            state.check(folder.state / step_name(step))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            if is_unreadable(error):
-                yield Damage(path, first_line(error), READABLE)
-            else:
-                reasons[step] = first_line(error)
-    can_remove = len(reasons) < len(steps) or folder.is_trained(experiment.train.steps)
-    remedy = "remove it" if can_remove else f"remove {folder.state} to train from the beginning"
-    for step, reason in reasons.items():
-        yield Damage(folder.state / step_name(step), reason, remedy, can_remove)
+            errors[step] = error
+    return errors
 
 
-def _log(experiment: Experiment, seed: int) -> Part:
-    """Return the log of a seed, whose points must reach the newest state."""
+def _damaged_states(experiment: Experiment, folder: SeedFolder, errors: dict[int, Exception]) -> Iterator[Damage]:
+    """Yield damaged states; they can be removed if training has ended or another state is intact."""
+    remaining = set(saved_steps(folder.state))  # a running training replaces its states
+    is_needed = remaining <= errors.keys() and not folder.is_trained(experiment.train.steps)
+    remedy = f"remove {folder.state} to train from the beginning"
+    if any(map(is_unreadable, errors.values())):
+        remedy = "remove it when another state can be read"
+    for step in sorted(remaining & errors.keys()):
+        path, error = folder.state / step_name(step), errors[step]
+        keep = is_needed and not is_unreadable(error)
+        yield Damage(path, first_line(error), remedy) if keep else _damage(path, error, "remove it")
+
+
+def _log(experiment: Experiment, seed: int, states: list[int]) -> Part:
+    """Return the log of a seed, whose points must reach the newest intact state, from which training resumes."""
     folder = seed_folder(experiment, seed)
-    newest = max([*folder.trained_steps(), *saved_steps(folder.state)], default=0)
+    newest = max([*folder.trained_steps(), *states], default=0)
     expected = range(experiment.train.log_every, newest + 1, experiment.train.log_every)
     if not folder.log.exists() and not (expected and saved_steps(folder.state)):  # converted checkpoints have no log
         return Part("log", str(seed))
@@ -194,13 +234,17 @@ def _results(origin: str, analysis: Analysis) -> Part:
                 raise ValueError("it contains no measures")
         except (OSError, ValueError, TypeError) as error:
             damaged.append(_damage(file, error, "remove it to measure again"))
+    damaged = _present(damaged)
     incomplete = len(analysis.missing())  # a damaged file counts as missing there
     return Part("results", origin, len(analysis.steps) - incomplete, incomplete - len(damaged), damaged)
 
 
 def _tensors(origin: str, analysis: Analysis) -> Part:
     """Return the tensors of all analyses of a seed or model, under any options."""
-    files = sorted(analysis.root.glob("*/generations/**/*.safetensors"))
+    folders = [walked for folder in analysis.root.glob("*/generations") for walked in os.walk(folder)]
+    files = sorted(
+        Path(parent) / name for parent, _, names in folders for name in names if name.endswith(".safetensors")
+    )
     return _part("generated tensors", origin, list(_damaged_tensors(files)), len(files))
 
 
@@ -208,7 +252,7 @@ def _damaged_tensors(files: list[Path]) -> Iterator[Damage]:
     """Yield the files whose header is invalid or does not fit their size; a flipped bit in a value is not detected."""
     for file in files:
         try:
-            with safe_open(file, "pt"):
+            with open(file, "rb"), safe_open(file, "pt"):  # safetensors calls every file that it cannot open missing
                 pass
         except (OSError, SafetensorError) as error:
             yield _damage(file, error, "remove it to generate it again")

@@ -27,7 +27,7 @@ Weights = dict[str, Tensor]
 
 
 class DamagedCheckpoint(UserError):
-    """A checkpoint that is incomplete or differs from the written one."""
+    """A checkpoint that is incomplete or differs from the written one, or whose cause is the error of reading it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Checkpoint:
         try:
             return load_file(self._file(name))
         except (OSError, SafetensorError, struct.error) as error:
-            raise DamagedCheckpoint(f"{self._file(name)} cannot be read: {error}") from None
+            raise DamagedCheckpoint(f"{self._file(name)} cannot be read: {error}") from error
 
     def check(self, name: str) -> None:
         """Compare a weights file with its digest. Raises DamagedCheckpoint if it is missing or has changed."""
@@ -57,7 +57,7 @@ class Checkpoint:
         try:
             is_intact = file_digest(file) == self.digests[name]
         except OSError as error:
-            raise DamagedCheckpoint(f"{file} cannot be read: {error}") from None
+            raise DamagedCheckpoint(f"{file} cannot be read: {error}") from error
         if not is_intact:
             raise DamagedCheckpoint(f"{file} is damaged: its digest differs from the one in checkpoint.json")
 
@@ -109,7 +109,7 @@ def read(path: Path) -> Checkpoint:
             digests=dict(content["digests"]),
         )
     except OSError as error:
-        raise DamagedCheckpoint(f"{file} cannot be read: {error.strerror}") from None
+        raise DamagedCheckpoint(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OmegaConfBaseException) as error:
         raise DamagedCheckpoint(f"{file} is damaged: {first_line(error)}") from None
     for problem in itertools.chain(network_problems(opened.model), diffusion_problems(opened.diffusion)):

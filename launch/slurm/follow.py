@@ -6,7 +6,7 @@ An early analysis compares with the newest checkpoint so far; the comparison is 
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ from configs.schema import Experiment
 from launch.jobs import Analyze
 from launch.plan import Job, plan, slice_size, slices, threads_per_job
 from launch.progress import analysis_bar, training_bar
+from launch.slurm import submissions
+from launch.slurm.submissions import settings_fingerprint
 from launch.slurm.submit import SlurmRun, in_queue
 from launch.status import status
 from launch.study import exclusive, launcher_of
@@ -66,15 +68,27 @@ def submit_early_jobs(experiment: Experiment, run: SlurmRun) -> bool:
     with exclusive(launcher_of(experiment)):  # others may follow the same study
         if entries := in_queue(experiment):
             busy = {task.seed for _, task, _ in entries.values() if task.name.startswith("early")}
-            run.submit([job for seed in experiment.seeds if seed not in busy for job in early_jobs(experiment, seed)])
+            idle, tried = [seed for seed in experiment.seeds if seed not in busy], submitted_early(experiment)
+            run.submit([job for seed in idle for job in early_jobs(experiment, seed, tried)])
     return bool(entries)
 
 
-def early_jobs(experiment: Experiment, seed: int) -> Iterator[Job]:
+def submitted_early(experiment: Experiment) -> set[tuple[int, int]]:
+    """Return the seeds and steps of all early analyses with the current settings so far.
+
+    None is submitted twice: one that was killed records no failure, and the next may be killed for the same reason.
+    """
+    current = settings_fingerprint(experiment)
+    tasks = [task for each in submissions.read(experiment) if each.fingerprint == current for task in each.tasks]
+    return {(task.seed or 0, step) for task in tasks if task.name.startswith("early") for step in task.steps}
+
+
+def early_jobs(experiment: Experiment, seed: int, tried: Container[tuple[int, int]]) -> Iterator[Job]:
     """Yield jobs for the new checkpoints of an unfinished training: the newest alone, then the others in slices."""
     analysis = SeedAnalysis(experiment, seed)
     failures = analysis.failures()
-    new = [step for step in analysis.missing() if not analysis.results(step) and step not in failures]
+    untried = [step for step in analysis.missing() if step not in failures and (seed, step) not in tried]
+    new = [step for step in untried if not analysis.results(step)]
     if not new or seed_folder(experiment, seed).is_trained(experiment.train.steps):
         return
     newest, others = new[0], new[:0:-1]

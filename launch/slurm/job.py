@@ -25,17 +25,16 @@ class SlurmJob:
 
     def __call__(self) -> None:
         from submitit import JobEnvironment
-        from submitit.helpers import TorchDistributedEnvironment
 
         for number in (signal.SIGTERM, signal.SIGUSR2):
             exit_on_signal(number)
         environment = JobEnvironment()
+        environment.paths.result_pickle.unlink(missing_ok=True)  # of this process before the job was requeued
         files = JobFiles(environment.paths.folder, environment.job_id)
         if environment.global_rank == 0:
             files.record_progress(self.work.progress())
         if environment.num_tasks > 1:
-            TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-            os.environ["MASTER_PORT"] = str(rendezvous_port(int(os.environ["SLURM_JOB_ID"])))
+            meet_other_processes()
         try:
             self.work.run()
         except UserError as error:
@@ -72,6 +71,14 @@ class JobFiles:
         if self.progress.exists() and self.progress.read_text(encoding="utf-8") != str(progress):
             self.restarts.unlink(missing_ok=True)
         write_text(self.progress, str(progress))
+
+
+def meet_other_processes() -> None:
+    """Set the variables with which torch.distributed connects the processes of this job."""
+    from submitit.helpers import TorchDistributedEnvironment
+
+    TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    os.environ["MASTER_PORT"] = str(rendezvous_port(int(os.environ["SLURM_JOB_ID"])))
 
 
 def rendezvous_port(job_id: int) -> int:

@@ -1,10 +1,13 @@
 """Queries and commands to SLURM; each function makes one call."""
 
+import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from configs.errors import UserError, first_line
+
+UNCUT = {"SLURM_BITSTR_LEN": "0"}  # SLURM shows long lists of the jobs of an array completely
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,18 @@ def final_states(ids: Iterable[str]) -> dict[str, str]:
     except UserError:  # many clusters have no accounting
         return {}
     pairs = (line.split("|") for line in output.splitlines())
-    return {job_id: state.partition(" ")[0] for job_id, state in pairs}
+    return {job_id: state.partition(" ")[0] for shown, state in pairs for job_id in _expand(shown)}
+
+
+def _expand(shown: str) -> Iterator[str]:
+    """Yield the ids of a line of sacct, which shows jobs of an array that have never started as 17_[4-9,12%16]."""
+    array, _, indices = shown.partition("_")
+    if not indices:
+        yield array
+    for part in indices.strip("[]").partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal() and (last or first).isdecimal():  # a long list ends with ...
+            yield from (f"{array}_{index}" for index in range(int(first), int(last or first) + 1))
 
 
 def cancel(ids: Iterable[str]) -> None:
@@ -53,7 +67,7 @@ def cancel(ids: Iterable[str]) -> None:
 def call(*command: str) -> str:
     """Run a SLURM command and return its output. Raises UserError if it fails or is not installed."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | UNCUT).stdout
     except FileNotFoundError:
         raise UserError(f"{command[0]} not found: this machine is not part of a SLURM cluster") from None
     except subprocess.CalledProcessError as error:

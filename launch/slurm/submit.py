@@ -19,13 +19,14 @@ from submitit.core.utils import FailedJobError
 from configs.errors import UserError
 from configs.schema import Cluster, Experiment, ModelStudy
 from launch.jobs import Collect, Work
-from launch.plan import Job, Queued
+from launch.plan import COLLECT, Job, Queued
 from launch.slurm import queue, submissions
 from launch.slurm.job import SlurmJob
 from launch.slurm.submissions import Submission, Task, settings_fingerprint
 from launch.snapshot import environment, snapshot
 from records.layout import jobs_folder
 
+MAX_ARRAY = 1_000  # jobs of an array; SLURM refuses larger ones by default (MaxArraySize)
 COMPLETING_S = 40  # a job has 30 s to end after a signal, by default (KillWait)
 SURVIVE_SIGTERM = "trap : TERM  # sent by preemption; the lines after srun must still run"
 SURVIVE_FAILURE = "set +e  # cluster.setup may contain set -e; the lines after srun must run if it fails"
@@ -82,9 +83,10 @@ def teardown(code: Path) -> list[str]:
 
 
 def arrays(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Yield groups of jobs that share a SLURM job name and dependencies; each group is one sbatch call."""
+    """Yield groups of at most MAX_ARRAY jobs that share a SLURM job name and dependencies; each is one sbatch call."""
     for _, group in itertools.groupby(jobs, key=lambda job: (job_name("", job), job.needs)):
-        yield list(group)
+        same = list(group)
+        yield from (same[start : start + MAX_ARRAY] for start in range(0, len(same), MAX_ARRAY))
 
 
 def job_name(study: str, job: Job) -> str:
@@ -183,18 +185,33 @@ def queued(study: Experiment | ModelStudy) -> tuple[Queued, dict[str, str]]:
     Raises UserError if a queued job trains a seed to another number of steps, because two trainings would conflict.
     """
     jobs = _settled_queue(study).values()
-    for _, task, _ in jobs:
-        if isinstance(study, Experiment) and task.trains and task.steps != [study.train.steps]:
-            raise UserError(
-                f"job {task.id} is training seed {task.seed} to {task.steps[0]:,} steps; wait for it to end, or cancel "
-                "it with  python -m launch cancel"
-            )
+    tasks = [task for _, task, _ in jobs]
+    if isinstance(study, Experiment):
+        _check_trainings(study, tasks)
     current = settings_fingerprint(study)
     same = [task for submission, task, _ in jobs if submission.fingerprint == current or task.trains]
     steps = {(task.seed or 0, step) for task in same if task.name.startswith("analyze") for step in task.steps}
     slices = {(task.ddim_steps, task.images[0], task.images[1]) for task in same if task.ddim_steps and task.images}
-    names = frozenset(task.name for task in same)
-    return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for _, task, _ in jobs}
+    names = frozenset(task.name for task in same if task.name != COLLECT or task.id == _newest(tasks))
+    return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for task in tasks}
+
+
+def _check_trainings(experiment: Experiment, tasks: Sequence[Task]) -> None:
+    """Raise UserError if one of the queued jobs trains to another number of steps than the experiment."""
+    for task in tasks:
+        if task.trains and task.steps != [experiment.train.steps]:
+            raise UserError(
+                f"job {task.id} is training seed {task.seed} to {task.steps[0]:,} steps; wait for it to end, or cancel "
+                "it with  python -m launch cancel"
+            )
+
+
+def _newest(tasks: Sequence[Task]) -> str | None:
+    """Return the id of the newest of queued jobs, oldest first: an older last job does not wait for all others.
+
+    It need not wait for early analyses, which are not part of the plan.
+    """
+    return next((task.id for task in reversed(tasks) if not task.name.startswith("early")), None)
 
 
 def _settled_queue(study: Experiment | ModelStudy) -> dict[str, tuple[Submission, Task, queue.Entry]]:

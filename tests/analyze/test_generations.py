@@ -51,6 +51,20 @@ def test_cached_tensors_are_read_bit_for_bit(seed_analysis, name):
     assert torch.equal(seed_analysis.generations(5)[name], tensor) and file.stat().st_mtime_ns == written_ns
 
 
+def test_files_that_cannot_be_read_are_not_replaced(seed_analysis):
+    """They may be intact; a link to itself cannot be opened by any user."""
+    generations = seed_analysis.generations(5)
+    generations["samples"]
+    file = generations.file("samples")
+    file.unlink()
+    file.symlink_to(file)
+    with pytest.raises(
+        UserError, match=r"samples\.safetensors cannot be read \(.*symbolic links.*\); make it readable"
+    ):
+        seed_analysis.generations(5)["samples"]
+    assert file.is_symlink()
+
+
 @pytest.mark.parametrize("length", [0, 5, 1000])
 def test_truncated_files_are_regenerated(seed_analysis, length):
     samples, file = seed_analysis.generations(5)["samples"], seed_analysis.generations(5).file("samples")

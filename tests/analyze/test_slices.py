@@ -114,3 +114,15 @@ def test_the_failure_of_a_slice_is_recorded(analysis, monkeypatch):
     with pytest.raises(UserError, match="the model's outputs are not finite"):
         failing.generate(range(0, 2))
     assert failing.failures() == {4: "the model's outputs are not finite"}
+
+
+def test_slices_that_cannot_be_read_are_not_replaced(analysis):
+    """They may be intact; a link to itself cannot be opened by any user."""
+    part = analysis("sliced").generations(4).slice(range(2, 4))
+    part["samples"]
+    file = part.file("samples")
+    file.unlink()
+    file.symlink_to(file)
+    with pytest.raises(UserError, match=r"samples-.* cannot be read \(.*symbolic links.*\); make it readable"):
+        part["samples"]
+    assert file.is_symlink()

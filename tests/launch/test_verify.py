@@ -1,9 +1,11 @@
 """Verification of a study's files, and removal of what can be made again."""
 
 import errno
+import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,16 +14,24 @@ from analyze.analysis import SeedAnalysis
 from analyze.model import analyze_model
 from configs.load import to_yaml
 from launch.study import launcher_of
-from launch.verify import verify
+from launch.verify import _remove, verify
 from records import lock
-from records.layout import seed_folder
+from records.layout import data_folder, seed_folder
 from train import state
+from train.datasets import cifar10
+from train.datasets.prepared import prepared_folder
 
 
 def flip_bit(file) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
+
+
+def make_unreadable(file) -> None:
+    """Make the opening of a file fail for every user, including root."""
+    file.unlink(missing_ok=True)
+    file.symlink_to(file)
 
 
 @pytest.fixture
@@ -99,12 +109,94 @@ def test_a_state_that_cannot_be_read_is_not_removed(experiment, monkeypatch):
     assert state.newest_step(seed_folder(experiment, 0).state) == 5
 
 
+def test_the_last_state_is_kept_if_the_other_one_cannot_be_read(experiment):
+    """The one that cannot be read may be intact, and must not be removed with its folder."""
+    folder = seed_folder(experiment, 0)
+    folder.trained(experiment.train.steps).unlink()
+    flip_bit(folder.state / state.step_name(2) / "state.pt")
+    make_unreadable(folder.state / state.step_name(5) / "state.pt")
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 2 and "digest.json; remove it when another state can be read" in text
+    assert rows(text)["states"] == ["0", "2", "0"] and f"remove {folder.state}" not in text
+
+
+def test_the_log_of_a_training_that_lost_its_newest_state_is_intact(experiment):
+    """Training resumed from the older state and is writing these points again."""
+    folder = seed_folder(experiment, 0)
+    folder.trained(experiment.train.steps).unlink()
+    flip_bit(folder.state / state.step_name(5) / "state.pt")
+    folder.log.write_text('{"step": 2, "loss": 1.0}\n', encoding="utf-8")
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 0 and rows(text)["log"] == ["1", "0", "0"]
+
+
+def test_a_tensor_that_cannot_be_read_is_not_removed(experiment):
+    (samples, *_) = sorted(SeedAnalysis(experiment, 0).root.glob("*/generations/**/*.safetensors"))
+    make_unreadable(samples)
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 1 and samples.is_symlink() and "symbolic links" in text and "it may be intact" in text
+
+
+@pytest.fixture
+def prepared(experiment) -> Path:
+    """The prepared data set of the experiment."""
+    return prepared_folder(experiment.data, experiment.model)
+
+
+def test_a_damaged_data_set_that_can_be_prepared_again_is_removed(experiment, prepared):
+    flip_bit(prepared / "images.npy")
+    text, damaged = verify(experiment, repair=True)
+    reason = "damaged (the digest of images.npy does not match about.json)"
+    assert damaged == 0 and not prepared.exists() and f"removed {prepared}: {reason}" in text
+
+
+def test_a_data_set_whose_description_cannot_be_read_is_not_removed(experiment, prepared):
+    make_unreadable(prepared / "about.json")
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 1 and prepared.exists() and "make it readable; it may be intact" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "recorded", "is_removed"),
+    [
+        ("folder", "pictures", "pictures", True),
+        ("folder", "pictures", "others", False),
+        ("folder", "absent", "absent", False),
+        ("folder", None, "pictures", False),
+        ("folder", "pictures", None, True),  # about.json is damaged
+        ("cifar10", None, cifar10.URL, True),
+        ("cifar10", None, "pictures", False),
+    ],
+)
+def test_a_data_set_is_only_removed_if_its_source_exists(
+    name, source, recorded, is_removed, experiment, prepared, tmp_path
+):
+    (tmp_path / "pictures").mkdir()
+    experiment.data.name, experiment.data.source = name, source and str(tmp_path / source)
+    damaged_set = prepared.rename(data_folder(experiment.data, experiment.model))
+    about = json.loads((damaged_set / "about.json").read_text(encoding="utf-8"))
+    about |= {"source": recorded if recorded == cifar10.URL else str(tmp_path / str(recorded)), "sha256": {}}
+    (damaged_set / "about.json").write_text(json.dumps(about) if recorded else "{", encoding="utf-8")
+    text, damaged = verify(experiment, repair=True)
+    assert (damaged == 0, damaged_set.exists()) == (is_removed, not is_removed)
+    remedy = f"{damaged_set}: damaged (the digest of images.npy does not match about.json); restore it"
+    assert is_removed or f"{remedy}, or remove it if its source still exists" in text
+
+
 def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):
     folder = seed_folder(experiment, 0)
     shutil.rmtree(folder.checkpoint(2))
     shutil.copytree(folder.checkpoint(5), folder.checkpoint(2))
     text, damaged = verify(experiment, repair=False)
     assert damaged and f"{folder.checkpoint(2)} contains the checkpoint of step 5; train seed 0 to" in text
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "model.safetensors"])
+def test_a_checkpoint_that_cannot_be_read_need_not_be_trained_again(experiment, name):
+    make_unreadable(seed_folder(experiment, 0).checkpoint(2) / name)
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 1 and f"{name} cannot be read: " in text
+    assert "make it readable; it may be intact" in text and "train seed" not in text
 
 
 def test_a_changed_digit_of_a_result_is_noticed_and_the_result_computed_again(experiment):
@@ -185,6 +277,53 @@ def test_files_that_killed_commands_left_are_removed_after_an_hour(experiment):
     os.utime(old, (hour_ago_s, hour_ago_s))
     assert f"removed {old}: " in verify(experiment, repair=True)[0]
     assert not old.exists() and new.exists()
+
+
+def test_a_partial_folder_and_its_partial_files_are_one_unfinished_file(experiment):
+    folder = seed_folder(experiment, 0).analyses / ".partial-folder"
+    folder.mkdir()
+    (folder / ".partial-file").touch()
+    hour_ago_s = time.time() - 3700
+    for path in (folder / ".partial-file", folder):
+        os.utime(path, (hour_ago_s, hour_ago_s))
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 0 and text.count("removed ") == 1 and not folder.exists()
+
+
+@pytest.fixture
+def vanishing(experiment, monkeypatch) -> Path:
+    """The folder of a tensor, which another process removes as soon as its content is listed."""
+    folder, scandir = next(SeedAnalysis(experiment, 0).root.glob("*/generations/*/inversions")), os.scandir
+
+    def scan(path="."):
+        if str(path) == str(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    return folder
+
+
+def test_folders_may_vanish_meanwhile(experiment, vanishing):
+    """The jobs of the study may be running."""
+    assert verify(experiment, repair=False)[1] == 0 and not vanishing.exists()
+
+
+def test_files_may_vanish_meanwhile(experiment, monkeypatch):
+    """States rotate, and slices are joined."""
+
+    def remove(path) -> None:
+        shutil.rmtree(path)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(state, "check", remove)
+    monkeypatch.setattr("launch.verify.safe_open", lambda file, framework: remove(file.parent))
+    text, damaged = verify(experiment, repair=True)
+    assert damaged == 0 and "removed" not in text and rows(text)["states"] == ["0", "0", "0"]
+
+
+def test_the_removal_of_a_vanished_file_does_nothing(tmp_path):
+    _remove(tmp_path / "absent")
 
 
 def test_files_of_a_model_study_are_verified_and_repaired(study):

@@ -6,14 +6,14 @@ damaged images that were left out) and preview.png, some of the images.
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from configs.errors import UserError, first_line
+from configs.errors import UserError, first_line, is_unreadable
 from configs.schema import Data, Model
 from records.atomic import atomic_folder, clear_partial, file_digest, read_json, write_json
 from records.layout import data_folder
@@ -62,15 +62,31 @@ def check_digests(path: Path) -> None:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Read about.json of a prepared dataset. Raises UserError if it is missing or damaged."""
+    """Read about.json of a prepared dataset.
+
+    Raises UserError if it is missing or damaged, and OSError if the disk or a permission prevents reading it.
+    """
     try:
         about = read_json(path / "about.json")
         sections = [about.get(key, {}) for key in ("sha256", "left_out")]
         if len(about["images"]) == 4 and all(isinstance(section, dict) for section in sections):
             return about
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        pass
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if is_unreadable(error):
+            raise
     raise _damaged(path, "about.json is missing or incomplete")
+
+
+def can_prepare_again(path: Path, data: Data) -> bool:
+    """Return whether the source of a damaged dataset exists and is the configured one, if about.json can be read."""
+    if data.name == "digits":
+        return True
+    recorded = None
+    with suppress(UserError):
+        recorded = read_about(path).get("source")
+    if data.source is None:
+        return data.name == "cifar10" and recorded in (None, cifar10.URL)  # which is downloaded
+    return source_path(data).exists() and recorded in (None, _printable(str(source_path(data))))
 
 
 @contextmanager

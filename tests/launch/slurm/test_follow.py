@@ -1,6 +1,7 @@
 """Following a study in the queue of a cluster that runs no jobs (tests/slurm follows a study on a real one)."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -52,3 +53,17 @@ def test_two_that_follow_at_once_submit_each_checkpoint_once(with_checkpoints, s
     tasks = [task for submission in submissions.read(experiment) for task in submission.tasks]
     steps = sorted(step for task in tasks if task.name.startswith("early") for step in task.steps)
     assert steps == [0, 2, 5, 8]
+
+
+def test_a_checkpoint_whose_early_analysis_was_killed_is_not_analyzed_early_again(with_checkpoints, slurm):
+    """A killed job records no failure, and may be killed each time."""
+    experiment = with_checkpoints("cluster.kind=slurm", "seeds=[0]")
+    seed_folder(experiment, 0).trained(experiment.train.steps).unlink()  # training continues
+    run_study(experiment)
+    before = slurm.jobs()
+    assert follow.submit_early_jobs(experiment, SlurmRun(experiment, {}))
+    assert slurm.jobs() != before
+    slurm.queue.write_text("".join(f"{job}|{name}|PENDING|None\n" for job, name in before))
+    assert follow.submit_early_jobs(experiment, SlurmRun(experiment, {})) and slurm.jobs() == before
+    changed = replace(experiment, analyze=replace(experiment.analyze, samples=4))
+    assert follow.submit_early_jobs(changed, SlurmRun(changed, {})) and slurm.jobs() != before

@@ -11,7 +11,7 @@ from configs.errors import UserError
 from configs.load import load
 from configs.schema import Cluster
 from launch.jobs import Analyze, CollectExperiment, Train
-from launch.plan import plan
+from launch.plan import Job, plan
 from launch.slurm import queue
 from launch.slurm.submit import SlurmRun, arrays, parameters, setup, teardown
 from launch.study import with_collect_job
@@ -71,6 +71,14 @@ def test_a_study_is_three_submissions_per_seed_and_one_to_collect(tiny):
     groups = list(arrays(with_collect_job(experiment, plan(experiment), ())))
     assert [len(group) for group in groups] == [1, 1, 3, 1, 1, 3, 1]
     assert len(groups[-1][0].needs) == 10
+
+
+def test_an_array_has_at_most_1000_jobs(tiny):
+    """SLURM refuses larger ones, unless MaxArraySize is changed."""
+    experiment = tiny("cluster.kind=slurm")
+    jobs = [Job(f"analyze step {step}", Analyze(experiment, 1, 0, (step,))) for step in range(2_001)]
+    groups = list(arrays(jobs))
+    assert [len(group) for group in groups] == [1_000, 1_000, 1] and [job for group in groups for job in group] == jobs
 
 
 def test_dependencies_use_the_ids_of_the_needed_jobs(tiny):

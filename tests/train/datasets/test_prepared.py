@@ -269,6 +269,15 @@ def test_about_with_values_of_wrong_types_is_damaged(change, picture, prepare):
         prepare("folder", side=4)
 
 
+def test_about_that_cannot_be_read_is_not_called_damaged(picture, prepare):
+    """It may be intact; a link to itself cannot be opened by any user."""
+    file = prepare("folder", picture("a.png"), side=4).folder / "about.json"
+    file.unlink()
+    file.symlink_to(file)
+    with pytest.raises(OSError, match="symbolic links"):
+        prepare("folder", side=4)
+
+
 def test_command_detects_a_flipped_bit(picture, prepare, command):
     prepared = prepare("folder", picture("a.png"), side=16)
     content = bytearray((prepared.folder / "images.npy").read_bytes())
