@@ -21,6 +21,7 @@ STATE_FILE, DIGEST_FILE = "state.pt", "digest.json"
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Save the state after `step` steps, and remove all but the newest states."""
+    _remove_if_damaged(folder / step_name(step))
     with atomic_folder(folder / step_name(step)) as partial:
         buffer = io.BytesIO()  # torch.save straight to a file hides the reason if the disk is full
         torch.save({"step": step, **state}, buffer)
@@ -28,6 +29,16 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
         write_json(partial / DIGEST_FILE, {STATE_FILE: file_digest(partial / STATE_FILE)})
     for old_step in saved_steps(folder)[:-MAX_STATES]:
         shutil.rmtree(folder / step_name(old_step))
+
+
+def _remove_if_damaged(path: Path) -> None:
+    """Remove a damaged state, in place of which an older one was loaded; `atomic_folder` would keep it."""
+    try:
+        if path.exists():
+            check(path)
+    except Exception as error:  # of reading digest.json as well
+        if _is_damage(error):
+            shutil.rmtree(path)
 
 
 def newest_step(folder: Path) -> int | None:
