@@ -127,6 +127,7 @@ class Trainer:
         """Train to the last step. Checkpoints, states and log lines are written between steps."""
         if self.log is not None:
             self.log.replay()
+        self.throughput.start()
         with self._progress_bar() as bar, prefetch(self.loader.load, self.step, self.options.steps) as batches:
             self._write_checkpoint_if_scheduled()
             while self.step < self.options.steps:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from configs.schema import Experiment
 from records.atomic import file_digest, read_json, write_json
 from records.layout import SeedFolder, data_folder, model_file, saved_steps, seed_folder
 from records.tracking.points import read_points
-from train import state, trainer
+from train import state, throughput, trainer
+from train.log import TrainingLog
 from train.trainer import train
 
 LONG = ["train.steps=60", "train.checkpoints.at=[0,2,31]", "train.state_every_minutes=0", "train.ema_rates=[0.99,0.5]"]
@@ -117,6 +119,17 @@ def test_log_has_every_second_step(trained):
     assert all(
         point["loss"] == pytest.approx(point["mse"] + point["vb"]) and point["grad_norm"] > 0 for point in points
     )
+
+
+def test_throughput_does_not_include_the_replay(tiny, monkeypatch):
+    """Sending the earlier points to W&B takes minutes in a long run."""
+    replay_s = 1000.0
+    late = SimpleNamespace(monotonic=lambda: time.monotonic() + replay_s)
+    monkeypatch.setattr(TrainingLog, "replay", lambda self: monkeypatch.setattr(throughput, "time", late))
+    experiment = tiny()
+    train(experiment)
+    first = read_points(folder(experiment).speed)[0]
+    assert first["step"] * experiment.train.batch_size / first["images_per_s"] < replay_s
 
 
 def test_completed_run_is_unchanged_by_a_rerun(trained):
