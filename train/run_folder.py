@@ -5,12 +5,12 @@ import dataclasses
 from configs.errors import UserError
 from configs.load import differences, load_resolved, to_yaml
 from configs.schema import Experiment
-from records.atomic import clear_partial, write_text
+from records.atomic import write_text
 from records.layout import SeedFolder, model_file, saved_steps
 
 
 def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
-    """Check the configuration, remove partial checkpoints and states, and write config.yaml.
+    """Check the configuration and write config.yaml.
 
     Raises UserError if the run was started with a different configuration, if its folder belongs to a pretrained
     model, or if it is trained and its state was removed, so that training would start from the beginning.
@@ -21,8 +21,6 @@ def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
         )
     check_config(folder, experiment)
     _check_resumable(folder)
-    clear_partial(folder.checkpoints)
-    clear_partial(folder.state)
     write_text(folder.config, to_yaml(experiment))
 
 

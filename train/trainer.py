@@ -20,10 +20,11 @@ from diffusion.schedule import Schedule
 from diffusion.timesteps import TIMESTEP_SAMPLERS
 from models.compiled import should_compile
 from models.flops import FORWARD_PASSES, forward_flop
-from records import checkpoint, lock
+from records import checkpoint
 from records.atomic import write_text
 from records.layout import SeedFolder, seed_folder
 from records.progress import progress
+from records.run_lock import hold_run
 from train import state
 from train.accelerator import new_accelerator, out_of_memory, report_lost_connection
 from train.batches import Batch, BatchLoader, pin, prefetch
@@ -39,7 +40,6 @@ from train.step_graph import StepGraph, should_record
 from train.throughput import Throughput, matmul_flop_per_s
 from train.writer import BackgroundWriter
 
-LOCK_TIMEOUT_S = 10.0  # a killed process may take a few seconds to release the lock
 NEVER = 2**62  # step number beyond any run
 
 
@@ -53,15 +53,13 @@ def train(experiment: Experiment) -> None:
     """
     folder = seed_folder(experiment, experiment.seed)
     accelerator = new_accelerator(experiment.train.precision, experiment.train.deterministic)
-    run_lock = lock.hold(folder.lock, lock.describe_process("training"), LOCK_TIMEOUT_S)
+    run_lock = hold_run(folder, "training")
     try:
         with run_lock if accelerator.is_main_process else nullcontext(), catch_signals() as signals:
             if accelerator.is_main_process:
                 open_run_folder(folder, experiment)
             with closing(Trainer(experiment, folder, accelerator, signals)) as trainer:
                 trainer.run()
-    except lock.Busy as holder:
-        raise UserError(f"{folder.root} is in use by another process: {holder}") from None
     except OSError as error:
         raise UserError(
             f"{error.filename or folder.root}: {error.strerror or error}; everything saved so far is intact; "

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from configs.errors import UserError
 from configs.load import load
 from configs.schema import Experiment
+from records import run_lock
 from records.atomic import file_digest, read_json, write_json
 from records.layout import SeedFolder, data_folder, model_file, saved_steps, seed_folder
 from records.tracking.points import read_points
@@ -243,7 +244,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_good_checkpoints(tiny):
 
 
 def test_locked_run_folder_is_rejected(trained, repository, monkeypatch):
-    monkeypatch.setattr(trainer, "LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(run_lock, "TIMEOUT_S", 0.2)
     script = f"""
 import pathlib, time
 from records.lock import hold
