@@ -22,7 +22,7 @@ from records import run_lock
 from records.atomic import file_digest, read_json, write_json
 from records.layout import SeedFolder, data_folder, model_file, saved_steps, seed_folder
 from records.tracking.points import read_points
-from train import state, throughput, trainer
+from train import state, throughput
 from train.log import TrainingLog
 from train.trainer import train
 
