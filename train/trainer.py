@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from configs.checks import checkpoint_steps
-from configs.errors import UserError, first_line
+from configs.errors import UserError
 from configs.schema import Experiment
 from diffusion.losses import GaussianDiffusion
 from diffusion.schedule import Schedule
@@ -22,7 +22,7 @@ from models.compiled import should_compile
 from models.flops import FORWARD_PASSES, forward_flop
 from records import checkpoint
 from records.atomic import write_text
-from records.layout import SeedFolder, seed_folder
+from records.layout import SeedFolder, seed_folder, step_name
 from records.progress import progress
 from records.run_lock import hold_run
 from train import state
@@ -299,13 +299,11 @@ class Trainer:
             return
         try:
             self._apply(saved)
-        except (torch.OutOfMemoryError, torch.AcceleratorError):  # the state may be intact
+        except torch.AcceleratorError:  # the state may be intact
             raise
-        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise UserError(
-                f"{self.folder.state}: the state of step {saved['step']} does not fit this training "
-                f"({first_line(error)}); remove the folder to train from the beginning"
-            ) from None
+        except state.MISFITS as error:
+            path = self.folder.state / step_name(saved["step"])
+            raise state.misfit(error, path, self.device.type) from None
         if self.step > self.options.steps and not self.folder.checkpoint(self.options.steps).exists():
             raise UserError(
                 f"{self.folder.root} is already trained to step {self.step:,} and has no checkpoint at "
