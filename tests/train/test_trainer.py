@@ -200,8 +200,9 @@ def test_trained_run_without_its_state_is_not_trained_again(trained, tiny):
     assert checkpoints(trained) == before
 
 
-def test_run_does_not_resume_on_other_images(trained, tiny, tmp_path):
-    """The prepared images are replaced between the two commands."""
+@pytest.fixture
+def other_data(trained, tmp_path) -> str:
+    """The option for a copy of the prepared data with other images."""
     other = tmp_path / "other"
     shutil.copytree(trained.data.root, other)
     folder = other / data_folder(trained.data, trained.model).name
@@ -209,10 +210,36 @@ def test_run_does_not_resume_on_other_images(trained, tiny, tmp_path):
     about = read_json(folder / "about.json")
     about["sha256"]["images.npy"] = file_digest(folder / "images.npy")
     write_json(folder / "about.json", about)
-    with pytest.raises(
-        UserError, match=r"state of step 8 does not fit this training \(it was trained on other images or labels\)"
-    ):
-        train(tiny("train.steps=12", f"data.root={other}"))
+    return f"data.root={other}"
+
+
+OTHER_DATA = r"seed_0 was trained on other images or labels than those in .*other/digits_8; restore them, .* name=…"
+
+
+def test_run_does_not_resume_on_other_images(trained, other_data, tiny):
+    """Without its state, it would mix checkpoints of both."""
+    with pytest.raises(UserError, match=OTHER_DATA):
+        train(tiny("train.steps=12", other_data))
+
+
+def test_run_without_a_state_does_not_continue_on_other_images(trained, other_data, tiny):
+    before = checkpoints(trained)
+    shutil.rmtree(folder(trained).state)  # as if it had been killed before the first state
+    folder(trained).trained(8).unlink()
+    with pytest.raises(UserError, match=OTHER_DATA):
+        train(tiny(other_data))
+    assert checkpoints(trained) == before
+    train(trained)
+    assert checkpoints(trained) == before and folder(trained).is_trained(8)
+
+
+def test_run_without_checkpoints_starts_on_other_images(trained, other_data, tiny):
+    for name in ("checkpoints", "state"):
+        shutil.rmtree(folder(trained).root / name)
+    folder(trained).trained(8).unlink()
+    folder(trained).log.unlink()
+    train(tiny(other_data))
+    assert folder(trained).is_trained(8)
 
 
 def test_folder_of_a_pretrained_model_is_rejected(tiny):
@@ -229,7 +256,7 @@ def test_state_of_another_training_is_a_user_error(change, trained):
     shutil.rmtree(states)
     state.save(states, saved.pop("step"), saved)
     with pytest.raises(
-        UserError, match=r"the state of step 8 does not fit this training .*; remove the folder to train"
+        UserError, match=r"state/000000008 does not fit this training \(.*\); give the experiment another name=…"
     ):
         train(trained)
 
