@@ -123,6 +123,8 @@ class CompiledNetwork:
         """Return the number of images to add to a batch."""
         if not self.is_compiled:
             return 0
+        # Beyond the limit, which is 8 by default and separate for each thread, PyTorch does not compile.
+        torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
         if not (sizes := [size for size in self.batch_sizes if count <= size <= MAX_PADDING * count]):
             self.batch_sizes.add(count)
             return 0
@@ -171,8 +173,6 @@ def _single(network: nn.Module, half: torch.dtype | None, compiled: bool, device
 
 def _compile_in_place(module: nn.Module, device: torch.device) -> None:
     check_compiler(device.type)
-    # One for every device and batch size; beyond the limit, which is 8 by default, PyTorch does not compile.
-    torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
     module.compile(dynamic=False)
 
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -135,14 +136,17 @@ def test_a_batch_that_is_far_smaller_is_compiled_instead_of_padded():
     assert paddings == [0, 0, 68, 0, 0, 2] and network.batch_sizes == {1024, 100, 20, 3}
 
 
-def test_every_batch_size_is_compiled(random_unet, monkeypatch):
-    """PyTorch gives up after eight by default; each GPU of a process counts as well."""
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_every_batch_size_is_compiled(in_thread, random_unet, monkeypatch):
+    """PyTorch gives up after eight by default; each GPU of a process counts as well, and has a thread of its own."""
     compilations = CompileCounter()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compilations))
     monkeypatch.setattr(compiled, "check_compiler", lambda device_type: None)
     denoiser = optimize_inference(as_denoiser(random_unet()), "fp32", True)
-    for count in range(1, 13):
-        denoiser.output(torch.zeros(count, 3, 8, 8), 7, None)
+    with ThreadPoolExecutor(1) as pool:
+        for count in range(1, 13):
+            batch = torch.zeros(count, 3, 8, 8), 7, None
+            pool.submit(denoiser.output, *batch).result() if in_thread else denoiser.output(*batch)
     assert compilations.frame_count == 12
 
 
