@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from configs.errors import UserError, first_line
 from diffusion.denoiser import Denoiser
+from diffusion.eager import is_eager
 from models.unet import UNet
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -120,8 +121,8 @@ class CompiledNetwork:
         return self.module(x_t, t, y)[:count]
 
     def _padding(self, count: int) -> int:
-        """Return the number of images to add to a batch."""
-        if not self.is_compiled:
+        """Return the number of images to add to a batch; no size is recorded if it is not compiled."""
+        if not self.is_compiled or is_eager():
             return 0
         # Beyond the limit, which is 8 by default and separate for each thread, PyTorch does not compile.
         torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
