@@ -151,7 +151,7 @@ def test_a_batch_without_compilation_is_neither_padded_nor_padded_to(random_unet
 
 @pytest.mark.parametrize("in_thread", [False, True])
 def test_every_batch_size_is_compiled(in_thread, random_unet, monkeypatch):
-    """PyTorch gives up after eight by default; each GPU of a process counts as well, and has a thread of its own."""
+    """PyTorch gives up after eight by default; each GPU of a process counts as well, and has its own thread."""
     compilations = CompileCounter()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compilations))
     monkeypatch.setattr(compiled, "check_compiler", lambda device_type: None)
