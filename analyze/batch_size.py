@@ -5,6 +5,7 @@ import math
 import torch
 
 from diffusion.denoiser import Denoiser
+from diffusion.eager import eager
 
 PIXELS_ON_CPU = 2**15  # 32 images of 32 × 32; half or twice as many take a quarter longer per image
 PIXELS_ON_GPU = 2**20  # enough for the GPU's work to outweigh kernel launches
@@ -52,6 +53,6 @@ def _bytes_per_image(denoiser: Denoiser) -> float:
     x, y = torch.zeros(PROBE_IMAGES, *denoiser.shape, device=denoiser.device), denoiser.labels(0, PROBE_IMAGES)
     torch.cuda.reset_peak_memory_stats(denoiser.device)
     before = torch.cuda.memory_allocated(denoiser.device)
-    with torch.compiler.set_stance("force_eager"):
+    with eager():
         denoiser.output(x, 0, y)
     return (torch.cuda.max_memory_allocated(denoiser.device) - before) / PROBE_IMAGES

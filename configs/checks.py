@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import Checkpoints, Diffusion, Experiment, Model, ModelStudy
+from configs.schema import Checkpoints, Cluster, Diffusion, Experiment, Model, ModelStudy
 
 # Side length in pixels and color channels of the data sets; None: any.
 IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
@@ -56,6 +56,7 @@ def _experiment_problems(experiment: Experiment) -> Iterator[str]:
     yield from _data_problems(experiment)
     yield from _training_problems(experiment)
     yield from _analysis_problems(experiment)
+    yield from _cluster_problems(experiment.cluster)
     yield from _empty_or_duplicates("seeds", experiment.seeds)
     yield from _empty_or_duplicates("train.ema_rates", experiment.train.ema_rates)
     if len(checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)) < 2:
@@ -193,6 +194,15 @@ def _analysis_problems(experiment: Experiment) -> Iterator[str]:
     weights = ["model", *(f"ema_{rate}" for rate in experiment.train.ema_rates)]
     if analyze.weights not in weights:
         yield f'analyze.weights="{analyze.weights}" is not saved by this training; choose from {", ".join(weights)}'
+
+
+def _cluster_problems(cluster: Cluster) -> Iterator[str]:
+    processes, gpus = cluster.processes_per_node or 0, cluster.gpus_per_node
+    if 0 < gpus < processes:  # NCCL, which connects processes on GPUs, requires one GPU for each
+        yield (
+            f"cluster.processes_per_node={processes} is more than cluster.gpus_per_node={gpus}; set "
+            f"cluster.processes_per_node={gpus} or less, or more GPUs"
+        )
 
 
 def _empty_or_duplicates(key: str, values: list) -> Iterator[str]:

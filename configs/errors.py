@@ -11,6 +11,7 @@ RERUN = "rerun the same command to resume"
 INTERRUPTED = f"\ninterrupted; {RERUN}"
 
 FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FULL_MEMORY = ("allocate memory", "out of memory")  # in PyTorch's RuntimeError, and in Pillow's OSError
 REMEDIES = {  # of errors of the system that a user can fix
     **dict.fromkeys(FULL_DISK_ERRORS, "make room or repair the disk"),
     **dict.fromkeys((errno.EIO, errno.ESTALE), "repair the disk or its connection"),
@@ -35,6 +36,11 @@ def is_full_disk(error: Exception) -> bool:
 def is_unreadable(error: BaseException | None) -> bool:
     """Return whether the disk or a permission prevents reading, which says nothing about the content of a file."""
     return isinstance(error, OSError) and not isinstance(error, ABSENT)
+
+
+def is_full_memory(error: Exception) -> bool:
+    """Return whether the memory, or that of a GPU, is full, which says nothing about the content of a file."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in FULL_MEMORY)
 
 
 def first_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from configs.errors import UserError, first_line
 from diffusion.denoiser import Denoiser
+from diffusion.eager import is_eager
 from models.unet import UNet
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -120,9 +121,11 @@ class CompiledNetwork:
         return self.module(x_t, t, y)[:count]
 
     def _padding(self, count: int) -> int:
-        """Return the number of images to add to a batch."""
-        if not self.is_compiled:
+        """Return the number of images to add to a batch; no size is recorded if it is not compiled."""
+        if not self.is_compiled or is_eager():
             return 0
+        # Beyond the limit, which is 8 by default and separate for each thread, PyTorch does not compile.
+        torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
         if not (sizes := [size for size in self.batch_sizes if count <= size <= MAX_PADDING * count]):
             self.batch_sizes.add(count)
             return 0
@@ -171,8 +174,6 @@ def _single(network: nn.Module, half: torch.dtype | None, compiled: bool, device
 
 def _compile_in_place(module: nn.Module, device: torch.device) -> None:
     check_compiler(device.type)
-    # One for every device and batch size; beyond the limit, which is 8 by default, PyTorch does not compile.
-    torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
     module.compile(dynamic=False)
 
 

@@ -21,12 +21,12 @@ from configs.load import load, to_yaml
 from configs.schema import Experiment
 from models.state_dict import check_fit, read_state_dict
 from models.unet import UNet
-from records import checkpoint, lock
+from records import checkpoint
 from records.atomic import atomic_file, write_text
 from records.layout import SeedFolder, saved_steps, seed_folder
+from records.run_lock import hold_run
 
 FILE_NAME = re.compile(r"(model|ema_[\d.]+_)(\d{6,})\.pt")
-LOCK_TIMEOUT_S = 10.0  # a killed process may take a few seconds to release the lock
 
 Files = dict[int, dict[str, Path]]  # by step and name of the weights
 
@@ -54,12 +54,9 @@ def import_folder(experiment: Experiment, source: Path) -> list[Path]:
     with torch.device("meta"):
         network = UNet.from_config(experiment.model, experiment.diffusion)
     _read(files[min(files)], network)  # before anything is written: most misfits are those of all files
-    try:
-        with lock.hold(folder.lock, lock.describe_process("importing"), LOCK_TIMEOUT_S):
-            _check_run_folder(folder, experiment, files, network)
-            _write_checkpoints(folder, experiment, files, network)
-    except lock.Busy as holder:
-        raise UserError(f"{folder.root} is in use by another process: {holder}") from None
+    with hold_run(folder, "importing"):
+        _check_run_folder(folder, experiment, files, network)
+        _write_checkpoints(folder, experiment, files, network)
     return [folder.checkpoint(step) for step in sorted(files)]
 
 

@@ -2,9 +2,11 @@
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from configs.errors import UserError
 from configs.schema import Data, Model
 from diffusion.randomness import generator
 from train.datasets.halves import half_indices
@@ -17,12 +19,14 @@ class ImageDataset:
 
     `subset` contains the indices of the images that training uses; None: all. `digest` identifies
     the content that training depends on: the SHA-256 of the images and, if they are used, of the labels.
+    `folder` is the prepared data set, if any.
     """
 
     images: np.ndarray
     labels: np.ndarray
     subset: np.ndarray | None = None
     digest: str | None = None
+    folder: Path | None = None
 
     def __len__(self) -> int:
         """Return the number of training images."""
@@ -32,10 +36,17 @@ class ImageDataset:
         """Return the indices of the training images with numbers from 0 to len(self) − 1."""
         return numbers if self.subset is None else self.subset[numbers]
 
-    def check_unchanged(self, digest: str | None) -> None:
-        """Raise ValueError unless the data have a digest recorded before; None was recorded before version 0.3."""
-        if digest not in (None, self.digest):
-            raise ValueError("it was trained on other images or labels")
+    def check_unchanged(self, recorded: str | None, run: Path) -> None:
+        """Raise UserError unless the data have a digest that a run recorded.
+
+        Before version 0.3, runs recorded none, and development versions recorded only that of the images.
+        """
+        of_images = (self.digest or "").partition(" ")[0]
+        if recorded not in (None, self.digest, of_images):
+            raise UserError(
+                f"{run} was trained on other images or labels than those in {self.folder}; restore them, or give the "
+                "experiment another name=…"
+            )
 
 
 def load_dataset(data: Data, model: Model, verify: bool = False) -> ImageDataset:
@@ -51,7 +62,7 @@ def load_dataset(data: Data, model: Model, verify: bool = False) -> ImageDataset
     uses_labels = data.half is not None or model.num_classes is not None
     digests = read_about(folder).get("sha256", {})
     digest = " ".join(str(digests.get(name)) for name in (ARRAYS if uses_labels else ARRAYS[:1]))
-    return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), labels, subset, digest)
+    return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), labels, subset, digest, folder)
 
 
 def batch_indices(dataset_size: int, batch_size: int, seed: int, step: int) -> np.ndarray:

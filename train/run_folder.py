@@ -5,12 +5,13 @@ import dataclasses
 from configs.errors import UserError
 from configs.load import differences, load_resolved, to_yaml
 from configs.schema import Experiment
-from records.atomic import clear_partial, write_text
+from records.atomic import write_text
 from records.layout import SeedFolder, model_file, saved_steps
+from train.data import ImageDataset
 
 
 def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
-    """Check the configuration, remove partial checkpoints and states, and write config.yaml.
+    """Check the configuration and write config.yaml.
 
     Raises UserError if the run was started with a different configuration, if its folder belongs to a pretrained
     model, or if it is trained and its state was removed, so that training would start from the beginning.
@@ -21,8 +22,6 @@ def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
         )
     check_config(folder, experiment)
     _check_resumable(folder)
-    clear_partial(folder.checkpoints)
-    clear_partial(folder.state)
     write_text(folder.config, to_yaml(experiment))
 
 
@@ -40,6 +39,17 @@ def check_config(folder: SeedFolder, experiment: Experiment) -> None:
             f"{folder.root} was created with a different configuration ({'; '.join(changes)}); "
             f"give the experiment another name=…, or correct {folder.config} if it was changed later"
         )
+
+
+def check_data(folder: SeedFolder, dataset: ImageDataset, step: int) -> None:
+    """Record the digest of the data in data.sha256, for restarts before the first state, which contains it as well.
+
+    Raises UserError if a run that starts at step 0 has checkpoints of other images or labels.
+    """
+    if step == 0 and folder.data_digest.exists() and _has_started(folder):
+        recorded = folder.data_digest.read_text(encoding="utf-8", errors="replace").strip()
+        dataset.check_unchanged(recorded, folder.root)
+    write_text(folder.data_digest, f"{dataset.digest}\n")
 
 
 def _check_resumable(folder: SeedFolder) -> None:

@@ -7,6 +7,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from configs.schema import Experiment
+from diffusion.eager import eager
 from diffusion.randomness import fixed_noise
 from diffusion.solvers.ddim import Ddim
 from diffusion.solvers.solver import final_state
@@ -22,7 +23,7 @@ GRID_COLUMNS, GRID_IMAGES = 8, 32
 def write_sample_grid(file: Path, experiment: Experiment, network: UNet, ema: Ema, device: torch.device) -> None:
     """Write a PNG of samples from the EMA weights, started from the first x_T of the analysis."""
     # The averages in evaluation mode would compile the network a second time.
-    with torch.compiler.set_stance("force_eager"):
+    with eager():
         write_bytes(file, to_png(_sample_grid(experiment, network, ema, device)))
 
 

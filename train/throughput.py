@@ -41,6 +41,10 @@ class Throughput:
     last_images: int = 0
     last_time_s: float = field(default_factory=time.monotonic)
 
+    def start(self) -> None:
+        """Start the clock of the first measurement."""
+        self.last_time_s = time.monotonic()
+
     def measure(self, images: int) -> dict[str, float]:
         """Return the values for the log, by name, after `images` images of the run."""
         now_s = time.monotonic()

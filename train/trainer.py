@@ -13,17 +13,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from configs.checks import checkpoint_steps
-from configs.errors import UserError, first_line
+from configs.errors import UserError
 from configs.schema import Experiment
 from diffusion.losses import GaussianDiffusion
 from diffusion.schedule import Schedule
 from diffusion.timesteps import TIMESTEP_SAMPLERS
 from models.compiled import should_compile
 from models.flops import FORWARD_PASSES, forward_flop
-from records import checkpoint, lock
+from records import checkpoint
 from records.atomic import write_text
-from records.layout import SeedFolder, seed_folder
+from records.layout import SeedFolder, seed_folder, step_name
 from records.progress import progress
+from records.run_lock import hold_run
 from train import state
 from train.accelerator import new_accelerator, out_of_memory, report_lost_connection
 from train.batches import Batch, BatchLoader, pin, prefetch
@@ -31,7 +32,7 @@ from train.data import load_dataset
 from train.ema import Ema
 from train.log import TrainingLog
 from train.network import load_optimizer_state, new_network, new_optimizer, set_capturable, set_learning_rate
-from train.run_folder import open_run_folder
+from train.run_folder import check_data, open_run_folder
 from train.samples import write_sample_grid
 from train.signals import SignalFlags, Stopped, catch_signals
 from train.statistics import LossStatistics
@@ -39,7 +40,6 @@ from train.step_graph import StepGraph, should_record
 from train.throughput import Throughput, matmul_flop_per_s
 from train.writer import BackgroundWriter
 
-LOCK_TIMEOUT_S = 10.0  # a killed process may take a few seconds to release the lock
 NEVER = 2**62  # step number beyond any run
 
 
@@ -53,15 +53,13 @@ def train(experiment: Experiment) -> None:
     """
     folder = seed_folder(experiment, experiment.seed)
     accelerator = new_accelerator(experiment.train.precision, experiment.train.deterministic)
-    run_lock = lock.hold(folder.lock, lock.describe_process("training"), LOCK_TIMEOUT_S)
+    run_lock = hold_run(folder, "training")
     try:
         with run_lock if accelerator.is_main_process else nullcontext(), catch_signals() as signals:
             if accelerator.is_main_process:
                 open_run_folder(folder, experiment)
             with closing(Trainer(experiment, folder, accelerator, signals)) as trainer:
                 trainer.run()
-    except lock.Busy as holder:
-        raise UserError(f"{folder.root} is in use by another process: {holder}") from None
     except OSError as error:
         raise UserError(
             f"{error.filename or folder.root}: {error.strerror or error}; everything saved so far is intact; "
@@ -96,6 +94,8 @@ class Trainer:
         self.step = 0
         self.writer = BackgroundWriter()
         self._resume()
+        if self.is_main:
+            check_data(folder, self.loader.dataset, self.step)
         self.step_on_device = torch.tensor(self.step, device=self.device)
         recorded = should_record(self.options, accelerator)
         set_capturable(self.optimizer, recorded, self.device)
@@ -127,6 +127,7 @@ class Trainer:
         """Train to the last step. Checkpoints, states and log lines are written between steps."""
         if self.log is not None:
             self.log.replay()
+        self.throughput.start()
         with self._progress_bar() as bar, prefetch(self.loader.load, self.step, self.options.steps) as batches:
             self._write_checkpoint_if_scheduled()
             while self.step < self.options.steps:
@@ -300,13 +301,11 @@ class Trainer:
             return
         try:
             self._apply(saved)
-        except (torch.OutOfMemoryError, torch.AcceleratorError):  # the state may be intact
+        except torch.AcceleratorError:  # the state may be intact
             raise
-        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise UserError(
-                f"{self.folder.state}: the state of step {saved['step']} does not fit this training "
-                f"({first_line(error)}); remove the folder to train from the beginning"
-            ) from None
+        except state.MISFITS as error:
+            path = self.folder.state / step_name(saved["step"])
+            raise state.misfit(error, path, self.device.type) from None
         if self.step > self.options.steps and not self.folder.checkpoint(self.options.steps).exists():
             raise UserError(
                 f"{self.folder.root} is already trained to step {self.step:,} and has no checkpoint at "
@@ -315,7 +314,7 @@ class Trainer:
 
     def _apply(self, saved: dict[str, Any]) -> None:
         """Continue from a saved state."""
-        self.loader.dataset.check_unchanged(saved.get("images"))
+        self.loader.dataset.check_unchanged(saved.get("images"), self.folder.root)
         self.step = saved["step"]
         self.network.load_state_dict(saved["network"])
         load_optimizer_state(self.optimizer, saved["optimizer"])

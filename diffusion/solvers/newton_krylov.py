@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from diffusion.eager import eager
 from diffusion.solvers.gram import solve_gram
 from diffusion.solvers.implicit import History, ImplicitInverter, StepEquation
 
@@ -69,7 +70,7 @@ class _SharedContext:
 
 # Fused attention has no second derivative. A compiled network cannot be differentiated here, and the attempt would
 # leave it uncompiled for the rest of the process.
-_differentiable = _SharedContext(lambda: sdpa_kernel(SDPBackend.MATH), lambda: torch.compiler.set_stance("force_eager"))
+_differentiable = _SharedContext(lambda: sdpa_kernel(SDPBackend.MATH), eager)
 
 
 def gmres(product: Callable[[Tensor], Tensor], residual: Tensor, steps: int) -> Tensor:

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from analyze.batch_size import choose_batch_size, gpu_batch_size, largest_batch
+from analyze.batch_size import _bytes_per_image, choose_batch_size, gpu_batch_size, largest_batch
 from configs.schema import Diffusion
 from diffusion.denoiser import Denoiser
 from diffusion.schedule import Schedule
 from models import compiled
+from models.compiled import optimize_inference
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,14 @@ def test_padding_does_not_change_the_batch_size(random_unet, simulated_gpu, monk
         assert gpu_batch_size(denoiser, 2048, 1) == 256
         denoiser.output(torch.zeros(256, 3, 8, 8), 0, denoiser.labels(0, 256))
         assert gpu_batch_size(denoiser, 2048, 1) == 256
+
+
+def test_the_probe_of_the_memory_is_not_taken_for_a_compiled_batch(random_unet, monkeypatch):
+    for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda _: 0)
+    levels = Schedule.from_config(Diffusion()).levels
+    plain = Denoiser(random_unet(), levels, (3, 8, 8), 0.25, None, torch.device("cpu"))
+    denoiser = optimize_inference(plain, "bf16", False)
+    denoiser.network.compiled.is_compiled = True  # only its wrapper believes so
+    assert _bytes_per_image(denoiser) == 0
+    assert denoiser.network.compiled.batch_sizes == set()

@@ -117,6 +117,10 @@ def test_number_that_is_not_finite_is_rejected(value, load_with):
         (["model.norm_groups=7"], r"model\.model_channels=128 is not a multiple of model\.norm_groups=7"),
         (["model.num_heads=3"], r"3 attention heads do not divide model\.model_channels=128"),
         (["model.num_heads_upsample=5"], r"5 attention heads do not divide model\.model_channels=128"),
+        (
+            ["cluster.gpus_per_node=2", "cluster.processes_per_node=4"],
+            r"cluster\.processes_per_node=4 is more than cluster\.gpus_per_node=2; set .*=2 or less, or more GPUs",
+        ),
         (["seeds=[]"], "seeds is empty"),
         (["seeds=[3,1,3]"], r"seeds=\[3, 1, 3\] contains duplicates"),
     ],

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -135,14 +136,30 @@ def test_a_batch_that_is_far_smaller_is_compiled_instead_of_padded():
     assert paddings == [0, 0, 68, 0, 0, 2] and network.batch_sizes == {1024, 100, 20, 3}
 
 
-def test_every_batch_size_is_compiled(random_unet, monkeypatch):
-    """PyTorch gives up after eight by default; each GPU of a process counts as well."""
+def test_a_batch_without_compilation_is_neither_padded_nor_padded_to(random_unet, x_t):
+    """A size that was never compiled may be too large for the memory, or larger than any that follows."""
+    batch_sizes = []
+    denoiser = optimize_inference(as_denoiser(random_unet()), "bf16", False)
+    denoiser.network.compiled.is_compiled = True  # only its wrapper believes so
+    denoiser.network.compiled.module.register_forward_pre_hook(lambda _, inputs: batch_sizes.append(len(inputs[0])))
+    denoiser.network.compiled.swap_weights(denoiser.network)  # inverters evaluate the network first
+    jacobian_product(lambda x: denoiser.output(x, 100), x_t, x_t)
+    denoiser.output(x_t[:3], 100)
+    jacobian_product(lambda x: denoiser.output(x, 100), x_t[:2], x_t[:2])
+    assert batch_sizes == [5, 3, 2] and denoiser.network.compiled.batch_sizes == {3}
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_every_batch_size_is_compiled(in_thread, random_unet, monkeypatch):
+    """PyTorch gives up after eight by default; each GPU of a process counts as well, and has its own thread."""
     compilations = CompileCounter()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compilations))
     monkeypatch.setattr(compiled, "check_compiler", lambda device_type: None)
     denoiser = optimize_inference(as_denoiser(random_unet()), "fp32", True)
-    for count in range(1, 13):
-        denoiser.output(torch.zeros(count, 3, 8, 8), 7, None)
+    with ThreadPoolExecutor(1) as pool:
+        for count in range(1, 13):
+            batch = torch.zeros(count, 3, 8, 8), 7, None
+            pool.submit(denoiser.output, *batch).result() if in_thread else denoiser.output(*batch)
     assert compilations.frame_count == 12
 
 

@@ -11,7 +11,7 @@ from configs.errors import UserError
 from models import improved_diffusion
 from models.improved_diffusion import export_checkpoint, import_folder, left_out, main
 from models.open import open_checkpoint
-from records import checkpoint, lock
+from records import checkpoint, lock, run_lock
 from records.layout import SeedFolder, saved_steps, seed_folder
 from train.trainer import train
 
@@ -82,7 +82,7 @@ def test_a_training_is_not_overwritten(name, theirs, tiny):
 
 
 def test_an_import_into_a_folder_in_use_is_refused(theirs, tiny, monkeypatch):
-    monkeypatch.setattr(improved_diffusion, "LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(run_lock, "TIMEOUT_S", 0.0)
     folder = seed_folder(tiny("name=busy"), 0)
     with lock.hold(folder.lock, "training, process 1", 0), pytest.raises(UserError, match=r"in use .* process 1$"):
         import_folder(tiny("name=busy"), theirs)
@@ -95,8 +95,11 @@ def test_an_interrupted_import_is_resumed(theirs, tiny):
     later.mkdir()
     for file in theirs.glob("*5.pt"):
         file.rename(later / file.name)
-    import_folder(tiny("name=imported"), theirs)
     folder = seed_folder(tiny("name=imported"), 0)
+    partial = folder.checkpoints / ".partial-000000005-0a1b2c3d"  # left by a process that was killed
+    partial.mkdir(parents=True)
+    import_folder(tiny("name=imported"), theirs)
+    assert not partial.exists()
     before = {file: kept for file, kept in content(folder).items() if folder.checkpoints in file.parents}
     for file in later.iterdir():
         file.rename(theirs / file.name)

@@ -1,6 +1,7 @@
 """Datasets are prepared once; the images of a step are a function of (seed, step)."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +70,15 @@ def test_digest_covers_labels_if_training_uses_them(digits, half, num_classes, u
     about["sha256"]["labels.npy"] = file_digest(folder / "labels.npy")
     write_json(folder / "about.json", about)
     assert (load_dataset(data, model, verify=True).digest != before) == used
+
+
+@pytest.mark.parametrize("recorded", [None, "1a", "1a 2b"])
+def test_digest_of_the_images_alone_is_accepted(recorded, digits):
+    """Development versions recorded only that of the images, or none."""
+    dataset = replace(digits[0], digest="1a 2b")
+    dataset.check_unchanged(recorded, Path("run"))
+    with pytest.raises(UserError, match="run was trained on other images or labels"):
+        dataset.check_unchanged("2b", Path("run"))
 
 
 def test_prepared_dataset_is_reused(digits):

@@ -14,7 +14,6 @@ from records import checkpoint
 from records.layout import saved_steps, seed_folder
 from records.tracking import runs
 from records.tracking.runs import offline_runs
-from train import trainer
 from train.accelerator import out_of_memory
 from train.trainer import Trainer, train
 
@@ -116,11 +115,20 @@ def test_the_advice_divides_the_images_of_a_process(batch_size, microbatches, pr
     assert str(out_of_memory(options, accelerator)).endswith(message)
 
 
-def test_out_of_memory_while_a_state_is_loaded_does_not_advise_to_remove_it(tiny, monkeypatch):
-    def load_optimizer_state(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes"),
+    ],
+)
+@pytest.mark.parametrize("at", ["train.trainer.load_optimizer_state", "train.state.torch.load"])
+def test_out_of_memory_while_a_state_is_loaded_does_not_advise_to_remove_it(at, error, tiny, monkeypatch):
+    def fail(*_, **__):
+        raise error
 
     train(tiny())
-    monkeypatch.setattr(trainer, "load_optimizer_state", load_optimizer_state)
-    with pytest.raises(UserError, match=r"memory of the cpu device is too small .*set train\.gradient_accumulation"):
+    monkeypatch.setattr(at, fail)
+    with pytest.raises(UserError, match=r"the memory of the cpu device is too small to load .*/000000008; end"):
         train(tiny("train.steps=20"))

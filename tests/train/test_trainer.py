@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from safetensors.torch import load_file
 from configs.errors import UserError
 from configs.load import load
 from configs.schema import Experiment
+from records import run_lock
 from records.atomic import file_digest, read_json, write_json
 from records.layout import SeedFolder, data_folder, model_file, saved_steps, seed_folder
 from records.tracking.points import read_points
-from train import state, trainer
+from train import state, throughput
+from train.log import TrainingLog
 from train.trainer import train
 
 LONG = ["train.steps=60", "train.checkpoints.at=[0,2,31]", "train.state_every_minutes=0", "train.ema_rates=[0.99,0.5]"]
@@ -119,6 +122,17 @@ def test_log_has_every_second_step(trained):
     )
 
 
+def test_throughput_does_not_include_the_replay(tiny, monkeypatch):
+    """Sending the earlier points to W&B takes minutes in a long run."""
+    replay_s = 1000.0
+    late = SimpleNamespace(monotonic=lambda: time.monotonic() + replay_s)
+    monkeypatch.setattr(TrainingLog, "replay", lambda self: monkeypatch.setattr(throughput, "time", late))
+    experiment = tiny()
+    train(experiment)
+    first = read_points(folder(experiment).speed)[0]
+    assert first["step"] * experiment.train.batch_size / first["images_per_s"] < replay_s
+
+
 def test_completed_run_is_unchanged_by_a_rerun(trained):
     before = {file: file.stat().st_mtime_ns for file in folder(trained).checkpoints.rglob("*")}
     log = folder(trained).log.read_bytes()
@@ -186,8 +200,9 @@ def test_trained_run_without_its_state_is_not_trained_again(trained, tiny):
     assert checkpoints(trained) == before
 
 
-def test_run_does_not_resume_on_other_images(trained, tiny, tmp_path):
-    """The prepared images are replaced between the two commands."""
+@pytest.fixture
+def other_data(trained, tmp_path) -> str:
+    """The option for a copy of the prepared data with other images."""
     other = tmp_path / "other"
     shutil.copytree(trained.data.root, other)
     folder = other / data_folder(trained.data, trained.model).name
@@ -195,10 +210,36 @@ def test_run_does_not_resume_on_other_images(trained, tiny, tmp_path):
     about = read_json(folder / "about.json")
     about["sha256"]["images.npy"] = file_digest(folder / "images.npy")
     write_json(folder / "about.json", about)
-    with pytest.raises(
-        UserError, match=r"state of step 8 does not fit this training \(it was trained on other images or labels\)"
-    ):
-        train(tiny("train.steps=12", f"data.root={other}"))
+    return f"data.root={other}"
+
+
+OTHER_DATA = r"seed_0 was trained on other images or labels than those in .*other/digits_8; restore them, .* name=…"
+
+
+def test_run_does_not_resume_on_other_images(trained, other_data, tiny):
+    """Without its state, it would mix checkpoints of both."""
+    with pytest.raises(UserError, match=OTHER_DATA):
+        train(tiny("train.steps=12", other_data))
+
+
+def test_run_without_a_state_does_not_continue_on_other_images(trained, other_data, tiny):
+    before = checkpoints(trained)
+    shutil.rmtree(folder(trained).state)  # as if it had been killed before the first state
+    folder(trained).trained(8).unlink()
+    with pytest.raises(UserError, match=OTHER_DATA):
+        train(tiny(other_data))
+    assert checkpoints(trained) == before
+    train(trained)
+    assert checkpoints(trained) == before and folder(trained).is_trained(8)
+
+
+def test_run_without_checkpoints_starts_on_other_images(trained, other_data, tiny):
+    for name in ("checkpoints", "state"):
+        shutil.rmtree(folder(trained).root / name)
+    folder(trained).trained(8).unlink()
+    folder(trained).log.unlink()
+    train(tiny(other_data))
+    assert folder(trained).is_trained(8)
 
 
 def test_folder_of_a_pretrained_model_is_rejected(tiny):
@@ -215,7 +256,7 @@ def test_state_of_another_training_is_a_user_error(change, trained):
     shutil.rmtree(states)
     state.save(states, saved.pop("step"), saved)
     with pytest.raises(
-        UserError, match=r"the state of step 8 does not fit this training .*; remove the folder to train"
+        UserError, match=r"state/000000008 does not fit this training \(.*\); give the experiment another name=…"
     ):
         train(trained)
 
@@ -230,7 +271,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_good_checkpoints(tiny):
 
 
 def test_locked_run_folder_is_rejected(trained, repository, monkeypatch):
-    monkeypatch.setattr(trainer, "LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(run_lock, "TIMEOUT_S", 0.2)
     script = f"""
 import pathlib, time
 from records.lock import hold

@@ -177,7 +177,7 @@ def _check_prepared(path: Path, data: Data, model: Model) -> None:
     if (model.num_classes or 1) > 1 and about.get("classes") == 1:
         raise UserError(
             f"{path} has a single class, but model.num_classes={model.num_classes}; name the classes in the file names "
-            "or by subfolders, or set model.num_classes=null"
+            "or by subfolders, and remove that folder to prepare it again, or set model.num_classes=null"
         )
 
 

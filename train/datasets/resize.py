@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from configs.errors import UserError, first_line
+from configs.errors import UserError, first_line, is_full_memory
 from train.datasets.sources import file_size, open_file
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -54,9 +54,9 @@ def read_images(source: Path, names: list[str], side: int, channels: int) -> tup
             arrays.append(_read_image(source, name, side, channels)[None])
         except UserError:
             raise
-        except MemoryError:  # on a machine with more memory, the image may be intact
-            raise UserError(f"{source}: the memory is too small to read {name}") from None
         except Exception as error:  # Pillow's readers raise arbitrary exceptions for damaged files
+            if is_full_memory(error):  # on a machine with more memory, the image may be intact
+                raise UserError(f"{source}: the memory is too small to read {name}; free memory or remove it") from None
             if isinstance(error, OSError) and error.errno is not None:
                 raise UserError(f"{source}: {name} cannot be opened ({error.strerror})") from None
             damaged[name] = "not an image" if isinstance(error, UnidentifiedImageError) else first_line(error)

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, ImageFile
 
 from configs.errors import UserError
 from train.datasets import resize
@@ -155,7 +155,11 @@ def test_postscript_is_not_executed(picture, prepare, monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "skip_damaged", "message"),
-    [(EOFError, False, r"a.png \(EOFError\)"), (MemoryError, True, r"the memory is too small to read a\.png")],
+    [
+        (EOFError, False, r"a.png \(EOFError\)"),
+        (MemoryError, True, r"the memory is too small to read a\.png"),
+        (ImageFile._get_oserror(-9, encoder=False), True, r"the memory is too small to read a\.png"),
+    ],
 )
 def test_an_error_without_message_has_a_reason(error, skip_damaged, message, picture, prepare, monkeypatch):
     """An image is not skipped because the memory is full: otherwise the data set would depend on the machine."""

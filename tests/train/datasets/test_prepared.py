@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,12 +216,15 @@ def test_error_if_the_dataset_has_more_classes_than_the_model(picture, prepare):
         prepare("folder", source, side=4, classes=1)
 
 
-def test_error_if_a_conditional_model_finds_no_classes(picture, prepare):
+def test_error_if_a_conditional_model_finds_no_classes(picture, prepare, root):
     """One name without an underscore suffices: all images then belong to one class."""
     for name in ("cat_1.png", "dog_1.png", "cover.png"):
         source = picture(name)
-    with pytest.raises(UserError, match=r"has a single class, but model\.num_classes=2; name the classes"):
+    with pytest.raises(UserError, match=r"has a single class, but model\.num_classes=2; .* remove that folder"):
         prepare("folder", source, side=4, classes=2)
+    (source / "cover.png").rename(source / "cat_2.png")
+    shutil.rmtree(root / "folder_4")  # as the message says, because a prepared folder is used again
+    assert prepare("folder", source, side=4, classes=2).about["classes"] == 2
 
 
 def truncate(file) -> None:

@@ -1,0 +1,25 @@
+"""Evaluation of compiled networks without compilation, known to those who choose the sizes of their batches."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_active = threading.Event()
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Evaluate compiled networks as if they were not compiled, in all threads of this process; do not nest."""
+    with torch.compiler.set_stance("force_eager"):
+        _active.set()
+        try:
+            yield
+        finally:
+            _active.clear()
+
+
+def is_eager() -> bool:
+    """Return whether networks are evaluated within `eager`, which PyTorch does not tell."""
+    return _active.is_set()
