@@ -17,10 +17,6 @@ class SeedFolder:
         return self.root / "config.yaml"
 
     @property
-    def data_digest(self) -> Path:
-        return self.root / "data.sha256"
-
-    @property
     def log(self) -> Path:
         return self.root / "train.jsonl"
 

@@ -7,7 +7,6 @@ from configs.load import differences, load_resolved, to_yaml
 from configs.schema import Experiment
 from records.atomic import write_text
 from records.layout import SeedFolder, model_file, saved_steps
-from train.data import ImageDataset
 
 
 def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
@@ -32,24 +31,17 @@ def check_config(folder: SeedFolder, experiment: Experiment) -> None:
     """
     if not folder.config.exists() or not _has_started(folder):
         return
-    original = load_resolved(folder.config)
+    try:
+        original = load_resolved(folder.config)
+    except UserError as error:
+        remedy = "correct it, or remove it if the configuration of the run has not changed"
+        raise UserError(f"{error}; {remedy}") from None
     changes = differences(original, dataclasses.replace(experiment, seed=original.seed))
     if changes:
         raise UserError(
             f"{folder.root} was created with a different configuration ({'; '.join(changes)}); "
             f"give the experiment another name=…, or correct {folder.config} if it was changed later"
         )
-
-
-def check_data(folder: SeedFolder, dataset: ImageDataset, step: int) -> None:
-    """Record the digest of the data in data.sha256, for restarts before the first state, which contains it as well.
-
-    Raises UserError if a run that starts at step 0 has checkpoints of other images or labels.
-    """
-    if step == 0 and folder.data_digest.exists() and _has_started(folder):
-        recorded = folder.data_digest.read_text(encoding="utf-8", errors="replace").strip()
-        dataset.check_unchanged(recorded, folder.root)
-    write_text(folder.data_digest, f"{dataset.digest}\n")
 
 
 def _check_resumable(folder: SeedFolder) -> None:

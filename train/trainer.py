@@ -32,7 +32,7 @@ from train.data import load_dataset
 from train.ema import Ema
 from train.log import TrainingLog
 from train.network import load_optimizer_state, new_network, new_optimizer, set_capturable, set_learning_rate
-from train.run_folder import check_data, open_run_folder
+from train.run_folder import open_run_folder
 from train.samples import write_sample_grid
 from train.signals import SignalFlags, Stopped, catch_signals
 from train.statistics import LossStatistics
@@ -94,8 +94,6 @@ class Trainer:
         self.step = 0
         self.writer = BackgroundWriter()
         self._resume()
-        if self.is_main:
-            check_data(folder, self.loader.dataset, self.step)
         self.step_on_device = torch.tensor(self.step, device=self.device)
         recorded = should_record(self.options, accelerator)
         set_capturable(self.optimizer, recorded, self.device)

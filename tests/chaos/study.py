@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,20 +118,10 @@ class Study:
     def copy_results(self, whole: "Study") -> None:
         shutil.copytree(whole.root, self.root, dirs_exist_ok=True)
 
-    def start(self, *command: str, **variables: str) -> subprocess.Popen:
+    def start(self, *command: str, **variables: str) -> "Command":
         """Start `python -m launch [COMMAND] CONFIG` in a separate session."""
         arguments = [sys.executable, "-m", "launch", *command, str(self.config), *(() if command else self.options)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"} | dict(self.variables) | variables
-        return subprocess.Popen(
-            arguments,
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        return Command(arguments, {"OMP_NUM_THREADS": "1", **dict(self.variables), **variables})
 
     def launch(self, *command: str) -> Result:
         return finish(self.start(*command))
@@ -148,6 +140,19 @@ class Study:
         }
 
 
+class Command(subprocess.Popen):
+    """A command in a separate session, with output to a file: processes of W&B that outlive it keep a pipe open."""
+
+    def __init__(self, arguments: Sequence[str], variables: Mapping[str, str]):
+        self.file = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        environment, output = os.environ | variables, {"stdout": self.file, "stderr": subprocess.STDOUT}
+        super().__init__(arguments, cwd=REPOSITORY, env=environment, start_new_session=True, **output)
+
+    def output(self) -> str:
+        self.file.seek(0)
+        return self.file.read()
+
+
 def measured(file: Path) -> str:
     """Return the values of a results file as text, without times and versions."""
     try:
@@ -157,12 +162,11 @@ def measured(file: Path) -> str:
         return f"unreadable: {error!r}"
 
 
-def finish(process: subprocess.Popen) -> Result:
+def finish(command: Command) -> Result:
     """Wait for a command; kill it with all its jobs if it hangs."""
     try:
-        output, _ = process.communicate(timeout=TIMEOUT_S)
+        return Result(command.wait(TIMEOUT_S), command.output())
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        output, _ = process.communicate()
-        return Result(None, output)
-    return Result(process.returncode, output)
+        os.killpg(command.pid, 9)
+        command.wait()
+        return Result(None, command.output())

@@ -1,5 +1,7 @@
 """The judgement of a fault: ends of commands, remedies, and changed numbers."""
 
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from chaos.judgement import (
     mentions,
     one_ends_well,
 )
-from chaos.study import TIMEOUT_S, Result, Study
+from chaos.study import TIMEOUT_S, Command, Result, Study, finish
 
 WELL, SENTENCE = Result(0, "done"), Result(2, "training: 10 %\nerror: it is busy; wait")
 CHATTY, KILLED, HUNG = Result(2, "error: it is busy\nerror: wait"), Result(-15, "error: it is busy"), Result(None, "")
@@ -129,3 +131,10 @@ def test_the_removal_of_a_whole_run_is_reported_separately(tmp_path, name):
     outcome.worsen(REMEDIED, "verify: …")
     assert outcome.end == REMADE
     assert "| flipped bit | 1 | 0 | 0 | 1 | 0 |" in report([outcome], 0)
+
+
+def test_a_process_that_outlives_a_command_does_not_delay_its_end():
+    code = "import subprocess; print('done', flush=True); subprocess.Popen(['sleep', '60'], start_new_session=True)"
+    started_s = time.monotonic()
+    assert finish(Command([sys.executable, "-c", code], {})) == Result(0, "done\n")
+    assert time.monotonic() - started_s < 30

@@ -1,13 +1,11 @@
 """The W&B servers of the faults: what a client meets."""
 
-import os
 import random
-import subprocess
 import sys
 
 import pytest
 
-from chaos.study import Study
+from chaos.study import Command, Study
 from chaos.wandb_faults import ServerAnswers, server_stops
 
 CLIENT = """
@@ -24,9 +22,8 @@ for number in range(100):
 class Client(Study):
     """A study whose command sends requests until one fails."""
 
-    def start(self, *command: str, **variables: str) -> subprocess.Popen:
-        arguments = [sys.executable, "-c", CLIENT]
-        return subprocess.Popen(arguments, env=os.environ | variables, stdout=subprocess.PIPE, text=True)
+    def start(self, *command: str, **variables: str) -> Command:
+        return Command([sys.executable, "-c", CLIENT], variables)
 
 
 def test_a_server_answers_every_request_alike(tmp_path):

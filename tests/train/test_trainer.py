@@ -216,30 +216,22 @@ def other_data(trained, tmp_path) -> str:
 OTHER_DATA = r"seed_0 was trained on other images or labels than those in .*other/digits_8; restore them, .* name=…"
 
 
+def test_a_damaged_record_of_the_configuration_can_be_removed(trained, tiny):
+    before, file = checkpoints(trained), folder(trained).config
+    file.write_text(file.read_text().replace("learned_range", "learned_ringe"))
+    with pytest.raises(
+        UserError, match=r"Invalid value 'learned_ringe' \(expected learned_range .*; .* or remove it if"
+    ):
+        train(trained)
+    file.unlink()
+    train(trained)
+    assert checkpoints(trained) == before and "learned_range" in file.read_text()
+
+
 def test_run_does_not_resume_on_other_images(trained, other_data, tiny):
     """Without its state, it would mix checkpoints of both."""
     with pytest.raises(UserError, match=OTHER_DATA):
         train(tiny("train.steps=12", other_data))
-
-
-def test_run_without_a_state_does_not_continue_on_other_images(trained, other_data, tiny):
-    before = checkpoints(trained)
-    shutil.rmtree(folder(trained).state)  # as if it had been killed before the first state
-    folder(trained).trained(8).unlink()
-    with pytest.raises(UserError, match=OTHER_DATA):
-        train(tiny(other_data))
-    assert checkpoints(trained) == before
-    train(trained)
-    assert checkpoints(trained) == before and folder(trained).is_trained(8)
-
-
-def test_run_without_checkpoints_starts_on_other_images(trained, other_data, tiny):
-    for name in ("checkpoints", "state"):
-        shutil.rmtree(folder(trained).root / name)
-    folder(trained).trained(8).unlink()
-    folder(trained).log.unlink()
-    train(tiny(other_data))
-    assert folder(trained).is_trained(8)
 
 
 def test_folder_of_a_pretrained_model_is_rejected(tiny):
