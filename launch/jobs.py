@@ -1,6 +1,7 @@
 """Work of a job: callables that are pickled with their arguments and find their state on disk."""
 
 import os
+import signal
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from records.atomic import write_text
 from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
 
 POLL_INTERVAL_S = 0.5
+SAVE_S = 60  # for a training to end its step and save its state
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,20 @@ class Launcher:
         """Make the assigned GPU the only one that this process sees, before it uses any."""
         os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
 
-    def exit_with_launcher(self) -> None:
-        """End this process when the launcher ends, so that no job keeps running unnoticed. Finished work is on disk."""
-        threading.Thread(target=self._watch, daemon=True).start()
+    def exit_with_launcher(self, grace_s: int = 0) -> None:
+        """End this process when the launcher ends, so that no job keeps running unnoticed.
 
-    def _watch(self) -> None:
+        With `grace_s`, SIGTERM first asks it to save its state and stop.
+        """
+        threading.Thread(target=self._watch, args=(grace_s,), daemon=True).start()
+
+    def _watch(self, grace_s: int) -> None:
         # A file system may have no locks, and a process that ended exists until its parent has noticed.
         while lock.is_held_by(self.lock, self.holder) and _exists(self.process):
             time.sleep(POLL_INTERVAL_S)
+        for _ in range(grace_s):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
         os._exit(1)
 
 
@@ -76,7 +84,7 @@ class Work:
     def __call__(self, launcher: Launcher | None = None) -> str:
         """Do the work and return the error message, or "" on success."""
         if launcher is not None:
-            launcher.exit_with_launcher()
+            launcher.exit_with_launcher(SAVE_S if self.trains else 0)
             launcher.show_gpu()
         try:
             self.run()

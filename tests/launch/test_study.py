@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -273,3 +274,16 @@ def test_a_damaged_checkpoint_is_reported_and_the_report_is_written(study, launc
     assert (
         "Missing results" in page and str(weights) in page and f"Report:  {report_folder(damaged.experiment)}" in stdout
     )
+
+
+def test_the_end_of_the_launcher_saves_the_training(tmp_path, command_line, start, wait_until):
+    """No state is due for ten minutes; the job ends after its step."""
+    arguments = command_line(
+        tmp_path, "train.steps=100000", "train.checkpoints.at=[0]", "seeds=[0]", "train.log_every=1"
+    )
+    folder = seed_folder(Study(arguments, "").experiment, 0)
+    launcher = start("launch", *arguments)
+    wait_until(lambda: folder.log.exists() and folder.log.stat().st_size > 0)
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.wait(60) == 130
+    wait_until(lambda: saved_steps(folder.state), timeout_s=30)
