@@ -270,7 +270,7 @@ def _cost(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) 
         pictures = [f"{gigabytes(decoded)} of main memory for decoded images"]
     return [
         f"{parameters:,.1f} M parameters; {gigabytes(weights)} on every device",
-        f"{evaluations:,} network evaluations to generate and invert {options.samples:,} images",
+        f"{evaluations:,} network evaluations for everything that is missing, with {options.samples:,} images",
         f"{gigabytes(per_tensor)} of main memory for each of noise, {'codes' if decode else 'images'} and latents",
         *pictures,
     ]

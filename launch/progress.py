@@ -52,8 +52,13 @@ def counting_bar(label: str, total: int, unit: str, count: Callable[[], int]) ->
     with progress(label, total, unit, count()) as bar:
 
         def refresh() -> None:
-            if (done := count()) != bar.n:
+            done = count()
+            if done < bar.n:  # steps after the last saved state are trained again
+                bar.restart(done)
+            elif done > bar.n:
                 bar.update(done - bar.n)
+            if bar.n >= total:
+                bar.close()  # time and speed stay those of this work
 
         yield refresh
 

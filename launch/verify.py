@@ -165,7 +165,9 @@ def _checkpoints(analysis: SeedAnalysis) -> Part:
         except checkpoint.DamagedCheckpoint as error:
             train_again = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
             remedy = READABLE if is_unreadable(error.__cause__) else train_again
-            damaged.append(Damage(folder.checkpoint(step), str(error), remedy))
+            damaged.append(
+                Damage(folder.checkpoint(step), str(error).removeprefix(f"{folder.checkpoint(step)}/"), remedy)
+            )
     deleted = [] if awaited else analysis.not_saved
     note = f"seed {seed}: deleted and not trained again: steps {', '.join(map(str, deleted))}" if deleted else ""
     return Part("checkpoints", str(seed), len(saved) - len(damaged), len(awaited), _present(damaged), note)

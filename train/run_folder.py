@@ -40,7 +40,8 @@ def check_config(folder: SeedFolder, experiment: Experiment) -> None:
     if changes:
         raise UserError(
             f"{folder.root} was created with a different configuration ({'; '.join(changes)}); "
-            f"give the experiment another name=…, or correct {folder.config} if it was changed later"
+            f"set these options as before, give the experiment another name=…, or correct {folder.config} if it was "
+            "changed later"
         )
 
 

@@ -1,5 +1,6 @@
 """`python -m analyze export CONFIG.yaml [--out FILE]`: all curves of all seeds as one table."""
 
+import sys
 from pathlib import Path
 
 from configs.command import experiment_parser, parse
@@ -14,6 +15,9 @@ def main(arguments: list[str]) -> None:
     )
     experiment, options = parse(parser, arguments)
     from analyze.report.export import export
+    from analyze.report.study import missing, trained_further
 
+    for sentence in (*trained_further(experiment), *missing(experiment)):
+        print(f"warning: {sentence}", file=sys.stderr)
     file, count = export(experiment, options.out)
     print(f"{file}: {count:,} numbers")

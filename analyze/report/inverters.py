@@ -135,10 +135,10 @@ def inverters_section(analyses: Sequence[Analysis]) -> Section:
         *_pictures(next(analysis for analysis in analyses if _stored(analysis)), results),
     ]
     lead = (
-        f"Every method inverts the same images of the last checkpoint, which DDIM generated with T = {T} steps and "
-        "without clipping x_0. The error of a latent x̂_T is its L2 distance from the noise x_T of its image. If "
-        "a method has another sampler, it also inverts the images of that one (own), and these with the second state "
-        "that the sampler ends with (own + state)."
+        "Every method inverts the same images, in a study those of the last checkpoint, which DDIM generated with "
+        f"T = {T} steps and without clipping x_0. The error of a latent x̂_T is its L2 distance from the noise x_T of "
+        "its image. If a method has another sampler, it also inverts the images of that one (own), and these with the "
+        "second state that the sampler ends with (own + state)."
     )
     return Section("inverters", "Inverters", blocks, lead)
 
@@ -194,8 +194,8 @@ def _rows(columns: Mapping[str, Any], results: Iterable[InverterResult]) -> list
 def _note(results: Sequence[InverterResult]) -> str:
     floors = [result.latents for result in results if math.isfinite(result.latents.correlation_floor)]
     noise = "".join(
-        f"; as many values of Gaussian noise have {latents.correlation_floor:.3f} and {latents.kl_floor:.2g}, and more "
-        "if latents are lost"
+        f"; for Gaussian noise they are {latents.correlation_floor:.3f} and {latents.kl_floor:.2g}, and larger for a "
+        "method that loses latents"
         for latents in floors[:1]
     )
     return (

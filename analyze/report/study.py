@@ -24,7 +24,7 @@ from analyze.report.wandb_runs import publish_analysis
 from configs.errors import UserError
 from configs.schema import Analyze, Experiment
 from records.atomic import write_text
-from records.layout import experiment_folder, report_folder
+from records.layout import experiment_folder, report_folder, saved_steps, seed_folder
 from records.tracking.login import resolved_mode
 from records.tracking.runs import offline_runs
 
@@ -251,6 +251,16 @@ def gallery(images: Images, caption: str) -> Gallery:
 def missing(experiment: Experiment) -> list[str]:
     """Return sentences on everything that the study misses."""
     return [*not_trained(experiment), *not_analyzed(experiment)]
+
+
+def trained_further(experiment: Experiment) -> list[str]:
+    """Return one sentence per seed with checkpoints beyond train.steps, which are not analyzed."""
+    sentences = []
+    for seed in experiment.seeds:
+        steps, last = experiment.train.steps, max(saved_steps(seed_folder(experiment, seed).checkpoints), default=0)
+        if last > steps:
+            sentences.append(f"seed {seed} is trained to step {last:,}; set train.steps={last} to analyze all of it")
+    return sentences
 
 
 def not_trained(experiment: Experiment) -> list[str]:

@@ -201,7 +201,7 @@ def _difference(about: dict[str, Any], data: Data, model: Model) -> str | None:
     if data.source is not None and about.get("source") != _printable(str(source_path(data))):
         return f"was prepared from {about.get('source')}, not from data.source={data.source}"
     if about.get("left_out") and not data.skip_damaged:
-        return f"was prepared without {len(about['left_out'])} damaged images, but data.skip_damaged=false"
+        return f"was prepared without {len(about['left_out'])} damaged images; set data.skip_damaged=true"
     return None
 
 

@@ -30,5 +30,5 @@ def test_dry_run_estimates_evaluations_and_memory(start, tmp_path):
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert "prompts, in turn: “a cat”; “two dogs”" in output and "guidance 3" in output
-    assert f"{2 * 6 * (2 + 4) * 4} network evaluations to generate and invert 6 images" in output
+    assert f"{2 * 6 * (2 + 4) * 4} network evaluations for everything that is missing, with 6 images" in output
     assert "M parameters; 0.00 GB on every device" in output

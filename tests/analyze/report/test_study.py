@@ -12,7 +12,7 @@ from analyze.analysis import SeedAnalysis
 from analyze.curves import curves
 from analyze.report.findings import findings
 from analyze.report.page.plots import value_text
-from analyze.report.study import collect, missing, write_report
+from analyze.report.study import collect, missing, trained_further, write_report
 from configs.errors import UserError
 from configs.schema import Experiment
 
@@ -153,6 +153,14 @@ def test_a_half_trained_study_is_an_error_only_if_it_should_be_trained(tiny, ana
     assert "\nseed 0: not trained yet: step 9 (preliminary" in capsys.readouterr().out
     with pytest.raises(UserError, match="the study is incomplete: seed 0: not trained yet: step 9"):
         collect(experiment)
+
+
+def test_checkpoints_beyond_the_configured_steps_are_named(tiny, analyzed):
+    analyzed()
+    assert trained_further(tiny("seeds=[0,7]")) == []
+    assert trained_further(tiny("seeds=[0,7]", "train.steps=5")) == [
+        "seed 0 is trained to step 8; set train.steps=8 to analyze all of it"
+    ]
 
 
 def test_checkpoints_that_are_not_analyzed_are_listed(with_checkpoints):

@@ -111,7 +111,7 @@ def test_damaged_images_are_skipped_and_listed_if_requested(picture, prepare, ca
     assert len(prepared.images) == 3 and prepared.labels.tolist() == [0, 1, 2]
     assert len(prepared.about["left_out"]) == 7 and prepared.about["left_out"]["0_text.jpg"] == "not an image"
     assert "skipped 7 damaged images of 10" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"prepared without 7 damaged images, but data.skip_damaged=false"):
+    with pytest.raises(UserError, match=r"prepared without 7 damaged images; set data.skip_damaged=true"):
         prepare("folder", side=4)
 
 
