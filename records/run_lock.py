@@ -8,7 +8,7 @@ from records.atomic import clear_partial
 from records.layout import SeedFolder
 from records.lock import Busy, describe_process, hold
 
-TIMEOUT_S = 30.0  # a process that was told to stop may save its state first
+TIMEOUT_S = 30.0  # a stopping process may save its state first
 
 
 @contextmanager
