@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyze import slices
-from analyze.model import ModelAnalysis, open_analyses, open_analysis, recorded_facts, stored_analysis
+from analyze.model import ModelAnalysis, open_analyses, open_analysis, stored_analysis
+from analyze.model_record import recorded_facts
 from configs.schema import ModelStudy
 from launch.jobs import Collect, Work
 from records.atomic import PARTIAL, write_text

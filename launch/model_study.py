@@ -10,16 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from analyze import slices
-from analyze.model import (
-    Facts,
-    ModelAnalysis,
-    check_model,
-    open_analyses,
-    outline,
-    record_facts,
-    recorded_facts,
-    stored_analyses,
-)
+from analyze.model import ModelAnalysis, open_analyses, outline, stored_analyses
+from analyze.model_record import Facts, check_model, record_facts, recorded_facts
 from configs.errors import UserError
 from configs.schema import ModelStudy
 from launch.jobs import Work

@@ -2,7 +2,8 @@
 
 import pytest
 
-from analyze.model import analyze_model, exclusive
+from analyze.model import analyze_model
+from analyze.model_record import exclusive
 from configs.errors import UserError
 from launch.model_jobs import AnalyzeModel, Generate
 from launch.model_study import ModelStudyJobs

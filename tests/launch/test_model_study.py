@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from analyze import slices
-from analyze.model import analyze_model, recorded_facts, stored_analyses
+from analyze.model import analyze_model, stored_analyses
+from analyze.model_record import recorded_facts
 from configs.errors import UserError
 from configs.load import load_study
 from configs.schema import ModelStudy

@@ -7,7 +7,8 @@ import signal
 from submitit.core.utils import JobPaths
 from tiny_pipelines import tiny_pipeline
 
-from analyze.model import analyze_model, recorded_facts, stored_analyses
+from analyze.model import analyze_model, stored_analyses
+from analyze.model_record import recorded_facts
 from configs.load import load_model_study, load_study
 from configs.schema import ModelStudy
 from launch.model_study import ModelStudyJobs
