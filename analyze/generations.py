@@ -107,6 +107,7 @@ class Generations:
         if name not in GENERATORS:
             known = ", ".join(sorted({*GENERATORS, *NOT_CACHED}))
             raise UserError(f'a measure has the parameter "{name}", which is not available; available are {known}')
+        slices.require_readable(self.file(name))
         if self.part is None:
             return self._cached(name)
         is_stored = not slices.missing(self, name, self.part)
@@ -236,8 +237,7 @@ GENERATORS: dict[str, Callable[[Generations], Tensor]] = {
 
 
 def read_tensor(file: Path, name: str) -> Tensor | None:
-    """Return a stored tensor, or None if it was deleted or is damaged. Raises UserError if it cannot be opened."""
-    slices.require_readable(file)
+    """Return a stored tensor, or None if it was deleted or is damaged."""
     try:
         return load_file(file)[name]
     except (OSError, SafetensorError, KeyError):

@@ -149,8 +149,7 @@ def require_readable(file: Path) -> None:
 
 
 def _contains(file: Path, name: str, part: range) -> bool:
-    """Return whether a file contains these images of a tensor. Raises UserError if it exists but cannot be read."""
-    require_readable(file)
+    """Return whether a file can be read and contains these images of a tensor."""
     try:
         with safe_open(file, "pt") as tensors:
             tensor = tensors.get_slice(name)

@@ -137,9 +137,10 @@ def rows_of_analysis(kind: str) -> list[str]:
 
 
 def seconds_of_analysis(rows: Mapping[str, Mapping[str, float]], kind: str) -> float:
-    """Return the time of measuring a checkpoint; DINO's is scaled to all images."""
-    scales = {name: IMAGES / DINO_IMAGES if name.startswith("dino") else 1.0 for name in rows}
-    return sum(scales[name] * rows[name][kind] for name in rows_of_analysis(kind))
+    """Return the time of measuring a checkpoint, with DINO of all images, for the first also of those compared with."""
+    (dino_row,) = (name for name in rows if name.startswith("dino"))
+    images_s = rows[dino_row][FURTHER] * (IMAGES / DINO_IMAGES - 1) * (2 if kind == FIRST else 1)
+    return images_s + sum(rows[name][kind] for name in rows_of_analysis(kind))
 
 
 NETWORK_IMAGES, NETWORK_STEPS = 4, 5

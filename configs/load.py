@@ -160,6 +160,7 @@ def _merge(kind: type, config: Any, changes: DictConfig, source: str, warn: bool
         return OmegaConf.merge(config, changes)
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         key = getattr(error, "full_key", None) or ""
+        # `_allowed` lists the values that OmegaConf lists in Python's syntax.
         prefix, reason = f"{key}: " if key else "", first_line(error).partition(", expected one of [")[0]
         hint = "; YAML requires a space after the colon" if re.search(r"Key '\w+:\S+' not in", reason) else ""
         raise UserError(f"{source}: {prefix}{reason}{hint}{_allowed(known.get(key))}") from None

@@ -1,4 +1,4 @@
-"""Evaluation of compiled networks without compilation, known to those who choose the sizes of their batches."""
+"""Uncompiled evaluation of compiled networks, and whether it is active."""
 
 import threading
 from collections.abc import Iterator
@@ -21,5 +21,5 @@ def eager() -> Iterator[None]:
 
 
 def is_eager() -> bool:
-    """Return whether networks are evaluated within `eager`, which PyTorch does not tell."""
+    """Return whether networks are evaluated within `eager`; PyTorch has no such function."""
     return _active.is_set()

@@ -13,9 +13,9 @@ from configs.schema import Experiment, ModelStudy
 from records import lock
 from records.atomic import write_text
 from records.layout import checkpoint_minutes_file, experiment_folder, saved_steps, seed_folder
+from records.run_lock import SAVE_S
 
 POLL_INTERVAL_S = 0.5
-SAVE_S = 60  # for a training to end its step and save its state
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Launcher:
         # A file system may have no locks, and a process that ended exists until its parent has noticed.
         while lock.is_held_by(self.lock, self.holder) and _exists(self.process):
             time.sleep(POLL_INTERVAL_S)
-        for _ in range(grace_s):
+        for _ in range(grace_s):  # more than once, because submitit ignores it until the training handles it
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
         os._exit(1)

@@ -114,6 +114,8 @@ class CompiledNetwork:
     def output(self, handle: "NetworkHandle", x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """Return the network's output for x_t [N, C, H, W], t [1] and labels y [N] with a handle's weights."""
         self.swap_weights(handle)
+        # Beyond the limit, which is 8 by default and separate for each thread, PyTorch does not compile.
+        torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
         count = len(x_t)
         padding = self._padding(count)
         x_t = F.pad(x_t, (0, 0, 0, 0, 0, 0, 0, padding)).contiguous(memory_format=torch.channels_last)
@@ -124,8 +126,6 @@ class CompiledNetwork:
         """Return the number of images to add to a batch; no size is recorded if it is not compiled."""
         if not self.is_compiled or is_eager():
             return 0
-        # Beyond the limit, which is 8 by default and separate for each thread, PyTorch does not compile.
-        torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
         if not (sizes := [size for size in self.batch_sizes if count <= size <= MAX_PADDING * count]):
             self.batch_sizes.add(count)
             return 0

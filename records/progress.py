@@ -47,9 +47,9 @@ class _Bar(tqdm):
 
     def restart(self, done: int) -> None:
         """Count from an amount of work that is done already, and measure time and speed from now on."""
-        self.initial = 0
-        self.reset()
         self.initial = self.n = self.last_print_n = done
+        self.start_t = self.last_print_t = time.time()
+        self.refresh()
 
     def name_work(self, name: str) -> None:
         """Show the name of the current work; in a log file, at most every 15 s."""

@@ -8,7 +8,8 @@ from records.atomic import clear_partial
 from records.layout import SeedFolder
 from records.lock import Busy, describe_process, hold
 
-TIMEOUT_S = 30.0  # a stopping process may save its state first
+SAVE_S = 60  # for a training that is asked to stop: to end its step and save its state
+TIMEOUT_S = SAVE_S + 10.0  # the process that holds the lock may be stopping
 
 
 @contextmanager

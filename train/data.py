@@ -17,9 +17,9 @@ from train.datasets.prepared import ARRAYS, check_digests, prepared_folder, read
 class ImageDataset:
     """Images uint8 [N, C, S, S], memory-mapped from disk, and their labels int64 [N].
 
-    `subset` contains the indices of the images that training uses; None: all. `digest` identifies
-    the content that training depends on: the SHA-256 of the images and, if they are used, of the labels.
-    `folder` is the prepared data set, if any.
+    `subset` contains the indices of the images that training uses; None: all. `digest` identifies the content that
+    training depends on: the SHA-256 of the images and, if they are used, of the labels. `folder` is the prepared data
+    set, if any.
     """
 
     images: np.ndarray
@@ -37,12 +37,8 @@ class ImageDataset:
         return numbers if self.subset is None else self.subset[numbers]
 
     def check_unchanged(self, recorded: str | None, run: Path) -> None:
-        """Raise UserError unless the data have a digest that a run recorded.
-
-        Before version 0.3, runs recorded none, and development versions recorded only that of the images.
-        """
-        of_images = (self.digest or "").partition(" ")[0]
-        if recorded not in (None, self.digest, of_images):
+        """Raise UserError unless the data have a digest that a run recorded; before version 0.3, runs recorded none."""
+        if recorded not in (None, self.digest):
             raise UserError(
                 f"{run} was trained on other images or labels than those in {self.folder}; restore them, or give the "
                 "experiment another name=…"

@@ -35,9 +35,9 @@ class SignalFlags:
         if number in SAVE_SIGNALS:
             self.save_requested = True
             return
-        is_second_interrupt = number == signal.SIGINT and self.stop_signal is not None
+        is_first = self.stop_signal is None
         self.stop_signal = number
-        if is_second_interrupt or not self.has_stepped:
+        if not self.has_stepped if is_first else number == signal.SIGINT:
             raise KeyboardInterrupt  # do not wait for the step, or for the preparations, to end
 
 

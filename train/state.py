@@ -17,7 +17,7 @@ from records.layout import saved_steps, step_name
 
 MAX_STATES = 2
 # What applying a state of another training raises, or a full memory.
-MISFITS = (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError, MemoryError)
+APPLY_ERRORS = (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError, MemoryError)
 STATE_FILE, DIGEST_FILE = "state.pt", "digest.json"
 
 
@@ -38,7 +38,7 @@ def _remove_if_damaged(path: Path) -> None:
     try:
         if path.exists():
             check(path)
-    except Exception as error:  # of reading digest.json as well
+    except Exception as error:  # a damaged digest.json raises many types
         if _is_damage(error):
             shutil.rmtree(path)
 

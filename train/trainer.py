@@ -124,7 +124,7 @@ class Trainer:
     def run(self) -> None:
         """Train to the last step. Checkpoints, states and log lines are written between steps."""
         if self.log is not None:
-            self.log.replay()
+            self.log.replay()  # here, because `close` then ends the W&B run if a signal arrives meanwhile
         self.throughput.start()
         with self._progress_bar() as bar, prefetch(self.loader.load, self.step, self.options.steps) as batches:
             self._write_checkpoint_if_scheduled()
@@ -301,7 +301,7 @@ class Trainer:
             self._apply(saved)
         except torch.AcceleratorError:  # the state may be intact
             raise
-        except state.MISFITS as error:
+        except state.APPLY_ERRORS as error:
             path = self.folder.state / step_name(saved["step"])
             raise state.misfit(error, path, self.device.type) from None
         if self.step > self.options.steps and not self.folder.checkpoint(self.options.steps).exists():

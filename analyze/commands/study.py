@@ -1,7 +1,5 @@
 """`python -m analyze [study] CONFIG.yaml [key=value …]`: analyze all checkpoints that are not analyzed yet."""
 
-import sys
-
 from configs.command import experiment_command
 from configs.schema import Experiment
 
@@ -11,10 +9,8 @@ PURPOSE = "Analyze every checkpoint that is not analyzed yet, and write the repo
 def main(arguments: list[str]) -> None:
     experiment = experiment_command("python -m analyze", PURPOSE, arguments, describe)
     from analyze.analysis import analyze_experiment
-    from analyze.report.study import collect, trained_further
+    from analyze.report.study import collect
 
-    for sentence in trained_further(experiment):
-        print(f"warning: {sentence}", file=sys.stderr)
     analyze_experiment(experiment)
     collect(experiment, half_trained=True)
 

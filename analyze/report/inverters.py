@@ -192,12 +192,11 @@ def _rows(columns: Mapping[str, Any], results: Iterable[InverterResult]) -> list
 
 
 def _note(results: Sequence[InverterResult]) -> str:
-    floors = [result.latents for result in results if math.isfinite(result.latents.correlation_floor)]
-    noise = "".join(
-        f"; for Gaussian noise they are {latents.correlation_floor:.3f} and {latents.kl_floor:.2g}, and larger for a "
-        "method that loses latents"
-        for latents in floors[:1]
-    )
+    latents = next((each.latents for each in results if math.isfinite(each.latents.correlation_floor)), None)
+    noise = ""
+    if latents is not None:  # fewer images have a larger correlation by chance
+        floors = f"{latents.correlation_floor:.3f} and {latents.kl_floor:.2g}"
+        noise = f"; for as much Gaussian noise they are {floors}, and larger for fewer images, as after losses"
     return (
         "Errors are L2 norms: ‖x_T − x̂_T‖, and ‖x_0 − DDIM(x̂_T)‖ for the reconstruction. An image has diverged if its "
         "error exceeds ‖x_T‖. |Correlation| is the mean of the ten largest of pixels of the latents, and KL is the "

@@ -91,8 +91,8 @@ def collect(experiment: Experiment, failed: UserError | None = None, half_traine
     print(f"Figures: {folder / 'figures'} ({len(figures)} files)")
     print(f"Tables:  {folder / 'tables'} ({len(table_files)} files)")
     _print_wandb(experiment)
-    if half_trained and (untrained := not_trained(experiment)):
-        print("\n" + "\n".join(untrained))
+    if half_trained and (other_steps := [*not_trained(experiment), *trained_further(experiment)]):
+        print("\n" + "\n".join(other_steps))
     expected = not_analyzed if half_trained else missing
     if problems := [str(failed)] if failed else expected(experiment):
         raise UserError("the study is incomplete: " + "; ".join(problems))

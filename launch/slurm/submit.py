@@ -192,7 +192,8 @@ def queued(study: Experiment | ModelStudy) -> tuple[Queued, dict[str, str]]:
     same = [task for submission, task, _ in jobs if submission.fingerprint == current or task.trains]
     steps = {(task.seed or 0, step) for task in same if task.name.startswith("analyze") for step in task.steps}
     slices = {(task.ddim_steps, task.images[0], task.images[1]) for task in same if task.ddim_steps and task.images}
-    names = frozenset(task.name for task in same if task.name != COLLECT or task.id == _newest(tasks))
+    newest = _newest(same)
+    names = frozenset(task.name for task in same if task.name != COLLECT or task.id == newest)
     return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for task in tasks}
 
 
@@ -207,7 +208,7 @@ def _check_trainings(experiment: Experiment, tasks: Sequence[Task]) -> None:
 
 
 def _newest(tasks: Sequence[Task]) -> str | None:
-    """Return the id of the newest of queued jobs, oldest first: an older last job does not wait for all others.
+    """Return the id of the newest of queued jobs of the same settings, oldest first: an older last job misses some.
 
     It need not wait for early analyses, which are not part of the plan.
     """

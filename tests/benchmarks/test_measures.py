@@ -31,8 +31,12 @@ def test_the_sum_has_each_default_measure_that_does_not_run_the_network_once():
 
 def test_the_sum_has_dino_of_all_images(monkeypatch):
     monkeypatch.setattr(measures, "DINO_IMAGES", measures.IMAGES // 32)
-    rows = {row: {measures.FURTHER: float(row.startswith("dino"))} for row in measures.MEASURED}
+    rows = {row: {measures.FIRST: 0.0, measures.FURTHER: 0.0} for row in measures.MEASURED}
+    rows[next(row for row in rows if row.startswith("dino"))] = {measures.FIRST: 9.0, measures.FURTHER: 1.0}
     assert measures.seconds_of_analysis(rows, measures.FURTHER) == 32
+    assert (
+        measures.seconds_of_analysis(rows, measures.FIRST) == 9 + 2 * 31
+    )  # loads the network, and has two sets of images
 
 
 def test_generating_counts_as_one_sampling_and_two_inversions():

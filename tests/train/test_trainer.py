@@ -200,22 +200,6 @@ def test_trained_run_without_its_state_is_not_trained_again(trained, tiny):
     assert checkpoints(trained) == before
 
 
-@pytest.fixture
-def other_data(trained, tmp_path) -> str:
-    """The option for a copy of the prepared data with other images."""
-    other = tmp_path / "other"
-    shutil.copytree(trained.data.root, other)
-    folder = other / data_folder(trained.data, trained.model).name
-    np.save(folder / "images.npy", 255 - np.load(folder / "images.npy"))
-    about = read_json(folder / "about.json")
-    about["sha256"]["images.npy"] = file_digest(folder / "images.npy")
-    write_json(folder / "about.json", about)
-    return f"data.root={other}"
-
-
-OTHER_DATA = r"seed_0 was trained on other images or labels than those in .*other/digits_8; restore them, .* name=…"
-
-
 def test_a_damaged_record_of_the_configuration_can_be_removed(trained, tiny):
     before, file = checkpoints(trained), folder(trained).config
     file.write_text(file.read_text().replace("learned_range", "learned_ringe"))
@@ -228,10 +212,18 @@ def test_a_damaged_record_of_the_configuration_can_be_removed(trained, tiny):
     assert checkpoints(trained) == before and "learned_range" in file.read_text()
 
 
-def test_run_does_not_resume_on_other_images(trained, other_data, tiny):
-    """Without its state, it would mix checkpoints of both."""
-    with pytest.raises(UserError, match=OTHER_DATA):
-        train(tiny("train.steps=12", other_data))
+def test_run_does_not_resume_on_other_images(trained, tiny, tmp_path):
+    """The prepared images are replaced between the two commands."""
+    other = tmp_path / "other"
+    shutil.copytree(trained.data.root, other)
+    folder = other / data_folder(trained.data, trained.model).name
+    np.save(folder / "images.npy", 255 - np.load(folder / "images.npy"))
+    about = read_json(folder / "about.json")
+    about["sha256"]["images.npy"] = file_digest(folder / "images.npy")
+    write_json(folder / "about.json", about)
+    message = r"seed_0 was trained on other images or labels than those in .*other/digits_8; restore them, .* name=…"
+    with pytest.raises(UserError, match=message):
+        train(tiny("train.steps=12", f"data.root={other}"))
 
 
 def test_folder_of_a_pretrained_model_is_rejected(tiny):

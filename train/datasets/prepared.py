@@ -206,4 +206,4 @@ def _difference(about: dict[str, Any], data: Data, model: Model) -> str | None:
 
 
 def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"{path} is damaged ({reason}); remove that folder to prepare it again")
+    return UserError(f"{path} is damaged ({reason}); remove that folder to prepare it again from its source")

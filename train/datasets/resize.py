@@ -56,7 +56,9 @@ def read_images(source: Path, names: list[str], side: int, channels: int) -> tup
             raise
         except Exception as error:  # Pillow's readers raise arbitrary exceptions for damaged files
             if is_full_memory(error):  # on a machine with more memory, the image may be intact
-                raise UserError(f"{source}: the memory is too small to read {name}; free memory or remove it") from None
+                raise UserError(
+                    f"{source}: the memory is too small to read {name}; free memory or remove the image"
+                ) from None
             if isinstance(error, OSError) and error.errno is not None:
                 raise UserError(f"{source}: {name} cannot be opened ({error.strerror})") from None
             damaged[name] = "not an image" if isinstance(error, UnidentifiedImageError) else first_line(error)

@@ -291,7 +291,7 @@ def test_command_detects_a_flipped_bit(picture, prepare, command):
     assert (process.returncode, output) == (2, "")
     assert errors == (
         f"error: {prepared.folder} is damaged (the digest of images.npy does not match about.json); "
-        "remove that folder to prepare it again\n"
+        "remove that folder to prepare it again from its source\n"
     )
 
 
