@@ -8,7 +8,7 @@ from records.atomic import clear_partial
 from records.layout import SeedFolder
 from records.lock import Busy, describe_process, hold
 
-SAVE_S = 60  # for a training that is asked to stop: to end its step and save its state
+SAVE_S = 60  # for a training to end its step and save its state after a signal
 TIMEOUT_S = SAVE_S + 10.0  # the process that holds the lock may be stopping
 
 
