@@ -70,7 +70,7 @@ def test_damaged_files_are_named_with_their_remedy_and_nothing_is_removed(experi
     flip_bit(folder.state / state.step_name(5) / "state.pt")
     message, damaged = verify(experiment, repair=False)
     assert damaged == 2 and weights.exists()
-    assert f"{weights} is damaged" in message and f"train seed 0 to step {step} again" in message
+    assert f"{weights.parent}: {weights.name} is damaged" in message and f"train seed 0 to step {step} again" in message
     assert f"{folder.state / state.step_name(5)}: its digest does not match digest.json; remove it" in message
 
 

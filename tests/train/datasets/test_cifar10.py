@@ -81,7 +81,15 @@ def test_archive_is_read_without_unpacking(archive, prepare, tmp_path):
     prepared = prepare("cifar10", archive)
     assert is_training_set(prepared) and prepared.about["source"] == str(archive)
     new = {path.name for path in set(tmp_path.rglob("*")) - before}
-    assert new == {"prepared", ".cifar10_32.lock", "cifar10_32", "about.json", "images.npy", "labels.npy"}
+    assert new == {
+        "prepared",
+        ".cifar10_32.lock",
+        "cifar10_32",
+        "about.json",
+        "images.npy",
+        "labels.npy",
+        "preview.png",
+    }
 
 
 def test_unofficial_archive_is_rejected(archive, prepare, monkeypatch):
