@@ -15,11 +15,12 @@ LONG = ["train.steps=100000", "train.state_every_minutes=100", "name=long"]
 
 @pytest.fixture
 def training(tiny, tmp_path, command_line, start, wait_until):
-    """A training process after a few steps, and its run folder."""
+    """A training process after a few steps, which ends with the test, and its run folder."""
     process = start("train", *command_line(tmp_path, *LONG))
     folder = seed_folder(tiny(*LONG), 0)
     wait_until(lambda: len(read_points(folder.log)) > 3)
-    return process, folder
+    yield process, folder
+    process.kill()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 140), (signal.SIGINT, 130)])
