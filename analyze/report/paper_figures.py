@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import logging
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +47,7 @@ from analyze.report.figures.triangle import SIDES, draw_triangle
 from analyze.report.metrics import CORNERS
 from analyze.report.paper_tables import FinalNumbers, final_numbers
 from configs.schema import Analyze
-from records.atomic import atomic_file
+from records.atomic import write_bytes
 
 METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}  # reproducible files
 
@@ -138,8 +139,9 @@ def write_figures(results: StudyResults, folder: Path, names: Iterable[str] | No
 def _write(figure: Figure, file: Path) -> None:
     """Write a figure as PNG or PDF; equal figures give equal files."""
     kind = file.suffix[1:]
-    with atomic_file(file) as partial:
-        figure.savefig(partial, format=kind, metadata=METADATA[kind])
+    data = io.BytesIO()  # written straight to a full disk, a PDF ends in another error of Matplotlib
+    figure.savefig(data, format=kind, metadata=METADATA[kind])
+    write_bytes(file, data.getvalue())
 
 
 def _pictures(results: StudyResults) -> Figure:

@@ -1,18 +1,20 @@
 """The paper's figures of a study: reproducible files of everything that can be drawn."""
 
 import os
+import resource
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
 from analyze.analysis import SeedAnalysis
 from analyze.generate import trajectory_steps
 from analyze.report.figures.style import DPI
-from analyze.report.paper_figures import FIGURES, METADATA, NotMeasured, StudyResults, write_figures
+from analyze.report.paper_figures import FIGURES, METADATA, NotMeasured, StudyResults, _write, write_figures
 from records.atomic import write_json
 from records.layout import report_folder
 
@@ -36,6 +38,21 @@ def texts_of():
 
 def results_of(experiment) -> StudyResults:
     return StudyResults([SeedAnalysis(experiment, seed) for seed in experiment.seeds])
+
+
+@pytest.mark.parametrize("size", [20, 300, 600, 900, 1200])
+def test_a_full_disk_is_reported_as_such(size, tmp_path):
+    """Here, files have a maximum size, in bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    figure = Figure()
+    figure.text(0.5, 0.5, "text")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            _write(figure, tmp_path / "figure.pdf")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def forget(experiment, *measures: str) -> None:
