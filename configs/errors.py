@@ -35,7 +35,9 @@ def is_full_disk(error: Exception) -> bool:
 
 def is_unreadable(error: BaseException | None) -> bool:
     """Return whether the disk or a permission prevents reading, which says nothing about the content of a file."""
-    return isinstance(error, OSError) and not isinstance(error, ABSENT)
+    if not isinstance(error, OSError) or isinstance(error, ABSENT):
+        return False
+    return error.errno not in (None, errno.EINVAL)  # which readers raise for the content, as for impossible offsets
 
 
 def is_full_memory(error: Exception) -> bool:

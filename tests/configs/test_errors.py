@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from configs.errors import printable, run_command
+from configs.errors import is_unreadable, printable, run_command
 
 SWALLOW = """
 import os, signal, sys, time
@@ -97,3 +97,18 @@ def test_missing_permissions_are_one_sentence(capsys):
         "error: /runs/lock: Permission denied; change its permissions or its owner, then rerun the same command to "
         "resume\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (PermissionError(errno.EACCES, ""), True),
+        (OSError(errno.EIO, ""), True),
+        (OSError(errno.EINVAL, ""), False),
+        (FileNotFoundError(errno.ENOENT, ""), False),
+        (OSError("not an image"), False),
+        (ValueError(), False),
+    ],
+)
+def test_errors_of_the_content_are_no_errors_of_reading(error, expected):
+    assert is_unreadable(error) == expected
