@@ -97,7 +97,9 @@ def _by_key(analyses: Sequence[Analysis]) -> dict[str, list[InverterResult]]:
 def _stored(analysis: Analysis) -> dict[str, Any]:
     if not analysis.steps:
         return {}
-    return analysis.current_results(analysis.last_step).get("inverters", {}).get("values", {}).get("results", {})
+    values = analysis.current_results(analysis.last_step).get("inverters", {}).get("values", {})
+    results = values.get("results")
+    return results if isinstance(results, dict) else {}  # a file may be written by hand
 
 
 def mean_result(results: Sequence[InverterResult]) -> InverterResult:
