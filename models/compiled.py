@@ -114,8 +114,9 @@ class CompiledNetwork:
     def output(self, handle: "NetworkHandle", x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """Return the network's output for x_t [N, C, H, W], t [1] and labels y [N] with a handle's weights."""
         self.swap_weights(handle)
-        # Beyond the limit, which is 8 by default and separate for each thread, PyTorch does not compile.
-        torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
+        if self.is_compiled:
+            # Beyond the limit, which is 8 by default and separate for each thread, PyTorch does not compile.
+            torch._dynamo.config.recompile_limit = MAX_COMPILATIONS
         count = len(x_t)
         padding = self._padding(count)
         x_t = F.pad(x_t, (0, 0, 0, 0, 0, 0, 0, padding)).contiguous(memory_format=torch.channels_last)
