@@ -9,8 +9,8 @@ from chaos.study import Command, Study
 from chaos.wandb_faults import ServerAnswers, server_stops
 
 CLIENT = """
-import os, urllib.request
-for number in range(100):
+import itertools, os, urllib.request
+for number in itertools.count():
     try:
         urllib.request.urlopen(os.environ["WANDB_BASE_URL"] + "/anything", timeout=1)
     except OSError as error:
