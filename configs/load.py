@@ -29,6 +29,27 @@ RENAMED_OPTIONS = {  # old → new name; remove in version 0.3
     "train.gradient_clip": "train.max_grad_norm",
     "latent_scale": "vae_scaling_factor",
 }
+OTHER_NAMES = {  # improved-diffusion's name of an option → its key
+    "num_channels": "model.model_channels",
+    "class_cond": "model.num_classes",
+    "diffusion_steps": "diffusion.steps",
+    "noise_schedule": "diffusion.schedule",
+    "learn_sigma": "diffusion.variance",
+    "sigma_small": "diffusion.variance",
+    "data_dir": "data.source",
+    "lr_anneal_steps": "train.steps",
+    "microbatch": "train.gradient_accumulation_steps",
+    "use_kl": "train.loss",
+    "rescale_learned_sigmas": "train.loss",
+    "schedule_sampler": "train.timestep_sampler",
+    "ema_rate": "train.ema_rates",
+    "fp16": "train.precision",
+    "log_interval": "train.log_every",
+    "save_interval": "train.checkpoints",
+    "resume_checkpoint": "train.init_from",
+    "num_samples": "analyze.samples",
+    "timestep_respacing": "analyze.ddim_steps",
+}
 
 
 def load(path: str | Path, overrides: typing.Sequence[str] = (), cluster: str | None = None) -> Experiment:
@@ -208,6 +229,8 @@ def _leaves(changes: DictConfig, known: dict[str, Any], prefix: str = "") -> Ite
 
 def _nearest(key: str, known: list[str]) -> str:
     section, _, ending = key.rpartition(".")
+    if (other := OTHER_NAMES.get(ending)) and any(name.startswith(other) for name in known):
+        return f'did you mean "{other}"?'
     siblings = [other.rpartition(".")[2] for other in known if section and other.rpartition(".")[0] == section]
     similar = [f"{section}.{name}" for name in difflib.get_close_matches(ending, siblings, n=1)]
     similar += [other for other in known if other.rpartition(".")[2] == ending]

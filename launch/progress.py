@@ -50,11 +50,14 @@ def counting_bar(label: str, total: int, unit: str, count: Callable[[], int]) ->
         yield lambda: None
         return
     with progress(label, total, unit, count()) as bar:
+        is_waiting = True  # for jobs to start, and for those that come first
 
         def refresh() -> None:
+            nonlocal is_waiting
             done = count()
-            if done < bar.n:  # steps after the last saved state are trained again
-                bar.restart(done)
+            if done < bar.n or (is_waiting and bar.n < done < total):  # fewer: steps are trained again from a state
+                bar.skip_to(done)
+                is_waiting = False
             elif done > bar.n:
                 bar.update(done - bar.n)
             if bar.n >= total:

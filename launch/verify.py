@@ -1,15 +1,18 @@
 """Verification of a study's files: reads everything that training and analysis have written."""
 
 import os
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from analyze.analysis import Analysis, SeedAnalysis
+from analyze.model import ModelAnalysis
+from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line, is_unreadable, printable
 from configs.schema import Data, Experiment, ModelStudy
 from launch.model_study import ModelStudyJobs
@@ -89,7 +92,15 @@ def _model_parts(study: ModelStudy) -> Iterator[Part]:
     analyses = ModelStudyJobs(study).analyses
     for analysis in analyses:
         yield _results(str(analysis.options.ddim_steps), analysis)
-    yield _tensors(ALL, analyses[0])
+    yield replace(_tensors(ALL, analyses[0]), note=_other_sweep(analyses))
+
+
+def _other_sweep(analyses: Sequence[ModelAnalysis]) -> str:
+    """Return a note on T without any files, which the study may have been analyzed without; the sweep is an option."""
+    absent = [str(analysis.options.ddim_steps) for analysis in analyses if not analysis.folder.exists()]
+    if len(absent) in (0, len(analyses)):
+        return ""
+    return f"nothing is stored for T = {', '.join(absent)}; if the study has other T, set sweep= as in its analysis"
 
 
 def _partial_files(study: Experiment | ModelStudy) -> Part:
@@ -163,14 +174,25 @@ def _checkpoints(analysis: SeedAnalysis) -> Part:
         try:
             _check_checkpoint(folder, step)
         except checkpoint.DamagedCheckpoint as error:
-            train_again = f"train seed {seed} to step {step} again under another name and copy that checkpoint here"
-            remedy = READABLE if is_unreadable(error.__cause__) else train_again
+            copy = folder.checkpoint(step).relative_to(folder.root)
+            remedy = READABLE if is_unreadable(error.__cause__) else _train_again(analysis.experiment, seed, step, copy)
             damaged.append(
                 Damage(folder.checkpoint(step), str(error).removeprefix(f"{folder.checkpoint(step)}/"), remedy)
             )
     deleted = [] if awaited else analysis.not_saved
     note = f"seed {seed}: deleted and not trained again: steps {', '.join(map(str, deleted))}" if deleted else ""
     return Part("checkpoints", str(seed), len(saved) - len(damaged), len(awaited), _present(damaged), note)
+
+
+def _train_again(experiment: Experiment, seed: int, step: int, file: Path) -> str:
+    """Return the remedy for a file of a run folder that no launch makes again: it is the same in another run."""
+    again = replace(experiment, name=f"{experiment.name}_again")
+    last = max(step, checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)[1])  # the shortest training
+    config = shlex.quote(str(seed_folder(experiment, seed).config))
+    return (
+        f"train it again with  python -m train {config} runs={shlex.quote(again.runs)} name={again.name} "
+        f"train.steps={last} wandb.mode=disabled  and replace it by {seed_folder(again, seed).root / file}"
+    )
 
 
 def _check_checkpoint(folder: SeedFolder, step: int) -> None:
@@ -219,7 +241,7 @@ def _log(experiment: Experiment, seed: int, states: list[int]) -> Part:
         if lost := sorted(set(expected) - set(steps)):
             raise UserError(
                 f"{len(lost)} of {len(expected)} points are missing, the first is of step {lost[0]}; "
-                f"train seed {seed} again under another name and copy its log here"
+                f"{_train_again(experiment, seed, newest, Path(folder.log.name))}"
             )
     except UserError as error:
         reason, _, remedy = str(error).removeprefix(f"{folder.log}, ").partition("; ")

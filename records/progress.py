@@ -45,10 +45,10 @@ class _Bar(tqdm):
             "speed": f", {speed(rate, unit)}" if rate else "",
         }
 
-    def restart(self, done: int) -> None:
-        """Count from an amount of work that is done already, and measure time and speed from now on."""
+    def skip_to(self, done: int) -> None:
+        """Continue from an amount of work whose time does not count for the speed."""
         self.initial = self.n = self.last_print_n = done
-        self.start_t = self.last_print_t = time.time()
+        self.last_print_t = time.time()
         self.refresh()
 
     def name_work(self, name: str) -> None:

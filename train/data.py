@@ -1,6 +1,7 @@
 """Prepared datasets as arrays, and the order in which training reads their images."""
 
 import functools
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +52,23 @@ def load_dataset(data: Data, model: Model, verify: bool = False) -> ImageDataset
     `verify` reads it completely to compare its digests. Raises UserError if it is damaged.
     """
     folder = prepared_folder(data, model)
+    labels = np.load(folder / "labels.npy")
     if verify:
         check_digests(folder)
-    labels = np.load(folder / "labels.npy")
+        _note_unused_classes(labels, model)
     subset = half_indices(labels, data.half) if data.half else None
     uses_labels = data.half is not None or model.num_classes is not None
     digests = read_about(folder).get("sha256", {})
     digest = " ".join(str(digests.get(name)) for name in (ARRAYS if uses_labels else ARRAYS[:1]))
     return ImageDataset(np.load(folder / "images.npy", mmap_mode="r"), labels, subset, digest, folder)
+
+
+def _note_unused_classes(labels: np.ndarray, model: Model) -> None:
+    classes = int(labels.max()) + 1
+    if model.num_classes is not None and model.num_classes > classes:
+        print(
+            f"note: the data have {classes} classes, fewer than model.num_classes={model.num_classes}", file=sys.stderr
+        )
 
 
 def batch_indices(dataset_size: int, batch_size: int, seed: int, step: int) -> np.ndarray:

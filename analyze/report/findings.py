@@ -1,4 +1,4 @@
-"""Main results of a study in three sentences, and metrics as text."""
+"""Main results of a study in a few sentences, and metrics as text."""
 
 import contextlib
 from collections.abc import Mapping
@@ -7,15 +7,17 @@ from analyze.curves import Curve
 from analyze.report.metrics import CORNERS, find_metric
 from configs.schema import Experiment
 
+MAX_INITIAL_SHARE = 0.05  # of the initial weights in a moving average
+
 
 def findings(experiment: Experiment, curves: Mapping[str, Curve]) -> list[str]:
     """Return sentences on the noise mapping, on how early the images settle, and on the geometry of the latents.
 
-    A sentence whose numbers are not measured is omitted.
+    A sentence whose numbers are not measured is omitted. Another one warns if the average of the weights is too young.
     """
     steps = sorted({step for curve in curves.values() for step in curve.steps})
     sentences = []
-    for sentence in (_mapping, _settling, _geometry) if steps else ():
+    for sentence in (_mapping, _settling, _geometry, _young_average) if steps else ():
         with contextlib.suppress(KeyError):  # a measure failed
             sentences.append(sentence(experiment, curves, steps))
     return [sentence for sentence in sentences if sentence] or ["Nothing has been measured."]
@@ -55,6 +57,21 @@ def _geometry(experiment: Experiment, curves: Mapping[str, Curve], steps: list[i
     return (
         f"At step {last:,}, the L2 distance between noise and latent is {latent} (between noise and image: {image}); "
         f"the angles of the triangle are {', '.join(corners)}."
+    )
+
+
+def _young_average(experiment: Experiment, curves: Mapping[str, Curve], steps: list[int]) -> str:
+    """Return a warning if the analyzed average of weights still contains the random initial ones."""
+    weights, last = experiment.analyze.weights, steps[-1]
+    if weights == "model" or experiment.train.init_from is not None:
+        return ""
+    share = float(weights.removeprefix("ema_")) ** last
+    if share <= MAX_INITIAL_SHARE:
+        return ""
+    return (
+        f"At step {last:,}, the analyzed weights {weights} still consist to {100 * share:.0f} % of the random initial "
+        "weights, so that images may look like noise; analyze.weights=model or an average with a smaller rate shows "
+        "what the network has learned."
     )
 
 

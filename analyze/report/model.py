@@ -7,6 +7,7 @@ from pathlib import Path
 from analyze.curves import curves
 from analyze.model import ModelAnalysis
 from analyze.report.export import analysis_rows, to_csv
+from analyze.report.figures.curves import DDIM_STEPS
 from analyze.report.inversion_errors import inversion_errors_section
 from analyze.report.inverters import inverters_section
 from analyze.report.metrics import METRICS
@@ -18,10 +19,12 @@ from analyze.report.provenance import footer, settings_section
 from analyze.report.study import (
     GALLERY_IMAGES,
     GEOMETRY_FIGURES,
+    curve_plots,
     gallery,
     geometry_section,
     mistakes_section,
     numbers_section,
+    plots_section,
     solver_text,
     tables_section,
 )
@@ -138,6 +141,7 @@ def _sections(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelA
             "The model generates images x_0 from the same noise x_T with T steps of DDIM, and inverts them to latents "
             f"x̂_T. {_conditions(analysis, analysis.options.pictures)}".rstrip(),
         ),
+        _curves_section(analyses),
         Section("geometry", f"{geometry.heading} ({T})", geometry.blocks),
         Section("mistakes", f"{mistakes.heading} ({T})", mistakes.blocks),
         inversion_errors_section([analysis]),
@@ -146,6 +150,12 @@ def _sections(study: ModelStudy, about: Sequence[str], analyses: Sequence[ModelA
         numbers_section(curves([analysis]), "T"),
         settings_section(study),
     ]
+
+
+def _curves_section(analyses: Sequence[ModelAnalysis]) -> Section:
+    """Return the plots of the measures against T; a single T makes no curve."""
+    drawn = curve_plots(curves(analyses), DDIM_STEPS) if len(analyses) > 1 else []
+    return plots_section(drawn, analyses, "All T start from the same noise; the axis of T is logarithmic.")
 
 
 def _conditions(analysis: ModelAnalysis, count: int) -> str:

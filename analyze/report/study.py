@@ -1,18 +1,26 @@
 """Report of a study: figures, tables, W&B, and the self-contained page report/index.html."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from analyze.analysis import SeedAnalysis
+from analyze.analysis import Analysis, SeedAnalysis
 from analyze.curves import Curve
 from analyze.generations import Images
-from analyze.report.figures.curves import ANALYSIS_FIGURES, EARLY_INVERTER_FIGURES, TRAINING_FIGURE, other_figures
+from analyze.report.figures.curves import (
+    ANALYSIS_FIGURES,
+    EARLY_INVERTER_FIGURES,
+    TRAINING_FIGURE,
+    TRAINING_STEP,
+    Position,
+    other_figures,
+)
 from analyze.report.findings import findings
 from analyze.report.inversion_errors import inversion_errors_section
 from analyze.report.inverters import inverters_section
 from analyze.report.metrics import find_metric
-from analyze.report.page.blocks import Drawings, Gallery, Grid, Notes, Page, Plots, Section, Text, render
+from analyze.report.page.blocks import Drawings, Gallery, Grid, Notes, Page, Plot, Plots, Section, Text, render
 from analyze.report.page.pictures import picture, step_text, training_viewer
 from analyze.report.page.plots import drawing, plots
 from analyze.report.paper_figures import FIGURES, NotMeasured, StudyResults, write_figures
@@ -163,17 +171,25 @@ def training_section(analyses: Iterable[SeedAnalysis]) -> Section:
 
 
 def curves_section(results: StudyResults, analyses: Sequence[SeedAnalysis]) -> Section:
-    reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(analyses)]
-    specs = (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *other_figures(results.curves))
-    drawn = [*plots(specs, results.curves).plots, *plots([TRAINING_FIGURE], training_curves(analyses)).plots]
-    return Section(
-        "curves",
-        "Curves",
-        [*reasons, Plots(drawn)] if drawn else reasons,
+    drawn = [*curve_plots(results.curves), *plots([TRAINING_FIGURE], training_curves(analyses)).plots]
+    lead = (
         "Lines are means over seeds, bands ± one standard deviation; the step axis is linear up to the first "
-        "checkpoint after step 0 and logarithmic beyond. Point at a plot to see its values, or focus it with Tab and "
-        "use the arrow keys.",
+        "checkpoint after step 0 and logarithmic beyond."
     )
+    return plots_section(drawn, analyses, lead)
+
+
+def plots_section(drawn: Sequence[Plot], analyses: Sequence[Analysis], lead: str) -> Section:
+    """Return the section of plots, with the reasons why measures are unavailable."""
+    reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(analyses)]
+    usage = "Point at a plot to see its values, or focus it with Tab and use the arrow keys."
+    return Section("curves", "Curves", [*reasons, *([Plots(drawn)] if drawn else [])], f"{lead} {usage}")
+
+
+def curve_plots(curves: Mapping[str, Curve], position: Position = TRAINING_STEP) -> Sequence[Plot]:
+    """Return the plots of all measures but the comparison of inverters, which has its own section."""
+    specs = (*ANALYSIS_FIGURES, *EARLY_INVERTER_FIGURES, *other_figures(curves))
+    return plots([dataclasses.replace(spec, position=position) for spec in specs], curves).plots
 
 
 def geometry_section(results: StudyResults) -> Section:
@@ -302,7 +318,7 @@ def _preliminary(analysis: SeedAnalysis) -> str:
     return f" (preliminary: comparisons with the last checkpoint use step {analysis.last_step})"
 
 
-def unavailable(analyses: Sequence[SeedAnalysis]) -> list[str]:
+def unavailable(analyses: Sequence[Analysis]) -> list[str]:
     """Return the reasons why measures are unavailable, without duplicates."""
     stored = [analysis.current_results(step) for analysis in analyses for step in analysis.steps]
     results = [result for by_measure in stored for result in by_measure.values()]

@@ -87,6 +87,8 @@ def test_a_latent_diffusion_model_is_analyzed_and_reported(study, batch_sizes, c
     report = model.experiment_folder(latent_study) / "report"
     output = capsys.readouterr().out
     assert "codes of 3 × 16 × 16" in output and str(report / "index.html") in output
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert "Distances against the number T of DDIM steps" in page and "at T = 2, " in page
     names = {file.name for file in (report / "figures").iterdir()}
     assert {f"fig0{i}" for i in (1, 2, 3, 8, 9)} == {name[:5] for name in names} and len(names) == 10
     assert len(list((report / "tables").iterdir())) == 9

@@ -10,7 +10,7 @@ import pytest
 
 from configs.command import experiment_command, option_lines
 from configs.errors import UserError
-from configs.load import differences, load, load_model_study, load_resolved, options, to_yaml
+from configs.load import OTHER_NAMES, differences, load, load_model_study, load_resolved, options, to_yaml
 from configs.schema import Experiment, Stride
 
 
@@ -111,11 +111,26 @@ def test_unknown_key_in_the_file_suggests_the_nearest(content, nearest, file):
 
 
 @pytest.mark.parametrize(
-    "override, nearest", [("train.stepz=5", "train.steps"), ("lr=1", "train.lr"), ("modl.dropout=0", "model.dropout")]
+    "override, nearest",
+    [
+        ("train.stepz=5", "train.steps"),
+        ("lr=1", "train.lr"),
+        ("modl.dropout=0", "model.dropout"),
+        ("model.num_channels=128", "model.model_channels"),
+        ("num_channels=128", "model.model_channels"),
+        ("train.save_interval=10000", "train.checkpoints"),
+    ],
 )
 def test_unknown_key_on_the_command_line_suggests_the_nearest(override, nearest, file):
     with pytest.raises(UserError, match=rf'command line: unknown key ".*"; did you mean "{nearest}"\?'):
         load(file(""), [override])
+
+
+def test_names_of_improved_diffusion_refer_to_existing_options():
+    keys = [key for key, _ in options()]
+    for name, key in OTHER_NAMES.items():
+        assert any(each == key or each.startswith(f"{key}.") for each in keys), name
+        assert name not in {each.rpartition(".")[2] for each in keys}
 
 
 def test_unknown_key_without_similar_key_refers_to_help(file):

@@ -4,6 +4,7 @@ import re
 import time
 
 from launch.progress import counting_bar
+from records import progress
 
 
 def test_a_finished_bar_stops_its_clock(capsys):
@@ -25,3 +26,17 @@ def test_steps_that_are_trained_again_are_not_counted_as_done(capsys):
         refresh()
     speed = re.search(r"40 of 40 steps, 0\.\d s elapsed, (\d+) steps/s", capsys.readouterr().err)
     assert speed is not None and int(speed[1]) < 30 / 0.1
+
+
+def test_time_before_the_first_count_is_not_part_of_the_speed(capsys, monkeypatch):
+    counts = iter([0, 0, 1, 2, 3])
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    with counting_bar("analyzing", 100, "checkpoint", lambda: next(counts)) as refresh:
+        refresh()
+        time.sleep(1)
+        for _ in range(3):
+            refresh()
+            time.sleep(0.05)
+    lines = capsys.readouterr().err.splitlines()
+    first, second = (next(line for line in lines if f"{count} of" in line) for count in (1, 2))
+    assert first.endswith("elapsed") and float(re.search(r"([\d.]+) checkpoints/s", second)[1]) > 5

@@ -3,8 +3,13 @@
 import errno
 import json
 import os
+import re
+import shlex
 import shutil
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +25,7 @@ from records.layout import data_folder, seed_folder
 from train import state
 from train.datasets import cifar10
 from train.datasets.prepared import prepared_folder
+from train.trainer import train
 
 
 def flip_bit(file) -> None:
@@ -70,7 +76,7 @@ def test_damaged_files_are_named_with_their_remedy_and_nothing_is_removed(experi
     flip_bit(folder.state / state.step_name(5) / "state.pt")
     message, damaged = verify(experiment, repair=False)
     assert damaged == 2 and weights.exists()
-    assert f"{weights.parent}: {weights.name} is damaged" in message and f"train seed 0 to step {step} again" in message
+    assert f"{weights.parent}: {weights.name} is damaged" in message and f"name={experiment.name}_again" in message
     assert f"{folder.state / state.step_name(5)}: its digest does not match digest.json; remove it" in message
 
 
@@ -188,7 +194,7 @@ def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):
     shutil.rmtree(folder.checkpoint(2))
     shutil.copytree(folder.checkpoint(5), folder.checkpoint(2))
     text, damaged = verify(experiment, repair=False)
-    assert damaged and f"{folder.checkpoint(2)} contains the checkpoint of step 5; train seed 0 to" in text
+    assert damaged and f"{folder.checkpoint(2)} contains the checkpoint of step 5; train it again with " in text
 
 
 @pytest.mark.parametrize("name", ["checkpoint.json", "model.safetensors"])
@@ -338,3 +344,23 @@ def test_files_of_a_model_study_are_verified_and_repaired(study):
     assert table.splitlines()[0].split()[0] == "T" and rows(table)["results"] == ["0", "0", "1"]
     analyze_model(study())
     assert rows(verify(study(), repair=False)[0])["results"] == ["1", "0", "0"]
+
+
+def test_a_damaged_checkpoint_can_be_made_again_with_the_command_in_its_remedy(tiny):
+    experiment = tiny("seeds=[10]", "wandb.mode=disabled")
+    train(replace(experiment, seed=10))
+    path = seed_folder(experiment, 10).checkpoint(2)
+    digests = {file.name: file.read_bytes() for file in path.iterdir()}
+    flip_bit(next(path.glob("*.safetensors")))
+    remedy = re.search(r"again with  python (.*)  and replace it by (.*)", verify(experiment, repair=True)[0])
+    subprocess.run([sys.executable, *shlex.split(remedy[1])], check=True, capture_output=True)
+    shutil.rmtree(path)
+    shutil.copytree(remedy[2], path)
+    assert verify(experiment, repair=False)[1] == 0
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == digests
+
+
+def test_a_model_verified_without_its_sweep_has_a_note(study):
+    analyze_model(study("sweep=[4]"))
+    assert "nothing is stored for T" not in verify(study("sweep=[4]"), repair=False)[0]
+    assert "nothing is stored for T = 2; if the study has other T, set sweep=" in verify(study(), repair=False)[0]

@@ -72,6 +72,13 @@ def test_digest_covers_labels_if_training_uses_them(digits, half, num_classes, u
     assert (load_dataset(data, model, verify=True).digest != before) == used
 
 
+@pytest.mark.parametrize(("num_classes", "noted"), [(11, True), (10, False), (None, False)])
+def test_classes_without_images_are_noted(digits, num_classes, noted, capsys):
+    _, root = digits
+    load_dataset(Data("digits", root=str(root)), replace(MODEL, num_classes=num_classes), verify=True)
+    assert ("the data have 10 classes, fewer than model.num_classes=11" in capsys.readouterr().err) == noted
+
+
 def test_other_digests_are_rejected_unless_none_was_recorded(digits):
     dataset = replace(digits[0], digest="1a 2b")
     for recorded in (None, "1a 2b"):

@@ -1,6 +1,7 @@
 """Any folder of images, or a zip archive of one: each image is resized and cropped to a square."""
 
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +11,7 @@ from configs.errors import UserError
 from configs.schema import Data, Model
 from train.datasets.images import LabeledImages, RawDataset, existing_source
 from train.datasets.processes import parallel_map
-from train.datasets.resize import read_images
+from train.datasets.resize import ReadImages, read_images
 from train.datasets.sources import file_names
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
@@ -27,9 +28,11 @@ def read(data: Data, model: Model, downloads: Path) -> RawDataset:
     if not names:
         raise UserError(f"data.source={source} contains no images ({', '.join(sorted(SUFFIXES))}); give another folder")
     labels, class_names = labels_of(names)
+    read_some = partial(read_images, source, side=model.image_size, channels=model.in_channels)
     damaged: dict[str, str] = {}
-    batches = _batches(source, names, labels, data, model, damaged)
-    return RawDataset(str(source), len(names), batches, class_names, damaged=damaged)
+    remarks = Counter[str]()
+    batches = _batches(read_some, names, labels, data, damaged, remarks)
+    return RawDataset(str(source), len(names), batches, class_names, damaged=damaged, remarks=remarks)
 
 
 def labels_of(names: list[str]) -> tuple[np.ndarray, list[str] | None]:
@@ -55,15 +58,20 @@ def labels_of(names: list[str]) -> tuple[np.ndarray, list[str] | None]:
 
 
 def _batches(
-    source: Path, names: list[str], labels: np.ndarray, data: Data, model: Model, damaged: dict[str, str]
+    read_some: Callable[[list[str]], ReadImages],
+    names: list[str],
+    labels: np.ndarray,
+    data: Data,
+    damaged: dict[str, str],
+    remarks: Counter[str],
 ) -> Generator[LabeledImages, None, None]:
-    """Yield images with their labels, and add damaged files to `damaged`: an error at the end unless skipped."""
-    read_task = partial(_read_task, source, model.image_size, model.in_channels)
+    """Yield images with their labels, and add to `damaged`, an error at the end unless skipped, and to `remarks`."""
     starts = range(0, len(names), FILES_PER_TASK)
-    results = parallel_map(read_task, [names[start : start + FILES_PER_TASK] for start in starts], data.workers)
+    results = parallel_map(read_some, [names[start : start + FILES_PER_TASK] for start in starts], data.workers)
     try:
-        for start, (images, task_damaged) in zip(starts, results, strict=True):
+        for start, (images, task_damaged, task_remarks) in zip(starts, results, strict=True):
             damaged |= task_damaged
+            remarks.update(task_remarks)
             stop = start + len(images) + len(task_damaged)
             intact = [index for index in range(start, stop) if names[index] not in task_damaged]
             yield images, labels[intact]
@@ -71,13 +79,9 @@ def _batches(
         results.close()
     if damaged and not data.skip_damaged:
         raise UserError(
-            f"{_count_damaged(damaged, names)} in data.source={source}; "
+            f"{_count_damaged(damaged, names)} in data.source={data.source}; "
             "fix or remove the files, or skip them with data.skip_damaged=true"
         )
-
-
-def _read_task(source: Path, side: int, channels: int, names: list[str]) -> tuple[np.ndarray, dict[str, str]]:
-    return read_images(source, names, side, channels)
 
 
 def _count_damaged(damaged: dict[str, str], names: list[str]) -> str:

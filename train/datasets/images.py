@@ -1,5 +1,6 @@
 """Raw datasets as their readers return them, and the writer of the prepared arrays."""
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ class RawDataset:
     class_names: list[str] | None = None
     official_total: int | None = None  # number of images in the complete official dataset
     damaged: dict[str, str] = field(default_factory=dict)  # file → reason; filled while batches are read
+    remarks: Counter[str] = field(default_factory=Counter)  # on images that are used; filled likewise
 
 
 # Opens a raw dataset; the folder is for downloads.

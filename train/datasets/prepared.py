@@ -158,6 +158,8 @@ def _report(raw: RawDataset, count: int, path: Path) -> None:
             f"their names are in {path / 'about.json'}",
             file=sys.stderr,
         )
+    for remark, images in raw.remarks.items():
+        print(f"note: {images:,} of {count:,} images {remark}", file=sys.stderr)
     if raw.official_total not in (None, count):
         print(f"note: {raw.source} has {count:,} of the official {raw.official_total:,} images", file=sys.stderr)
 

@@ -1,7 +1,10 @@
 """Resizing of image files to square uint8 arrays, pixel for pixel equal to improved-diffusion's loader."""
 
 import functools
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -13,6 +16,9 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP
 MAX_FILE_BYTES = 2**29  # some readers copy the whole file into memory
 MAX_ASPECT_RATIO = 200
 ROWS_AT_ONCE = 256
+LONG_ASPECT_RATIO = 2
+HAS_TRANSPARENCY = "have an alpha channel or a transparent color, which is ignored"
+IS_LONG = f"are more than {LONG_ASPECT_RATIO} times as long as wide; only the center square is used"
 
 
 def resize_and_crop(image: Image.Image, side: int) -> Image.Image:
@@ -43,15 +49,25 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     )
 
 
-def read_images(source: Path, names: list[str], side: int, channels: int) -> tuple[np.ndarray, dict[str, str]]:
-    """Read image files: the intact images uint8 [n, channels, side, side], and {name: reason} of damaged files.
+class ReadImages(NamedTuple):
+    """Intact images uint8 [n, C, S, S], damaged files with their reasons, and how many images each remark is on."""
+
+    images: np.ndarray
+    damaged: dict[str, str]
+    remarks: Counter[str]
+
+
+def read_images(source: Path, names: list[str], side: int, channels: int) -> ReadImages:
+    """Read image files as squares.
 
     Raises UserError if a file cannot be opened at all, or if the memory is full.
     """
-    arrays, damaged = [np.empty((0, channels, side, side), np.uint8)], {}
+    arrays, damaged, remarks = [np.empty((0, channels, side, side), np.uint8)], {}, Counter[str]()
     for name in names:
         try:
-            arrays.append(_read_image(source, name, side, channels)[None])
+            array, remarks_on_image = _read_image(source, name, side, channels)
+            arrays.append(array[None])
+            remarks.update(remarks_on_image)
         except UserError:
             raise
         except Exception as error:  # Pillow's readers raise arbitrary exceptions for damaged files
@@ -62,7 +78,7 @@ def read_images(source: Path, names: list[str], side: int, channels: int) -> tup
             if isinstance(error, OSError) and error.errno is not None:
                 raise UserError(f"{source}: {name} cannot be opened ({error.strerror})") from None
             damaged[name] = "not an image" if isinstance(error, UnidentifiedImageError) else first_line(error)
-    return np.concatenate(arrays), damaged
+    return ReadImages(np.concatenate(arrays), damaged, remarks)
 
 
 @functools.cache
@@ -72,14 +88,20 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _read_image(source: Path, name: str, side: int, channels: int) -> np.ndarray:
-    """Read an image as uint8 [channels, side, side]; of an animation, its first frame."""
+def _read_image(source: Path, name: str, side: int, channels: int) -> tuple[np.ndarray, list[str]]:
+    """Read an image as uint8 [channels, side, side], with remarks; of an animation, its first frame."""
     if (size := file_size(source, name)) > MAX_FILE_BYTES:
         raise ValueError(f"its {size:,} bytes exceed the limit of {MAX_FILE_BYTES:,}")
     with open_file(source, name) as file, Image.open(file, formats=_formats()) as image:
         if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
             raise ValueError(f"its {image.width} × {image.height} pixels are too elongated to crop a square")
-        square = resize_and_crop(image, side)
-    if channels == 1:
-        return np.asarray(square.convert("L"))[None]
-    return np.asarray(square).transpose(2, 0, 1)
+        square, remarks = resize_and_crop(image, side), list(_remarks(image))
+    array = np.asarray(square.convert("L"))[None] if channels == 1 else np.asarray(square).transpose(2, 0, 1)
+    return array, remarks
+
+
+def _remarks(image: Image.Image) -> Iterator[str]:
+    if image.has_transparency_data:
+        yield HAS_TRANSPARENCY
+    if max(image.size) > LONG_ASPECT_RATIO * min(image.size):
+        yield IS_LONG

@@ -1,4 +1,4 @@
-"""Curves against the training step: mean over seeds as a line, ± one standard deviation as a band."""
+"""Curves against the training step or T: mean over seeds as a line, ± one standard deviation as a band."""
 
 import dataclasses
 import io
@@ -22,6 +22,23 @@ PERCENT, MAX_PERCENT = 100, 100.5  # scale of a fraction, and the upper limit of
 
 
 @dataclass(frozen=True)
+class Position:
+    """What the x axis of curves counts."""
+
+    axis: str
+    name: str
+    prefix: str
+
+    def text(self, value: int) -> str:
+        """Return a value as "step 1,000" or "T = 1,000"."""
+        return f"{self.prefix}{value:,}"
+
+
+TRAINING_STEP = Position("training step", "step", "step ")
+DDIM_STEPS = Position("number T of DDIM steps", "T", "T = ")
+
+
+@dataclass(frozen=True)
 class CurveFigure:
     """Curves that are drawn together, and their caption."""
 
@@ -33,12 +50,13 @@ class CurveFigure:
     scale: float = 1.0  # factor of the values, for example 100 for percent
     log_y: bool = False
     linear_steps: bool = False  # the step axis is logarithmic by default
+    position: Position = TRAINING_STEP
 
 
-def _figure(name: str, title: str, caption: str, *keys: str, **options: bool) -> CurveFigure:
+def _figure(name: str, title: str, caption: str, *keys: str, log_y: bool = False) -> CurveFigure:
     """Return a figure of metrics that share a unit."""
     quantity, labels = find_metric(keys[0]).quantity, {key: find_metric(key).label for key in keys}
-    return CurveFigure(name, title, labels, caption, quantity.axis, quantity.scale, **options)
+    return CurveFigure(name, title, labels, caption, quantity.axis, quantity.scale, log_y)
 
 
 NOISE_MAPPING = _figure(
@@ -197,7 +215,7 @@ def _draw_panel(panel: Figure | SubFigure, spec: CurveFigure, curves: Mapping[st
     else:
         _set_logarithmic_steps(axes, [step for key in spec.curves if key in curves for step in curves[key].steps])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: step_label(step)))
-    axes.set(title=spec.title, ylabel=spec.y_label, xlabel="training step")
+    axes.set(title=spec.title, ylabel=spec.y_label, xlabel=spec.position.axis)
     if spec.log_y:
         axes.set_yscale("log")
     else:
@@ -221,13 +239,16 @@ def _draw_curve(axes: Axes, curve: Curve, scale: float, label: str, look: tuple[
 
 
 def _set_logarithmic_steps(axes: Axes, steps: list[int]) -> None:
-    """Set a logarithmic axis that includes step 0: linear up to the first checkpoint after it."""
-    after_zero = [step for step in steps if step > 0]
+    """Set a logarithmic axis; if it includes step 0, it is linear up to the first checkpoint after it."""
+    after_zero, zero = [step for step in steps if step > 0], [0] if 0 in steps else []
     first, last = min(after_zero, default=1), max(after_zero, default=1)
-    axes.set_xscale("symlog", linthresh=first, linscale=0.5)
+    if zero:
+        axes.set_xscale("symlog", linthresh=first, linscale=0.5)
+    else:
+        axes.set_xscale("log")
     decades = [10**power for power in range(8) if first <= 10**power <= last / 2]
     ticks = decades if len(decades) > 1 else _without_overlap([*decades, *after_zero], last)
-    axes.set_xticks([0, *ticks, last])
+    axes.set_xticks([*zero, *ticks, last])
     axes.xaxis.set_minor_locator(NullLocator())
 
 

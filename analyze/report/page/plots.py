@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analyze.curves import Curve
-from analyze.report.figures.curves import CurveFigure, draw, to_svg
+from analyze.report.figures.curves import TRAINING_STEP, CurveFigure, Position, draw, to_svg
 from analyze.report.figures.style import COLORS, COLUMN, MARKERS, mathtext
 from analyze.report.page.blocks import Canvas, Drawing, Plot, PlotCell, PlotKey, PlotRow, Plots
 
@@ -50,12 +50,12 @@ def plot(spec: CurveFigure, curves: Mapping[str, Curve]) -> Plot:
     return Plot(
         name=spec.name,
         title=spec.title,
-        label=f"{spec.title} against the training step",
+        label=f"{spec.title} against the {spec.position.axis}",
         caption=spec.caption,
         canvas=_canvas(figure, spec.name),
-        header=[PlotCell("step"), *(PlotCell(*cell) for cell in zip(available, repeat(None), colors))],
+        header=[PlotCell(spec.position.name), *(PlotCell(*cell) for cell in zip(available, repeat(None), colors))],
         rows=_rows(figure, list(available.values()), spec.scale),
-        summaries=[summary(label, curve, spec.scale) for label, curve in available.items()],
+        summaries=[summary(label, curve, spec.scale, spec.position) for label, curve in available.items()],
     )
 
 
@@ -152,22 +152,23 @@ def _decimals(number: float, digits: int = 4) -> int:
     return max(0, digits - 1 - exponent)
 
 
-def summary(label: str, curve: Curve, scale: float) -> str:
+def summary(label: str, curve: Curve, scale: float, position: Position = TRAINING_STEP) -> str:
     """Describe a curve from its first to its last step in one sentence."""
-    first, last = (value_text(*curve.at(step), scale) for step in (curve.steps[0], curve.steps[-1]))
+    steps = (curve.steps[0], curve.steps[-1])
+    first, last = (f"{value_text(*curve.at(step), scale)} at {position.text(step)}" for step in steps)
     if len(curve.steps) == 1:
-        return f"{label}: {last} at step {curve.steps[-1]:,}."
-    return f"{label}: {first} at step {curve.steps[0]:,}, {last} at step {curve.steps[-1]:,}{_half_change(curve)}"
+        return f"{label}: {last}."
+    return f"{label}: {first}, {last}{_half_change(curve, position)}"
 
 
-def _half_change(curve: Curve) -> str:
+def _half_change(curve: Curve, position: Position) -> str:
     """Return the first step that reaches half of the total change, as the end of a sentence."""
     first, last = curve.mean[0], curve.mean[-1]
     if math.isclose(first, last, rel_tol=1e-3):
         return "."
     changes = ((mean - first) / (last - first) for mean in curve.mean)
     step = next((step for step, change in zip(curve.steps, changes, strict=True) if change >= 0.5), None)
-    return "." if step in (None, curve.steps[-1]) else f"; reaches half of its total change by step {step:,}."
+    return "." if step in (None, curve.steps[-1]) else f"; reaches half of its total change by {position.text(step)}."
 
 
 def drawing(figure: Figure, name: str, alt: str, note: str) -> Drawing:

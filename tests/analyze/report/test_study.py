@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from analyze.analysis import SeedAnalysis
-from analyze.curves import curves
+from analyze.curves import Curve, curves
 from analyze.report.findings import findings
 from analyze.report.page.plots import value_text
 from analyze.report.study import collect, missing, trained_further, write_report
@@ -175,6 +175,21 @@ def test_findings_omit_measures_that_failed(study):
     del results["noise_mapping/image_to_noise"], results["ssim/mean"]
     assert findings(study, results) == [of_geometry]
     assert "nearest to an image" in of_mapping and "nearest neighbors" in of_settling
+
+
+@pytest.mark.parametrize(
+    ("overrides", "share"),
+    [
+        (["train.ema_rates=[0.999]", "analyze.weights=ema_0.999"], "99 %"),  # 0.999⁸
+        (["train.ema_rates=[0.5]", "analyze.weights=ema_0.5"], None),
+        (["analyze.weights=model"], None),
+        (["train.ema_rates=[0.999]", "analyze.weights=ema_0.999", "train.init_from=weights.pt"], None),
+    ],
+)
+def test_findings_warn_of_an_average_that_contains_the_initial_weights(tiny, overrides, share):
+    measured = {"cka/biased": Curve("cka/biased", {8: [1.0]})}
+    warnings = [sentence for sentence in findings(tiny(*overrides), measured) if "random initial weights" in sentence]
+    assert bool(warnings) == bool(share) and all(share in sentence for sentence in warnings)
 
 
 def test_report_without_results_is_a_page(tiny):

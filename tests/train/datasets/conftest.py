@@ -45,10 +45,10 @@ def prepare(root):
 def picture(tmp_path):
     """A function that writes an image of a single color below `pictures` and returns that folder."""
 
-    def write(name: str, color=(200, 100, 50), size=(10, 8), **options) -> Path:
+    def write(name: str, color=(200, 100, 50), size=(10, 8), mode="RGB", **options) -> Path:
         path = tmp_path / "pictures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", size, color).save(path, **options)
+        Image.new(mode, size, color).save(path, **options)
         return tmp_path / "pictures"
 
     return write

@@ -128,6 +128,16 @@ def test_elongated_image_is_damaged(picture, prepare):
         prepare("folder", source, side=4)
 
 
+def test_transparent_and_long_images_are_noted(picture, prepare, capsys):
+    picture("square.png", size=(8, 8))
+    picture("long.png", size=(30, 8))
+    source = picture("transparent.png", mode="RGBA", color=(255, 0, 0, 0))
+    assert len(prepare("folder", source, side=4).images) == 3
+    notes = capsys.readouterr().err
+    assert "note: 1 of 3 images have an alpha channel or a transparent color, which is ignored\n" in notes
+    assert "note: 1 of 3 images are more than 2 times as long as wide; only the center square is used\n" in notes
+
+
 def test_decompression_bomb_is_damaged(picture, prepare, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     source = picture("bomb.png", size=(10, 10))

@@ -16,7 +16,7 @@ def reference(repository):
 
 @pytest.mark.parametrize("side", [32, 64])
 def test_pixels_equal_improved_diffusion(side, reference):
-    images, damaged = read_images(reference, [f"{name}.png" for name in NAMES], side, channels=3)
+    images, damaged, _ = read_images(reference, [f"{name}.png" for name in NAMES], side, channels=3)
     assert not damaged
     with np.load(reference / "expected.npz") as expected:
         for name, image in zip(NAMES, images, strict=True):
@@ -24,8 +24,8 @@ def test_pixels_equal_improved_diffusion(side, reference):
 
 
 def test_single_channel_is_the_grayscale_of_rgb(reference):
-    (gray,), _ = read_images(reference, ["landscape_217x150.png"], 32, channels=1)
-    (color,), _ = read_images(reference, ["landscape_217x150.png"], 32, channels=3)
+    (gray,), *_ = read_images(reference, ["landscape_217x150.png"], 32, channels=1)
+    (color,), *_ = read_images(reference, ["landscape_217x150.png"], 32, channels=3)
     assert gray.shape == (1, 32, 32)
     np.testing.assert_array_equal(gray[0], np.asarray(Image.fromarray(color.transpose(1, 2, 0)).convert("L")))
 
@@ -38,7 +38,7 @@ def test_any_mode_becomes_rgb(mode):
 
 def test_16_bit_image_keeps_its_brightness(tmp_path):
     Image.fromarray(np.full((20, 20), 0x8000, np.uint16)).save(tmp_path / "deep.png")
-    (image,), _ = read_images(tmp_path, ["deep.png"], 8, channels=3)
+    (image,), *_ = read_images(tmp_path, ["deep.png"], 8, channels=3)
     assert np.unique(image) == 128
 
 

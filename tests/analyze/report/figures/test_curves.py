@@ -9,6 +9,7 @@ from analyze.curves import Curve
 from analyze.report.figures.curves import (
     ALIGNMENT,
     ANALYSIS_FIGURES,
+    DDIM_STEPS,
     EARLY_INVERTER_FIGURES,
     NOISE_MAPPING,
     draw,
@@ -66,6 +67,14 @@ def test_short_axis_has_ticks_at_checkpoints():
     curve = Curve("cka/biased", {step: [0.5] for step in (0, 10, 25, 30, 50, 55, 60)})
     (axes,) = draw(ALIGNMENT, {curve.name: curve}).axes
     assert list(axes.get_xticks()) == [0, 10, 25, 60]
+
+
+def test_an_axis_of_ddim_steps_is_logarithmic_and_ends_at_the_first_and_last_t(texts):
+    curve = Curve("cka/biased", {T: [0.5] for T in (10, 50, 100, 4000)})
+    figure = draw(dataclasses.replace(ALIGNMENT, position=DDIM_STEPS), {curve.name: curve})
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log" and list(axes.get_xticks()) == [10, 100, 1000, 4000]
+    assert axes.get_xlim()[0] > 5 and "number T of DDIM steps" in texts(figure)
 
 
 def test_percentages_end_at_100_and_ticks_have_no_offset(texts):

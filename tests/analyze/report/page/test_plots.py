@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analyze.curves import Curve
-from analyze.report.figures.curves import NEIGHBORHOODS
+from analyze.report.figures.curves import DDIM_STEPS, NEIGHBORHOODS
 from analyze.report.figures.style import COLORS, MARKERS, mathtext, new_figure, styled
 from analyze.report.page.blocks import Page, Plot, Plots, Section, render
 from analyze.report.page.plots import Point, plot, points_plot, summary, value_text
@@ -45,6 +45,9 @@ def test_summary_has_ends_and_half_of_the_change():
     flat = Curve("x", {0: [0.5], 10: [0.2], 20: [0.5]})
     assert summary("same", flat, 1) == "same: 0.5000 at step 0, 0.5000 at step 20."
     assert summary("once", Curve("x", {7: [0.5]}), 1) == "once: 0.5000 at step 7."
+    assert summary("T", Curve("x", {10: [0.5], 4000: [0.2]}), 1, DDIM_STEPS) == (
+        "T: 0.5000 at T = 10, 0.2000 at T = 4,000."
+    )
 
 
 def test_nan_has_a_text_and_no_position():
