@@ -13,6 +13,7 @@ from configs.schema import Checkpoints, Cluster, Diffusion, Experiment, Model, M
 # Side length in pixels and color channels of the data sets; None: any.
 IMAGES: dict[str, tuple[int | None, int | None]] = {"digits": (None, 1), "cifar10": (32, 3), "imagenet64": (64, 3)}
 
+LINEAR_STEPS = 20  # up to this number of steps, the last β of the linear schedule, 20 / steps, is not below 1
 MAX_CHECKPOINTS = 1_000_000
 MAX_NAME_BYTES = 100
 
@@ -53,6 +54,7 @@ def _experiment_problems(experiment: Experiment) -> Iterator[str]:
     yield from _invalid_name(experiment.name)
     yield from _too_many_checkpoints(experiment)
     yield from model_problems(experiment.model)
+    yield from diffusion_problems(experiment.diffusion)
     yield from _data_problems(experiment)
     yield from _training_problems(experiment)
     yield from _analysis_problems(experiment)
@@ -120,7 +122,12 @@ def network_problems(model: Model) -> Iterator[str]:
 
 def diffusion_problems(diffusion: Diffusion) -> Iterator[str]:
     """Yield the problems of a diffusion as sentences that name the options."""
-    return _range_problems(diffusion, "diffusion.")
+    yield from _range_problems(diffusion, "diffusion.")
+    if diffusion.schedule == "linear" and diffusion.steps <= LINEAR_STEPS:
+        yield (
+            f"diffusion.schedule=linear is not defined for diffusion.steps={diffusion.steps}, because its last β "
+            f"would be {LINEAR_STEPS}/{diffusion.steps}; set it to more than {LINEAR_STEPS}, or schedule=cosine"
+        )
 
 
 def _head_problems(model: Model, sides: list[float]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.checks import model_problems
+from configs.checks import diffusion_problems, model_problems
 from configs.errors import UserError
 from configs.schema import Diffusion, Model, OpenAI
 from diffusion.denoiser import Denoiser
@@ -92,7 +92,7 @@ def describe(weights: dict[str, Tensor], path: Path, options: OpenAI) -> Descrip
     by_source[TENSORS]["attention_resolutions"] = [values["image_size"] >> level for level in attention_levels]
     values |= by_source[TENSORS]
     model, diffusion = build_config(Model, values), build_config(Diffusion, values)
-    for problem in model_problems(model):
+    for problem in (*model_problems(model), *diffusion_problems(diffusion)):
         raise UserError(f"{path}: {problem}")
     _check_fit(model, diffusion, weights, path)
     return Description(model, diffusion, by_source)

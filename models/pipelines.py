@@ -184,6 +184,8 @@ def _patch_size(family: Family, config: Any) -> int:
 def _shape(folder: Path, family: Family, config: Any, options: PipelineOptions) -> tuple[int, int, int]:
     """Return the shape (C, H, W) of x_T. Raises UserError if the network has no such size."""
     size, patch = options.latent_size or config.get("sample_size") or family.default_size, _patch_size(family, config)
+    if isinstance(size, list | tuple) and len(set(size)) == 1:
+        size = size[0]
     if not isinstance(size, int):
         raise UserError(f"{folder}: sample_size of the network is not a number; only square images are supported")
     if size % patch:

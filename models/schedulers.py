@@ -19,6 +19,7 @@ from models.components import import_diffusers
 PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
 FLOW_MATCHING = "FlowMatchEulerDiscreteScheduler"
 VARIANCE_EXPLODING = "ScoreSdeVeScheduler"
+DDIM_BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")  # schedules of DDIMScheduler; others have more
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,14 @@ class SchedulerSpacing(TimestepSpacing):
 
 
 def _timesteps(scheduler: Any, levels: NoiseLevels) -> list[int]:
-    """Return the scheduler's timesteps. Raises ValueError if the model has no such timestep, because of an offset."""
+    """Return the scheduler's timesteps. Raises ValueError if the model has no such timestep.
+
+    An offset can exceed the last one, and rounding in the spacing "trailing" can add −1.
+    """
     timesteps = scheduler.timesteps.tolist()
-    if max(timesteps) >= len(levels):
-        raise ValueError(f"the scheduler's offset leads to timestep {max(timesteps):,}, which the model does not have")
+    for timestep in (max(timesteps), min(timesteps)):
+        if timestep not in range(len(levels)):
+            raise ValueError(f"the scheduler's spacing leads to timestep {timestep:,}, which the model does not have")
     return timesteps
 
 
@@ -151,4 +156,5 @@ def _ddim_scheduler(folder: Path, own: Any) -> Any:
         raise UserError(f"{folder}: its scheduler limits x_0 other than by clipping to [−1, 1]; not supported")
     if config.prediction_type not in PREDICTION_TYPES:
         raise UserError(f"{folder}: its scheduler predicts {config.prediction_type}; not supported")
-    return import_diffusers().DDIMScheduler.from_config(config, clip_sample=clips)
+    betas = {} if config.beta_schedule in DDIM_BETAS else {"trained_betas": own.betas.tolist()}
+    return import_diffusers().DDIMScheduler.from_config(config, clip_sample=clips, **betas)

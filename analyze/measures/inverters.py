@@ -35,8 +35,9 @@ from records.provenance import versions
 from records.sealed import is_number, read_sealed, write_sealed
 
 DEFAULT_NFE = (1, 2, 3, 5, 10)  # multiples of T
-# 1 did not store the options of the methods, 2 inverted training images with the classes of other images.
-VERSION = 3
+# 1 did not store the options of the methods, 2 inverted training images with the classes of other images, 3 inverted
+# some methods' own images inexactly where sampling ends at a noisy level or has unequal steps.
+VERSION = 4
 
 
 @dataclass(frozen=True)

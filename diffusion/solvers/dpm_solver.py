@@ -37,29 +37,35 @@ class DpmSolver(SpacedSolver):
         return self.steps - 1
 
     def sample(self, denoiser: Denoiser, x_T: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
-        return self._integrate(denoiser, x_T, self.spacing.sampling(denoiser.levels, self.steps), y)
+        steps = self.spacing.sampling(denoiser.levels, self.steps)
+        return self._integrate(denoiser, x_T, steps, [self.order] * (self.steps - 1) + [1], y)
 
     def invert(self, denoiser: Denoiser, x_0: Tensor, y: Tensor | None = None) -> Iterator[Tensor]:
         first, *steps = inverse_steps(self.spacing.sampling(denoiser.levels, self.steps))
         timesteps = [first.timestep, *(step.timestep for step in steps)]
         moves = [Step(t, step.start, step.end) for t, step in zip(timesteps, steps, strict=False)]
-        return self._integrate(denoiser, x_0, moves, y)
+        return self._integrate(denoiser, x_0, moves, [self.order] * len(moves), y)
 
     @torch.no_grad()
-    def _integrate(self, denoiser: Denoiser, x: Tensor, steps: Sequence[Step], y: Tensor | None) -> Iterator[Tensor]:
+    def _integrate(
+        self, denoiser: Denoiser, x: Tensor, steps: Sequence[Step], orders: Sequence[int], y: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Yield x after each step, which has at most its given order."""
         clip = self.clips(denoiser)
         lambdas: list[float] = []
         predictions: list[Tensor] = []
-        for step in steps:
+        for step, order in zip(steps, orders, strict=True):
             x_0, _ = denoiser.predict(x, step.timestep, step.start, y)
             predictions = [*predictions, x_0.clamp(-1, 1) if clip else x_0][-self.order :]
             lambdas = [*lambdas, log_snr(step.start)][-self.order :]
-            x = _update(x, step, lambdas, predictions)
+            x = _update(x, step, lambdas[-order:], predictions[-order:])
             yield x
 
 
 def _update(x: Tensor, step: Step, lambdas: Sequence[float], predictions: Sequence[Tensor]) -> Tensor:
     """Return x at the end of a step from the latest x_0 predictions, at ascending or descending λ."""
+    if step.is_null:
+        return x
     if step.end.sigma == 0:
         return predictions[-1]
     h = log_snr(step.end) - lambdas[-1]

@@ -175,9 +175,11 @@ class ImplicitInverter(DdimSampler):
         x, newest = x_0, deque[Solved](maxlen=self.memory)
         steps = inverse_steps(self.spacing.sampling(denoiser.levels, self.steps))
         new_equation = equation_type(denoiser, steps)
-        for number, step in enumerate(steps):
+        moving = [step for step in steps if not step.is_null]
+        yield from [x_0] * (len(steps) - len(moving))
+        for number, step in enumerate(moving):
             equation = new_equation(denoiser, x_0, x, step, y, self.clips(denoiser))
-            x = self.solve(equation, History(steps, number, newest))
+            x = self.solve(equation, History(moving, number, newest))
             newest.append(Solved(step, equation.eps_of(x)))
             yield x
 

@@ -64,8 +64,9 @@ class Rex(CoupledSolver):
     def invert_coupled(
         self, denoiser: Denoiser, x_0: Tensor, auxiliary: Tensor | None, y: Tensor | None = None
     ) -> Iterator[States]:
-        z, z_hat = x_0, x_0 if auxiliary is None else auxiliary
-        for step in self._inverse_steps(denoiser):
+        steps = self._inverse_steps(denoiser)
+        z, z_hat = (x / steps[0].start.alpha for x in (x_0, x_0 if auxiliary is None else auxiliary))
+        for step in steps:
             z_hat = z_hat + self._increment(denoiser, z, step.start, step.end, y)
             increment = self._increment(denoiser, z_hat, step.end, step.start, y)
             z = (z - (1 - self.zeta) * z_hat - increment) / self.zeta

@@ -1,5 +1,6 @@
 """The interface of samplers with their inverses, and the integration loop that they share."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ class Step:
     timestep: float
     start: Level
     end: Level
+
+    @property
+    def is_null(self) -> bool:
+        """Whether x does not move, as in the last step of a scheduler that ends at the level of timestep 0."""
+        return math.isclose(self.start.sigma, self.end.sigma) and math.isclose(self.start.alpha, self.end.alpha)
 
 
 class Solver(ABC):

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from diffusion.denoiser import Denoiser
 from diffusion.levels import CLEAN, Level
 from diffusion.solvers.coupled import CoupledSolver, States
 from diffusion.solvers.implicit import predict_eps, transfer
+from diffusion.solvers.solver import Step
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class TwoStepSolver(CoupledSolver):
     def backward(self, x_p: Tensor, x_s: Tensor, eps: Tensor, p: Level, s: Level, t: Level) -> Tensor:
         """Return x_t: the exact inverse of `forward`."""
 
+    def _sampling_steps(self, denoiser: Denoiser) -> list[Step]:
+        """Return the steps that move x: between equal levels, the combination does not depend on x_t."""
+        return [step for step in super()._sampling_steps(denoiser) if not step.is_null]
+
     @torch.no_grad()
     def sample_coupled(self, denoiser: Denoiser, x_T: Tensor, y: Tensor | None = None) -> Iterator[States]:
         first, *steps = self._sampling_steps(denoiser)
@@ -61,11 +67,9 @@ class TwoStepSolver(CoupledSolver):
         if auxiliary is None:
             timestep = self.clean_timestep([step.timestep for step in (first, *steps)])
             auxiliary = transfer(x_0, predict_eps(denoiser, x_0, timestep, CLEAN, y), first.start, first.end)
-        x_p, x_s, p = x_0, auxiliary, first.start
+        x_p, x_s = x_0, auxiliary
         yield x_s, x_p
-        timesteps = [first.timestep, *(step.timestep for step in steps)]
-        for step, timestep in zip(steps, timesteps, strict=False):
-            eps = predict_eps(denoiser, x_s, timestep, step.start, y)
-            x_p, x_s = x_s, self.backward(x_p, x_s, eps, p, step.start, step.end)
-            p = step.start
+        for last, step in pairwise((first, *steps)):  # the network evaluates x_s where sampling did
+            eps = predict_eps(denoiser, x_s, last.timestep, last.end, y)
+            x_p, x_s = x_s, self.backward(x_p, x_s, eps, last.start, last.end, step.end)
             yield x_s, x_p

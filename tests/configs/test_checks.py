@@ -87,6 +87,10 @@ def test_number_that_is_not_finite_is_rejected(value, load_with):
         (["name=../elsewhere"], r'name="\.\./elsewhere" is not a folder name'),
         (["train.ema_rates=[0.9999,0.9999]"], r"train\.ema_rates=.* contains duplicates"),
         (
+            ["diffusion.schedule=linear", "diffusion.steps=20"],
+            r"diffusion\.schedule=linear is not defined for diffusion\.steps=20, .* set it to more than 20",
+        ),
+        (
             ["analyze.ddim_steps=99"],
             r"analyze\.ddim_steps=99 is not .* integer stride.*diffusion\.steps=4000.*96, 98, 100, 103",
         ),

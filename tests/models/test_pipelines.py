@@ -283,6 +283,13 @@ def test_absurd_options_are_rejected_before_anything_is_allocated(file, option, 
         open_model(str(folder))
 
 
+def test_a_square_size_may_be_a_pair(saved):
+    folder = saved(DDIMScheduler())
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    (folder / "unet" / "config.json").write_text(json.dumps(config | {"sample_size": [8, 8]}))
+    assert open_pipeline(folder).denoiser.shape == (3, 8, 8)
+
+
 def test_a_pickle_with_more_than_tensors_is_rejected(saved):
     folder = saved(DDIMScheduler())
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
