@@ -94,14 +94,20 @@ def options_page() -> str:
 def _section_lines(section: SchemaSection) -> Iterator[str]:
     if section.name:
         yield from ("", f"### `{section.name}`", "", f"{section.meaning[0].upper()}{section.meaning[1:]}.")
-    yield from ("", "| option | type | default | meaning | range |", "|---|---|---|---|---|")
+    yield from (
+        "",
+        '<div class="stacked" markdown>',
+        "",
+        "| option | type | default | meaning | range |",
+        "|---|---|---|---|---|",
+    )
     for key, field in section.options():
         about = field.metadata
         default, unit = default_text(field), f" [{about['unit']}]" if about["unit"] else ""
         shown = f"`{default}`" if default else ""
         cells = [f"`{key}`{section.mark(field)}", type_name(field.type), shown, about["meaning"] + unit, limits(field)]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-    yield ""
+    yield from ("", "</div>", "")
 
 
 # --- metrics
