@@ -201,11 +201,12 @@ class Analysis(ABC):
     def _result(self, measure: Measure, tensors: dict[str, Any]) -> dict[str, Any]:
         """Return a measure's values and the conditions they depend on, or the reason why it is unavailable."""
         allow_tf32(False)  # a process-wide switch, also set when a measure opens a network
+        requirements = self._requirements(measure)
         try:
             values: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
         except Unavailable as reason:
-            values = {"unavailable": str(reason), "requirements": self._requirements(measure)}
-        return {**self._conditions(measure), **values}
+            values = {"unavailable": str(reason)}
+        return {**self._conditions(measure), **values, **({"requirements": requirements} if requirements else {})}
 
     def _conditions(self, measure: Measure) -> dict[str, Any]:
         """Return everything except the tensors that a result depends on; a result is stale if any of it changes."""
@@ -217,10 +218,18 @@ class Analysis(ABC):
         return [measure for measure in self.measures(step) if not self._is_fresh(measure, results.get(measure.name))]
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
-        """Return whether the conditions of a result and, if it is unavailable, its requirements are unchanged."""
+        """Return whether the conditions of a result are unchanged, and no missing requirement has become present.
+
+        If it is unavailable, all of its requirements must be unchanged.
+        """
         if result is None or not _meets(result, self._conditions(measure)):
             return False
-        return "values" in result or result.get("requirements") == self._requirements(measure)
+        before = result.get("requirements", {})
+        if "values" in result and all(before.values()):
+            return True
+        now = self._requirements(measure)
+        has_more = any(now.get(name) for name, was_present in before.items() if not was_present)
+        return not has_more if "values" in result else now == before
 
     def _requirements(self, measure: Measure) -> dict[str, bool]:
         """Return whether each file and package that a measure requires is on this machine."""
@@ -267,9 +276,9 @@ def failure_reason(work: Callable[[], object]) -> str:
 
 def _is_result(result: Any) -> bool:
     """Return whether a stored result has values or a reason why it is unavailable."""
-    return isinstance(result, dict) and (
-        isinstance(result.get("values"), dict) or isinstance(result.get("unavailable"), str)
-    )
+    if not isinstance(result, dict) or not isinstance(result.get("requirements", {}), dict):
+        return False
+    return isinstance(result.get("values"), dict) or isinstance(result.get("unavailable"), str)
 
 
 def _meets(result: dict[str, Any] | None, conditions: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Curves of all metrics: mean ± standard deviation over seeds against the training step."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,18 @@ def _std(values: list[float]) -> float | None:
 
 def seed_points(analysis: Analysis) -> list[dict[str, float]]:
     """Return one point per analyzed checkpoint of a seed, ascending: {"step": …, "cka/biased": …, …}."""
-    stored = ((step, analysis.current_results(step)) for step in analysis.steps)
-    return [{"step": step, **_flatten(results)} for step, results in stored if results]
+    return [_point(step, results) for step, results in _stored(analysis)]
+
+
+def _stored(analysis: Analysis) -> Iterator[tuple[int, dict]]:
+    """Yield each analyzed step with its results by measure."""
+    for step in analysis.steps:
+        if results := analysis.current_results(step):
+            yield step, results
+
+
+def _point(step: int, results: dict) -> dict[str, float]:
+    return {"step": step, **_flatten(results)}
 
 
 def _flatten(results: dict) -> dict[str, float]:
@@ -57,11 +67,22 @@ def _flatten(results: dict) -> dict[str, float]:
 
 
 def curves(analyses: Sequence[Analysis]) -> dict[str, Curve]:
-    """Return the curve of every metric by name."""
-    points = [point for analysis in analyses for point in seed_points(analysis)]
+    """Return the curve of every metric by name.
+
+    Of comparisons with the last checkpoint, those with an earlier one than others use, of another seed for example, are
+    left out.
+    """
+    stored = [pair for analysis in analyses for pair in _stored(analysis)]
+    references = (result.get("last_step") for _, results in stored for result in results.values())
+    last = max((step for step in references if isinstance(step, int)), default=0)
+    points = [_point(step, _compared_with(last, results)) for step, results in stored]
     values: dict[str, dict[int, list[float]]] = {}
     for point in sorted(points, key=lambda point: point["step"]):
         for name, value in point.items():
             if name != "step":
                 values.setdefault(name, {}).setdefault(int(point["step"]), []).append(value)
     return {name: Curve(name, by_step) for name, by_step in values.items()}
+
+
+def _compared_with(last_step: int, results: dict) -> dict:
+    return {measure: result for measure, result in results.items() if result.get("last_step", last_step) == last_step}

@@ -29,7 +29,7 @@ from analyze import slices
 from analyze.generate import decode, invert, sample, self_interpolations, trajectory
 from analyze.settings import Setting
 from configs.errors import UserError
-from configs.schema import Analyze
+from configs.schema import Analyze, Measures
 from diffusion.denoiser import Denoiser
 from diffusion.randomness import fixed_noise
 from diffusion.solvers.solver import Solver
@@ -252,6 +252,11 @@ def training_images(folder: Path) -> Tensor:
     images = np.load(folder / "images.npy", mmap_mode="r")
     indices = np.linspace(0, len(images) - 1, min(MAX_TRAINING_IMAGES, len(images))).round().astype(int)
     return torch.from_numpy(images[indices])
+
+
+def training_images_requirement(options: Measures, training: Path | None) -> dict[str, bool]:
+    """Return whether the training images are prepared on this machine, as a requirement of measures."""
+    return {"training images": training is not None and (training / "images.npy").exists()}
 
 
 def devices() -> list[torch.device]:

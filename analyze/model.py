@@ -17,8 +17,8 @@ from torch import nn
 
 from analyze import slices
 from analyze.analysis import Analysis, failure_reason
-from analyze.generate import batch_size
-from analyze.generations import DECODED_IMAGES, GENERATORS, Generations, LoadDenoiser, devices
+from analyze.generate import TRAJECTORY_POINTS, batch_size
+from analyze.generations import DECODED_IMAGES, GENERATORS, TRAJECTORY_IMAGES, Generations, LoadDenoiser, devices
 from analyze.measures import Measure
 from analyze.model_record import Facts, check_model, exclusive, paper_sweep
 from analyze.settings import Setting
@@ -244,7 +244,8 @@ def _cost(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) 
     calls = sum(analysis.calls(analysis.tensors()) for analysis in analyses if analysis.missing())
     evaluations = calls * source.denoiser.evaluations_per_call
     channels, height, width = source.denoiser.shape
-    per_tensor = options.samples * channels * height * width * 4 / 1e9
+    per_image = channels * height * width * 4 / 1e9
+    stored = TRAJECTORY_POINTS * min(TRAJECTORY_IMAGES, options.samples)
     pictures = []
     if isinstance(decode, Decoder):
         decoded = min(options.samples, DECODED_IMAGES) * 3 * height * width * decode.factor**2 / 1e9
@@ -252,7 +253,8 @@ def _cost(study: ModelStudy, source: Source, analyses: Sequence[ModelAnalysis]) 
     return [
         f"{parameters:,.1f} M parameters; {gigabytes(weights)} on every device",
         f"{evaluations:,} network evaluations for everything that is missing, with {options.samples:,} images",
-        f"{gigabytes(per_tensor)} of main memory for each of noise, {'codes' if decode else 'images'} and latents",
+        f"{gigabytes(options.samples * per_image)} of main memory for each of noise, "
+        f"{'codes' if decode else 'images'} and latents, and {gigabytes(stored * per_image)} for trajectories",
         *pictures,
     ]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analyze.generations import training_images_requirement
 from analyze.measures.cka import cka
 from analyze.measures.contraction import contraction
 from analyze.measures.correlation import correlation
@@ -54,7 +55,8 @@ class Measure:
 
     Increase `version` when the definition of a measure changes: stored results of an earlier version become stale.
     `requirements` returns, for the options and the folder of training images, which files and packages the measure
-    requires and whether each is present. An unavailable measure is tried again when that has changed.
+    requires and whether each is present. An unavailable measure is tried again when that has changed, and one that
+    does without some of them when one becomes present.
     """
 
     function: Callable[..., Any]
@@ -135,9 +137,9 @@ MEASURES = [
     Measure(plain_areas),
     Measure(reconstruction),
     Measure(interpolation_map),
-    Measure(self_interpolation),
+    Measure(self_interpolation, requirements=training_images_requirement),
     Measure(step_error, version=2),  # version 1 had no distances in plain and other pixels
     Measure(contraction, version=2),  # version 1 counted norms of exactly 1 as above 1
     Measure(forward_start),
-    Measure(inverters, version=INVERTERS_VERSION),
+    Measure(inverters, version=INVERTERS_VERSION, requirements=training_images_requirement),
 ]

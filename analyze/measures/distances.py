@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from analyze.measures.pairwise import per_image
+
 
 @dataclass(frozen=True)
 class Distances:
@@ -23,5 +25,9 @@ def distances(noise: Tensor, samples: Tensor, latents: Tensor) -> Distances:
     Source: the paper, Tables 3–5.
     """
     pairs = ((noise, latents), (samples, latents), (samples, noise))
-    norms = [(a.double() - b.double()).flatten(1).norm(dim=1) for a, b in pairs]
+    norms = [per_image(_distance, *pair) for pair in pairs]
     return Distances(*(norm.mean().item() for norm in norms), *(norm.std().item() for norm in norms))
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return (a.double() - b.double()).flatten(1).norm(dim=1)

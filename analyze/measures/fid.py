@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from analyze.generations import training_images_requirement
 from analyze.measures.cache import cache_last
 from analyze.measures.unavailable import Unavailable
 from configs.errors import first_line
@@ -43,8 +44,7 @@ def fid(samples: Tensor, training_images: Tensor, *, fid_network: str | None) ->
 
 def fid_requirements(options: Measures, training: Path | None) -> dict[str, bool]:
     """Return whether the network's file and the training images exist."""
-    has_images = training is not None and (training / "images.npy").exists()
-    return {"network": Path(str(options.fid_network)).is_file(), "training images": has_images}
+    return {"network": Path(str(options.fid_network)).is_file(), **training_images_requirement(options, training)}
 
 
 @cache_last

@@ -115,13 +115,14 @@ def inverters(
     generations = generations.unclipped(inverter_images)
     candidates = list(candidates_for(generations, inverters, inverter_nfe))
     files = {candidate.key: result_file(generations, candidate.key, inverter_images) for candidate in candidates}
-    missing = [candidate for candidate in candidates if not _is_of(_read(files[candidate.key]), candidate.solver)]
+    data = _data_images(generations, inverter_images)
+    missing = [each for each in candidates if not _is_complete(_read(files[each.key]), each, data)]
     if missing:
         _warm_up(generations, inverter_images)
     with progress("comparing inverters", len(missing), "inverter", shown=bool(missing)) as bar:
         for candidate in missing:
             bar.set_postfix_str(candidate.label)
-            _evaluate(generations, candidate, files[candidate.key], inverter_images)
+            _evaluate(generations, candidate, files[candidate.key], inverter_images, data)
             bar.update()
     results = _stored_results(generations, inverter_images)
     errors = {key: result["recovery"]["error_mean"] for key, result in results.items()}
@@ -139,7 +140,7 @@ def _warm_up(generations: Generations, count: int) -> None:
 
 
 def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequence[int]) -> Iterator[Candidate]:
-    """Yield every inverter with the largest number of rounds that each budget allows."""
+    """Yield every inverter with the largest number of rounds that each budget of evaluations allows."""
     if unknown := [name for name in names if name not in INVERTERS]:
         available = ", ".join(INVERTERS)
         raise UserError(f'analyze.measures.inverters: there is no inverter "{unknown[0]}"; available are {available}')
@@ -147,7 +148,8 @@ def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequ
         raise UserError(
             f'analyze.measures.inverters: "{singular[0]}" divides by the signal level, which is 0 at the start'
         )
-    budgets = budgets or [multiple * generations.options.ddim_steps for multiple in DEFAULT_NFE]
+    per_call = generations.denoisers[0].evaluations_per_call
+    budgets = budgets or [multiple * generations.options.ddim_steps * per_call for multiple in DEFAULT_NFE]
     for name in names or [name for name in INVERTERS if _applies(name, generations)]:
         inverter = INVERTERS[name]
         solvers = {
@@ -155,7 +157,7 @@ def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequ
             for rounds in range(min(1, inverter.max_rounds), inverter.max_rounds + 1)
         }
         affordable = [
-            [rounds for rounds, solver in solvers.items() if solver.inversion_evaluations <= budget]
+            [rounds for rounds, solver in solvers.items() if solver.inversion_evaluations * per_call <= budget]
             for budget in budgets
         ]
         chosen = {inverter.max_rounds} if inverter.is_adaptive else {max(rounds) for rounds in affordable if rounds}
@@ -179,6 +181,12 @@ def solver_options(solver: Solver) -> dict[str, Any]:
 def _is_of(stored: dict[str, Any], solver: Solver) -> bool:
     """Return whether a stored result is that of a method with the current options, by the current definition."""
     return stored.get("solver") == solver_options(solver) and stored.get("version") == VERSION
+
+
+def _is_complete(stored: dict[str, Any], candidate: Candidate, training_images: Tensor | None) -> bool:
+    """Return whether a stored result is current, and includes the training images if there are any by now."""
+    has_data = training_images is None or candidate.images != "DDIM" or stored.get("values", {}).get("data") is not None
+    return has_data and _is_of(stored, candidate.solver)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -226,7 +234,9 @@ def stored_latents(generations: Generations, key: str, images: int) -> Tensor | 
     return read_tensor(result_file(generations, key, images).with_suffix(".safetensors"), "latents")
 
 
-def _evaluate(generations: Generations, candidate: Candidate, file: Path, count: int) -> None:
+def _evaluate(
+    generations: Generations, candidate: Candidate, file: Path, count: int, training_images: Tensor | None
+) -> None:
     """Invert `count` images with one candidate, and store its statistics and latents."""
     sampler = generations.sampler if candidate.images == "DDIM" else candidate.solver
     x_T = generations["noise"][:count]
@@ -234,7 +244,7 @@ def _evaluate(generations: Generations, candidate: Candidate, file: Path, count:
     started_s = time.monotonic()
     latents, evaluations = _invert(generations, candidate, x_T, x_0)
     seconds = (time.monotonic() - started_s) / len(x_0)
-    data = _data_images(generations, count) if candidate.images == "DDIM" else None
+    data = training_images if candidate.images == "DDIM" else None
     result = InverterResult(
         method=candidate.method,
         rounds=candidate.rounds,

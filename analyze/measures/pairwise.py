@@ -1,8 +1,11 @@
-"""Pairwise distances between two sets of images, and the chunks within which images are matched."""
+"""Distances between images, and the chunks within which images are matched."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+IMAGES_AT_ONCE = 128  # in float64
 BLOCK = 1024  # rows of a matrix of distances that are in memory at once
 
 
@@ -27,6 +30,12 @@ def nearest_of_each(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         nearest_a = torch.where(distance < smallest, start + index, nearest_a)
         smallest = torch.minimum(smallest, distance)
     return torch.cat(nearest_b), nearest_a
+
+
+def per_image(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Return a function's values [N] for tensors [N, …], computed for a few images at a time to limit the memory."""
+    parts = zip(*(tensor.split(IMAGES_AT_ONCE) for tensor in tensors), strict=True)
+    return torch.cat([function(*part) for part in parts])
 
 
 def chunks(images: int, size: int) -> list[slice]:

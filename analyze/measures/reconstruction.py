@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from analyze.measures.pairwise import per_image
+
 
 @dataclass(frozen=True)
 class Reconstruction:
@@ -18,5 +20,13 @@ def reconstruction(samples: Tensor, reconstructions: Tensor) -> Reconstruction:
 
     Source: the authors' code; the paper has no table of it.
     """
-    difference = samples.double() - reconstructions.double()
-    return Reconstruction(difference.abs().mean().item(), difference.square().mean().item())
+    pair = samples, reconstructions
+    return Reconstruction(per_image(_mean_absolute, *pair).mean().item(), per_image(_mean_square, *pair).mean().item())
+
+
+def _mean_absolute(a: Tensor, b: Tensor) -> Tensor:
+    return (a.double() - b.double()).abs().flatten(1).mean(dim=1)
+
+
+def _mean_square(a: Tensor, b: Tensor) -> Tensor:
+    return (a.double() - b.double()).square().flatten(1).mean(dim=1)

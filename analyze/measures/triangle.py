@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from analyze.measures.pairwise import per_image
+
 
 @dataclass(frozen=True)
 class Triangle:
@@ -35,17 +37,18 @@ def triangle(noise: Tensor, samples: Tensor, latents: Tensor) -> Triangle:
     If two corners coincide, the cosines at both are 0, so both angles are 90°.
     Source: the paper, Tables 3–5, Figure 2.
     """
-    x_T, x_0, inverted = (x.flatten(1).double() for x in (noise, samples, latents))
-    corners = ((x_0, x_T, inverted), (x_T, x_0, inverted), (inverted, x_T, x_0))
-    cosines = [_cosine(a - corner, b - corner) for corner, a, b in corners]
+    corners = ((samples, noise, latents), (noise, samples, latents), (latents, noise, samples))
+    cosines = [per_image(_cosine, *corner) for corner in corners]
     of_mean = [torch.rad2deg(cosine.mean().arccos()).item() for cosine in cosines]
     angles = [torch.rad2deg(cosine.arccos()) for cosine in cosines]
     means, stds = [angle.mean().item() for angle in angles], [angle.std().item() for angle in angles]
     return Triangle(*of_mean, *means, *stds, *most_probable(*angles))
 
 
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    return F.cosine_similarity(a, b, dim=1, eps=1e-300).clamp(-1, 1)
+def _cosine(corner: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return the cosine of the angle at a corner, [n]."""
+    corner, a, b = (x.flatten(1).double() for x in (corner, a, b))
+    return F.cosine_similarity(a - corner, b - corner, dim=1, eps=1e-300).clamp(-1, 1)
 
 
 def most_probable(image: Tensor, noise: Tensor, latent: Tensor) -> tuple[float, ...]:

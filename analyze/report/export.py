@@ -21,6 +21,7 @@ class CurveRow(NamedTuple):
     seed: int | None
     weights: str
     ddim_steps: int
+    inversion_steps: int
     step: int
     measure: str
     name: str
@@ -57,7 +58,8 @@ def analysis_rows(name: str, seed: int | None, analysis: Analysis) -> Iterator[C
     """Yield the rows of an analysis by step, measure and name."""
     options = analysis.options
     for point in seed_points(analysis):
-        origin = (name, seed, options.weights, options.ddim_steps, int(point["step"]))
+        back = options.inversion_steps or options.ddim_steps
+        origin = (name, seed, options.weights, options.ddim_steps, back, int(point["step"]))
         for key in sorted(point.keys() - {"step"}):
             measure, _, metric = key.partition("/")
             yield CurveRow(*origin, measure, metric, point[key])

@@ -16,6 +16,7 @@ from analyze.report.table_formats import RENDERERS, Column, Table, TableRow, Val
 from configs.schema import Analyze, Experiment
 from records.atomic import write_text
 
+WITHOUT_LATENTS = {"image_to_noise", "noise_to_image", "noise", "samples", "image_noise"}  # columns
 PUBLISHED = Path(__file__).with_name("published.json")
 
 
@@ -32,7 +33,10 @@ class FinalNumbers:
     def description(self) -> str:
         seeds = max(map(len, self.values.values()))
         average = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
-        return self.source or f"Step {self.step:,}, weights {self.options.weights}, {average}."
+        origin = self.source or f"Step {self.step:,}, weights {self.options.weights}, {average}."
+        return (
+            origin if _inverts_as_published(self.options) else f"{origin} {self.options.inversion_steps:,} steps back."
+        )
 
     @property
     def mapping_images(self) -> int:
@@ -153,12 +157,24 @@ def _table(layout: Layout, finals: Sequence[FinalNumbers]) -> Table:
         TableRow(
             final.options.ddim_steps,
             _values(layout, final),
-            published_values(model, layout.measure, final.options.ddim_steps),
+            _published(model, layout, final.options),
         )
         for final in sorted(finals, key=lambda final: final.options.ddim_steps)
     ]
     note = f"{layout.note(finals[0])} {finals[0].description}"
     return Table(layout.name, layout.title, layout.columns, tuple(rows), layout.decimals, note, model)
+
+
+def _published(model: str | None, layout: Layout, options: Analyze) -> dict[str, Value]:
+    """Return the published numbers of a row; those of latents are for an inversion with as many steps."""
+    values = published_values(model, layout.measure, options.ddim_steps)
+    if _inverts_as_published(options):
+        return values
+    return {name: value for name, value in values.items() if name in WITHOUT_LATENTS}
+
+
+def _inverts_as_published(options: Analyze) -> bool:
+    return options.inversion_steps in (None, options.ddim_steps)
 
 
 def _values(layout: Layout, final: FinalNumbers) -> dict[str, Value]:

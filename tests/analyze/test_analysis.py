@@ -69,6 +69,23 @@ def test_a_measure_that_lacked_a_file_is_computed_when_it_exists(trained, monkey
     assert 8 not in trained.missing() and values(trained, 8).keys() == {"brightness"}
 
 
+def test_a_measure_that_did_without_a_file_is_computed_again_when_it_exists(trained, monkeypatch, tmp_path):
+    network = tmp_path / "network"
+
+    def brightness(samples):
+        return {"mean": samples.mean().item(), "exists": float(network.exists())}
+
+    measures = [Measure(brightness, requirements=lambda options, training: {"network": network.exists()})]
+    monkeypatch.setattr("analyze.analysis.MEASURES", measures)
+    trained.analyze([8])
+    assert 8 not in trained.missing() and values(trained, 8)["brightness"]["exists"] == 0
+    network.touch()
+    assert 8 in trained.missing()
+    trained.analyze([8])
+    network.unlink()
+    assert 8 not in trained.missing() and values(trained, 8)["brightness"]["exists"] == 1
+
+
 def test_a_measure_that_has_everything_and_fails_is_not_tried_again(trained, monkeypatch):
     def brightness(samples):
         raise Unavailable("the images are too dark")

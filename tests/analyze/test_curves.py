@@ -59,6 +59,15 @@ def test_steps_ascend_for_any_order_of_seeds(analyses):
     assert curves(analyses[::-1])["some/value"].values[0] == [10.0, 4.0, 1.0]
 
 
+def test_comparisons_with_the_last_checkpoint_of_the_furthest_seed_are_not_averaged_with_others(analyses):
+    for analysis, last in zip(analyses, (8, 2, 0), strict=True):
+        for step in RESULTS[analysis.seed]:
+            result = {"options": {}, "values": {"value": 1.0}, "last_step": last}
+            write_json(analysis.results_file(step), {"measures": {"some": result}})
+    assert curves(analyses)["some/value"].values == {step: [1.0] for step in RESULTS[0]}
+    assert curves(analyses[1:])["some/value"].values == {step: [1.0] for step in RESULTS[10]}
+
+
 def test_no_results_give_no_curves(with_checkpoints):
     assert curves([SeedAnalysis(with_checkpoints("seeds=[0]"), 0)]) == {}
 

@@ -43,7 +43,7 @@ MODEL = Model(
     attention_resolutions=[],
     num_heads=1,
 )
-DIFFUSION = Diffusion(schedule="linear", steps=20)
+DIFFUSION = Diffusion(schedule="linear", steps=30)
 
 
 @functools.cache
@@ -66,7 +66,7 @@ def write_safetensors(folder: Path) -> None:
 
 def read_weights(folder: Path) -> None:
     for file in folder.iterdir():
-        open_model(str(file), "openai.image_size=8", "openai.num_heads=1", "openai.steps=20")
+        open_model(str(file), "openai.image_size=8", "openai.num_heads=1", "openai.steps=30")
 
 
 def saved(content: Any, zipped: bool = True) -> bytes:

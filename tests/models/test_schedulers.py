@@ -73,7 +73,7 @@ def test_every_method_is_defined_under_every_spacing(name, scheduler, denoiser, 
 
 @pytest.mark.parametrize("name", [name for name in INVERTERS if name not in LOSSY])
 def test_every_method_inverts_an_untrained_network(name, denoiser, tmp_path):
-    """Whose output is 0, so that every first guess is exact."""
+    """Its output is 0, so that every first guess is exact."""
     process = opened(ENDS_WITH_NOISE, tmp_path)
     solver, model = listed(name, process), denoiser(process, scale=0.0)
     x_hat = final_state(solver.invert(model, final_state(solver.sample(model, X_T))))

@@ -23,7 +23,7 @@ PERCENT, MAX_PERCENT = 100, 100.5  # scale of a fraction, and the upper limit of
 
 @dataclass(frozen=True)
 class Position:
-    """What the x axis of curves counts."""
+    """The quantity on the x axis of curves."""
 
     axis: str
     name: str

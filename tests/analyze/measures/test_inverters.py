@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from analyze.measures.inverters import InverterResult, _data_images, _describe
+from analyze.measures.inverters import InverterResult, _data_images, _describe, candidates_for, inverters
 from analyze.model import analyze_model
 from configs.load import load_model_study
 from diffusion.solvers import INVERTERS
@@ -130,6 +130,28 @@ def test_budgets_choose_the_largest_affordable_number_of_rounds(study):
     naive = results["naive (diffusers)"].recovery.error_mean
     assert results["fixed point, K = 1"].recovery.error_mean == pytest.approx(naive, rel=1e-3)
     assert results["fixed point, K = 3"].recovery.error_mean < results["fixed point, K = 1"].recovery.error_mean
+
+
+def test_budgets_count_evaluations_of_guidance_twice(study, monkeypatch):
+    _, analyses = analyze_model(study("analyze.measures.inversion_checkpoints=none"))
+    generations = analyses[-1].generations(4)
+    guided = [dataclasses.replace(denoiser, evaluations_per_call=2) for denoiser in generations.denoisers]
+    monkeypatch.setattr(type(generations), "denoisers", guided)
+    chosen, default = (
+        [each.rounds for each in candidates_for(generations, ["fixed point"], nfe)] for nfe in ([8, 24], [])
+    )
+    assert chosen == [1, 3] and min(default) == 1
+
+
+def test_training_images_that_were_prepared_later_are_inverted(study, monkeypatch):
+    _, analyses = analyze_model(study("analyze.measures.inversion_checkpoints=none"))
+    generations = analyses[-1].generations(4)
+    options = {"inverters": ["naive (diffusers)"], "inverter_nfe": [4], "inverter_images": 3}
+    (before,) = inverters(generations, **options)["results"].values()
+    images = torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8)
+    monkeypatch.setattr("analyze.generations.NO_IMAGES", images)
+    (after,) = inverters(generations, **options)["results"].values()
+    assert before["data"] is None and after["data"] is not None
 
 
 def test_adaptive_anderson_recovers_the_noise(study):

@@ -19,9 +19,8 @@ def test_export_contains_every_number_of_every_seed(study):
     assert file == report_folder(study) / "curves.csv"
     with file.open(newline="", encoding="utf-8") as text:
         rows = [CurveRow(**line) for line in csv.DictReader(text)]
-    assert len(rows) == count and {(row.experiment, row.weights, row.ddim_steps) for row in rows} == {
-        ("digits", "ema_0.99", "4")
-    }
+    settings = {(row.experiment, row.weights, row.ddim_steps, row.inversion_steps) for row in rows}
+    assert len(rows) == count and settings == {("digits", "ema_0.99", "4", "4")}
     expected = curves([SeedAnalysis(study, seed) for seed in study.seeds])
     assert count == sum(len(values) for curve in expected.values() for values in curve.values.values())
     for i, seed in enumerate(study.seeds):

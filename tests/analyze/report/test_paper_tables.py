@@ -210,6 +210,23 @@ def test_difference_is_ours_minus_published(analyzed, tiny):
     assert by_name(experiment)["table345_triangle"].model is None
 
 
+def test_latents_of_another_number_of_steps_are_not_compared_with_published_ones(analyzed, tiny):
+    experiment = analyzed("seeds=[0]")
+    options = ["analyze.ddim_steps=100", "analyze.inversion_steps=20", "analyze.published=ddpm_cifar10"]
+    compared = tiny("seeds=[0]", *options)
+    write_json(
+        SeedAnalysis(compared, 0).results_file(8), json.loads(SeedAnalysis(experiment, 0).results_file(8).read_text())
+    )
+    compared_tables = by_name(compared)
+    published = {name: set(table.rows[0].published) for name, table in compared_tables.items()}
+    assert published == {
+        "table1_correlation": {"noise", "samples"},
+        "table2_noise_mapping": {"image_to_noise", "noise_to_image"},
+        "table345_triangle": {"image_noise"},
+    }
+    assert compared_tables["table345_triangle"].note.endswith("one seed. 20 steps back.")
+
+
 # --- formats
 
 
