@@ -246,9 +246,10 @@ class Analysis(ABC):
         return {measure.name: stored[measure.name] for measure in measures}
 
     def failures(self) -> dict[int, str]:
-        """Return the reasons of failed steps."""
+        """Return the reasons of failed steps; a failure under other options, of a step with all results, is none."""
         files = {step: self.failure_file(step) for step in self.steps}
-        return {step: _failure_reason(file) for step, file in files.items() if file.exists()}
+        failed = {step: file for step, file in files.items() if file.exists() and self._stale_measures(step)}
+        return {step: _failure_reason(file) for step, file in failed.items()}
 
 
 def failure_reason(work: Callable[[], object]) -> str:

@@ -258,6 +258,13 @@ def test_a_failure_is_removed_after_a_successful_analysis(trained):
     assert trained.failures() == {} and 2 not in trained.missing()
 
 
+def test_a_failure_under_other_options_is_not_one_of_a_complete_analysis(complete):
+    other = changed(complete, inversion_checkpoints="last", inverters=["misspelled"])
+    dataclasses.replace(other, only="inverters").analyze([8])
+    assert "misspelled" in other.failures()[8]
+    assert complete.failures() == {} and not_analyzed(complete.experiment) == []
+
+
 def test_a_damaged_last_checkpoint_is_reported_for_all_checkpoints(trained):
     file = truncate_weights(trained, 8)
     trained.analyze(STEPS)
@@ -312,6 +319,7 @@ def test_invalid_result_of_one_measure_is_recomputed(complete):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
 def test_damaged_record_of_a_failure_is_reported(content, complete):
+    complete.results_file(5).unlink()
     complete.failure_file(5).write_text(content)
     assert list(complete.failures()) == [5] and "failed.json is damaged" in complete.failures()[5]
 
