@@ -192,11 +192,14 @@ class Analysis(ABC):
 
     def _check_last(self, generations: Generations) -> None:
         """Generate the last checkpoint's images first, to fail before any other work if they are unavailable."""
-        try:
-            generations["last_samples"]
-        except UserError as error:
+        if reason := self._last_failure:
             context = "" if generations.last is None else "the last checkpoint, which is the reference, fails: "
-            raise UserError(f"{context}{error}") from None
+            raise UserError(f"{context}{reason}")
+
+    @functools.cached_property
+    def _last_failure(self) -> str:
+        """Reason why the last checkpoint's images are unavailable, or ""; each attempt may generate all of them."""
+        return failure_reason(lambda: self.generations(self.last_step)["samples"])
 
     def _result(self, measure: Measure, tensors: dict[str, Any]) -> dict[str, Any]:
         """Return a measure's values and the conditions they depend on, or the reason why it is unavailable."""
