@@ -8,7 +8,7 @@ import functools
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,22 +146,18 @@ class Analysis(ABC):
             check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))
         for step in steps:
-            if reason := self._failure(step, before_work):
+            if reason := failure_reason(functools.partial(self._measure, step, before_work)):
                 write_json(self.failure_file(step), {"step": step, "why": reason})
             else:
                 self.failure_file(step).unlink(missing_ok=True)
             after_each()
 
-    def _failure(self, step: int, before_work: Callable[[str], object]) -> str:
-        """Generate and measure a step; return the reason if that fails, or ""."""
-        return failure_reason(lambda: self._measure(step, self._generate(step, before_work), before_work))
-
-    def _generate(self, step: int, before_work: Callable[[str], object]) -> dict[str, Any]:
-        """Return the inputs of a step's stale measures by name; tensors are on the measuring device.
+    def _generate(self, step: int, measures: list[Measure], before_work: Callable[[str], object]) -> dict[str, Any]:
+        """Return the inputs of a step's measures by name; tensors are on the measuring device.
 
         Training images stay on the CPU; the measures that use them move them batch by batch.
         """
-        names = {name for measure in self._stale_measures(step) for name in measure.inputs}
+        names = {name for measure in measures for name in measure.inputs}
         generations, device = self.generations(step), devices()[0]
         if "last_samples" in names:
             self._check_last(generations)
@@ -172,10 +168,11 @@ class Analysis(ABC):
         moved = {name: tensor if name == "training_images" else tensor.to(device) for name, tensor in tensors.items()}
         return {**moved, "generations": generations}
 
-    def _measure(self, step: int, tensors: dict[str, Any], before_work: Callable[[str], object]) -> None:
+    def _measure(self, step: int, before_work: Callable[[str], object]) -> None:
         """Compute and store a step's stale measures. Raises UserError, after storing the others, if any fails."""
-        results, failures = {}, []
-        for measure in self._stale_measures(step):
+        measures, results, failures = self._stale_measures(step), {}, []
+        tensors = self._generate(step, measures, before_work)
+        for measure in measures:
             before_work(measure.name)
             try:
                 results[measure.name] = self._result(measure, tensors)
@@ -184,7 +181,8 @@ class Analysis(ABC):
                 failures.append(str(error))
             except UserError as error:
                 failures.append(str(error))
-        if results:
+        stale = {measure.name for measure in self._stale_measures(step)}  # another process may have measured meanwhile
+        if results := {name: result for name, result in results.items() if name in stale}:
             content = {"setting": asdict(self.generations(step).setting), "measures": self.results(step) | results}
             write_sealed(self.results_file(step), {"step": step, **content, "versions": versions()})
         if failures:
@@ -192,11 +190,14 @@ class Analysis(ABC):
 
     def _check_last(self, generations: Generations) -> None:
         """Generate the last checkpoint's images first, to fail before any other work if they are unavailable."""
-        try:
-            generations["last_samples"]
-        except UserError as error:
+        if reason := self._last_failure:
             context = "" if generations.last is None else "the last checkpoint, which is the reference, fails: "
-            raise UserError(f"{context}{error}") from None
+            raise UserError(f"{context}{reason}")
+
+    @functools.cached_property
+    def _last_failure(self) -> str:
+        """Reason why the last checkpoint's images are unavailable, or ""; each attempt may generate all of them."""
+        return failure_reason(lambda: self.generations(self.last_step)["samples"])
 
     def _result(self, measure: Measure, tensors: dict[str, Any]) -> dict[str, Any]:
         """Return a measure's values and the conditions they depend on, or the reason why it is unavailable."""
@@ -255,9 +256,10 @@ class Analysis(ABC):
         return {measure.name: stored[measure.name] for measure in measures}
 
     def failures(self) -> dict[int, str]:
-        """Return the reasons of failed steps."""
+        """Return the reasons of failed steps; a failure under other options, of a step with all results, is none."""
         files = {step: self.failure_file(step) for step in self.steps}
-        return {step: _failure_reason(file) for step, file in files.items() if file.exists()}
+        failed = {step: file for step, file in files.items() if file.exists() and self._stale_measures(step)}
+        return {step: _failure_reason(file) for step, file in failed.items()}
 
 
 def failure_reason(work: Callable[[], object]) -> str:
@@ -332,6 +334,13 @@ class SeedAnalysis(Analysis):
     @property
     def _scheduled(self) -> list[int]:
         return checkpoint_steps(self.experiment.train.checkpoints, self.experiment.train.steps)
+
+    def _stale_measures(self, step: int) -> list[Measure]:
+        """Return the stale measures of a step, without those compared with a checkpoint that was saved meanwhile."""
+        stale, now = super()._stale_measures(step), replace(self)  # a copy finds new checkpoints
+        if not stale or max(now.steps, default=-1) <= self.last_step:
+            return stale
+        return [measure for measure in now._stale_measures(step) if measure in stale]
 
     def generations(self, step: int) -> Generations:
         return Generations(

@@ -161,7 +161,7 @@ class Analyze(SeedWork):
         todo = [step for step in self.steps if step in missing]
         started_s = time.monotonic()
         analysis.analyze(todo)
-        publish_beginning(analysis)
+        publish_beginning(SeedAnalysis(self.study, self.seed))  # with the checkpoints that were saved meanwhile
         if todo and not analysis.failures().keys() & set(todo):
             minutes = (time.monotonic() - started_s) / 60 / len(todo)
             write_text(checkpoint_minutes_file(self.study, analysis.folder.name), f"{minutes:.4f}\n")

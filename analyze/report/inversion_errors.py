@@ -125,12 +125,13 @@ def _contraction(contraction: dict[str, float]) -> str:
     )
     if not contraction["folding"]:
         return (
-            f"{expanding}No image has a step with an eigenvalue above 1.01, where DDIM's map would reverse orientation."
+            f"{expanding}No image has a step where an eigenvalue has a real part above 1.01, so that DDIM's map could "
+            "reverse orientation."
         )
     return (
-        f"{expanding}{human_percent(contraction['folding'])} of the images have a step with an eigenvalue above 1.01, "
-        "where DDIM's map reverses orientation: there different noises can give the same image, and an inverter that "
-        "reproduces the image may not recover the noise."
+        f"{expanding}{human_percent(contraction['folding'])} of the images have a step where an eigenvalue has a "
+        "real part above 1.01, so that DDIM's map may reverse orientation: different noises could then give the same "
+        "image, and an inverter that reproduces the image may not recover the noise."
     )
 
 

@@ -65,7 +65,10 @@ class Submission:
 
 
 def settings_fingerprint(study: Experiment | ModelStudy) -> str:
-    """Return a fingerprint of all settings that the results of a job depend on, apart from its checkpoint or T."""
+    """Return a fingerprint of all settings that a job depends on, apart from its checkpoint or T.
+
+    It includes those that results hardly depend on, such as `batch_size` and `pictures`, so that a change takes effect.
+    """
     if isinstance(study, Experiment):
         settings: Any = [study.train.steps, dataclasses.asdict(study.analyze)]
     else:

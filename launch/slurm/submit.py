@@ -194,7 +194,8 @@ def queued(study: Experiment | ModelStudy) -> tuple[Queued, dict[str, str]]:
     slices = {(task.ddim_steps, task.images[0], task.images[1]) for task in same if task.ddim_steps and task.images}
     newest = _newest(same)
     names = frozenset(task.name for task in same if task.name != COLLECT or task.id == newest)
-    return Queued(names, frozenset(steps), frozenset(slices)), {task.name: task.id for task in tasks}
+    ids = {task.name: task.id for task in [*tasks, *same]}  # jobs of other settings may have the same names
+    return Queued(names, frozenset(steps), frozenset(slices)), ids
 
 
 def _check_trainings(experiment: Experiment, tasks: Sequence[Task]) -> None:

@@ -1,9 +1,10 @@
-"""Shared fixture: an analyzed study."""
+"""Shared fixtures: analyses before and after everything is analyzed."""
 
 import shutil
 
 import pytest
 
+from analyze.analysis import SeedAnalysis
 from configs.load import load
 from configs.schema import Experiment
 from records.atomic import write_text
@@ -18,6 +19,18 @@ def study(tmp_path_factory, analyzed_runs, command_line) -> Experiment:
     shutil.copytree(analyzed_runs, experiment.runs)
     write_log(experiment)
     return experiment
+
+
+@pytest.fixture
+def trained(with_checkpoints) -> SeedAnalysis:
+    """Return the analysis of a seed with checkpoints, before anything is analyzed."""
+    return SeedAnalysis(with_checkpoints("seeds=[0]"), 0)
+
+
+@pytest.fixture
+def complete(analyzed) -> SeedAnalysis:
+    """Return the complete analysis of a seed."""
+    return SeedAnalysis(analyzed("seeds=[0]"), 0)
 
 
 def write_log(experiment: Experiment) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,11 @@ from analyze.measures.unavailable import Unavailable
 from analyze.report.study import not_analyzed, unavailable
 from analyze.settings import fingerprint
 from configs.errors import UserError
-from records import checkpoint
 from records.sealed import read_sealed, write_sealed
 
 STEPS = [0, 2, 5, 8]
 LAST_CHECKPOINT_ONLY = {"reconstruction", "interpolation_map"}
 DISABLED = {"fid"} | {measure.name for measure in MEASURES if measure.needs_network}
-
-
-@pytest.fixture
-def trained(with_checkpoints) -> SeedAnalysis:
-    """Return the analysis of a seed with checkpoints, before anything is analyzed."""
-    return SeedAnalysis(with_checkpoints("seeds=[0]"), 0)
-
-
-@pytest.fixture
-def complete(analyzed) -> SeedAnalysis:
-    """Return the complete analysis of a seed."""
-    return SeedAnalysis(analyzed("seeds=[0]"), 0)
 
 
 def test_a_failing_measure_is_reported_and_the_others_are_stored(trained, monkeypatch):
@@ -157,13 +143,6 @@ def file_states(analysis: SeedAnalysis, step: int) -> list[tuple]:
     return [(file.stat().st_mtime_ns, file.stat().st_ino, file.read_bytes()) for file in files]
 
 
-def truncate_weights(analysis: SeedAnalysis, step: int) -> str:
-    """Damage the weights of a checkpoint; return the path of the file."""
-    file = analysis.run.checkpoint(step) / "ema_0.99.safetensors"
-    os.truncate(file, file.stat().st_size // 2)
-    return str(file)
-
-
 def test_every_measure_of_every_checkpoint_is_computed_and_stored(trained):
     assert trained.steps == STEPS and trained.missing() == STEPS[::-1]
     trained.analyze(trained.missing())
@@ -255,46 +234,11 @@ def test_a_new_last_checkpoint_makes_comparisons_with_the_last_checkpoint_stale(
     assert changed | {"svcca"} == {"knn_coverage", "cka", "svcca", "ssim", "early_inverter"}
 
 
-def test_a_damaged_checkpoint_is_recorded_and_the_others_are_analyzed(trained):
-    file = truncate_weights(trained, 2)
-    trained.analyze(trained.missing())
-    assert trained.missing() == [2] and trained.results(2) == {}
-    assert trained.failures().keys() == {2} and file in trained.failures()[2]
-    recorded = json.loads(trained.failure_file(2).read_text())
-    assert recorded == {"step": 2, "why": trained.failures()[2]} and "\n" not in recorded["why"]
-
-
-def test_a_failure_is_removed_after_a_successful_analysis(trained):
-    file = trained.run.checkpoint(2) / "ema_0.99.safetensors"
-    content = file.read_bytes()
-    truncate_weights(trained, 2)
-    trained.analyze([2])
-    assert trained.failures().keys() == {2}
-    file.write_bytes(content)
-    trained.analyze([2])
-    assert trained.failures() == {} and 2 not in trained.missing()
-
-
-def test_a_damaged_last_checkpoint_is_reported_for_all_checkpoints(trained):
-    file = truncate_weights(trained, 8)
-    trained.analyze(STEPS)
-    assert trained.missing() == STEPS[::-1]
-    failures = trained.failures()
-    assert failures.keys() == set(STEPS) and all(file in reason for reason in failures.values())
-    assert all("the last checkpoint" in failures[step] for step in (0, 2, 5))
-
-
-def test_weights_that_are_not_finite_are_recorded_as_a_failure(trained):
-    path = trained.run.checkpoint(5)
-    source = checkpoint.read(path)
-    weights = {name: torch.full_like(value, torch.nan) for name, value in source.weights("ema_0.99").items()}
-    for file in path.iterdir():
-        file.unlink()
-    path.rmdir()
-    checkpoint.write(path, 5, 0, source.model, source.diffusion, {"ema_0.99": weights})
-    trained.analyze(STEPS)
-    assert trained.missing() == [5] and "not finite" in trained.failures()[5]
-    assert generation_files(trained, 5) == []
+def test_a_failure_under_other_options_is_not_one_of_a_complete_analysis(complete):
+    other = changed(complete, inversion_checkpoints="last", inverters=["misspelled"])
+    dataclasses.replace(other, only="inverters").analyze([8])
+    assert "misspelled" in other.failures()[8]
+    assert complete.failures() == {} and not_analyzed(complete.experiment) == []
 
 
 def test_truncated_generations_are_regenerated(complete):
@@ -325,12 +269,6 @@ def test_invalid_result_of_one_measure_is_recomputed(complete):
         assert complete.missing() == [5] and "distances" not in complete.results(5)
     complete.analyze([5])
     assert values(complete, 5) == expected
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
-def test_damaged_record_of_a_failure_is_reported(content, complete):
-    complete.failure_file(5).write_text(content)
-    assert list(complete.failures()) == [5] and "failed.json is damaged" in complete.failures()[5]
 
 
 def test_analyze_experiment_completes_all_seeds(with_checkpoints, capsys):

@@ -1,6 +1,7 @@
-"""Analysis jobs: isolation of failing checkpoints, and the measured time per checkpoint."""
+"""Analysis jobs: isolation of failing checkpoints, new checkpoints, and the measured time per checkpoint."""
 
 from analyze.analysis import SeedAnalysis
+from analyze.report import wandb_runs
 from launch.jobs import Analyze
 from launch.plan import checkpoint_minutes
 from records.layout import experiment_folder
@@ -22,6 +23,16 @@ def test_a_failing_checkpoint_does_not_affect_the_others(with_checkpoints, monke
     assert analysis.failures() == {2: "RuntimeError: CUDA out of memory"}
     monkeypatch.undo()
     assert work() == "" and analysis.missing() == [] and analysis.failures() == {}
+
+
+def test_checkpoints_that_are_saved_during_a_job_are_published(with_checkpoints, monkeypatch):
+    """Without them, the points of a complete study would be replaced by those of its beginning."""
+    experiment = with_checkpoints("seeds=[0]")
+    last, published = SeedAnalysis(experiment, 0).run.checkpoint(8), []
+    hidden = last.rename(last.with_name("hidden"))
+    monkeypatch.setattr(SeedAnalysis, "analyze", lambda self, steps: hidden.rename(last))
+    monkeypatch.setattr(wandb_runs, "publish_beginning", published.append)
+    assert Analyze(experiment, 1, 0, (5,))() == "" and published[0].steps == [0, 2, 5, 8]
 
 
 def test_the_time_per_checkpoint_is_measured(with_checkpoints):

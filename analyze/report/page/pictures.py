@@ -51,7 +51,8 @@ def training_viewer(analysis: SeedAnalysis) -> Viewer | None:
 
 
 def noise_track(analysis: SeedAnalysis, positions: int) -> Track:
-    noise = analysis.generations(analysis.last_step)["noise"][: analysis.options.pictures]
+    step = pictured_steps(analysis)[-1]  # not the last step, which may have been saved after the analysis
+    noise = analysis.generations(step)["noise"][: analysis.options.pictures]
     return Track("noise x_T", [picture(noise, f"the {len(noise)} noises x_T", LATENT_RANGE)], [""], [0] * positions)
 
 

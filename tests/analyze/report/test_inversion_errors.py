@@ -53,6 +53,15 @@ def test_different_worst_steps_are_all_named():
     assert "is made in step 2 or 100 (relative to σ_t: in step 2)" in findings(seeds)[0]
 
 
+@pytest.mark.parametrize("folding, text", [(0.25, "25 % of the images have a step"), (0.0, "No image has a step")])
+def test_a_large_eigenvalue_is_no_proof_that_orientation_is_reversed(folding, text):
+    """It may be one of a complex pair, or of an even number of real ones."""
+    values = {"expanding": 0.5, "largest_radius": 1.2, "folding": folding}
+    (sentence,) = findings([Seed(contraction=values)])
+    assert f"{text} where an eigenvalue has a real part above 1.01" in sentence
+    assert ("map may reverse" in sentence) == bool(folding)
+
+
 @pytest.mark.parametrize("error, text", [(5.0, "not less than that of naive inversion, 4.5"), (4.2, ", less than")])
 def test_forward_start_is_compared_with_naive_inversion(error, text):
     seeds = [Seed(step_error=STEP_ERROR, forward_start={**FORWARD_START, "error": error})]

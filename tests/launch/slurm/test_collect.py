@@ -4,7 +4,7 @@ import pytest
 
 from configs.errors import UserError
 from launch.slurm import follow
-from launch.slurm.submit import SlurmRun
+from launch.slurm.submit import SlurmRun, queued
 from launch.study import run_study
 from records.layout import seed_folder
 
@@ -74,3 +74,13 @@ def test_early_analyses_need_no_other_last_job(with_checkpoints, slurm, capsys):
     before = slurm.jobs()
     run_study(experiment)
     assert slurm.jobs() == before and "nothing to submit" in capsys.readouterr().out
+
+
+def test_a_last_job_waits_for_jobs_of_its_own_settings(tiny, slurm):
+    """Those of other settings may have the same names, and be submitted later."""
+    experiment = tiny("cluster.kind=slurm", "seeds=[0]")
+    run_study(experiment)
+    _, before = queued(experiment)
+    run_study(tiny("cluster.kind=slurm", "seeds=[0]", "analyze.weights=model"))
+    _, after = queued(experiment)
+    assert len(slurm.jobs()) > len(before) and before.items() <= after.items()
