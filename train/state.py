@@ -68,8 +68,8 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
             print(f"warning: {file} cannot be read ({first_line(error)}); trying an older state", file=sys.stderr)
     if steps:
         raise UserError(
-            f"{folder}: no saved state can be read; remove the folder to train from the beginning (a finished run can "
-            "then be analyzed, but not continued)"
+            f"{folder}: no saved state can be read; restore it, or remove {folder.parent} to train from the beginning "
+            "(a finished run can be analyzed without it, but not continued)"
         )
     return None
 

@@ -76,7 +76,7 @@ def test_state_that_would_execute_code_falls_back_to_the_one_before(folder):
 def test_error_if_no_state_is_readable(folder):
     truncate(folder, 15, 100)
     truncate(folder, 20, 100)
-    with pytest.raises(UserError, match=r"state: no saved state can be read; remove the folder"):
+    with pytest.raises(UserError, match=r"state: no saved state can be read; restore it, or remove .* to train"):
         load_newest(folder)
 
 
