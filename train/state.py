@@ -30,7 +30,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
         (partial / STATE_FILE).write_bytes(buffer.getbuffer())
         write_json(partial / DIGEST_FILE, {STATE_FILE: file_digest(partial / STATE_FILE)})
     for old_step in saved_steps(folder)[:-MAX_STATES]:
-        shutil.rmtree(folder / step_name(old_step))
+        shutil.rmtree(folder / step_name(old_step), ignore_errors=True)  # the next save tries again
 
 
 def _remove_if_damaged(path: Path) -> None:

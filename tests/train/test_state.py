@@ -32,6 +32,20 @@ def test_newest_two_states_are_stored_and_the_newest_is_loaded(folder):
     assert torch.equal(saved["weights"]["w"], torch.full((100,), 20.5))
 
 
+def test_a_state_that_cannot_be_removed_does_not_stop_the_training(folder, monkeypatch):
+    """NFS keeps the files of a removed folder that another process has open."""
+
+    def rmdir(path, **_):
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "rmdir", rmdir)
+        save(folder, 25, {"weights": {}})
+    assert load_newest(folder)["step"] == 25 and saved_steps(folder) == [15, 20, 25]
+    save(folder, 30, {"weights": {}})
+    assert saved_steps(folder) == [25, 30]
+
+
 @pytest.mark.parametrize("content", [None, [1], {"step": "x"}, {"weights": {}}])
 def test_content_that_is_no_state_is_damaged(content, folder, capsys):
     file = folder / "000000020" / "state.pt"
