@@ -4,10 +4,17 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, DynamoBackend, GradientAccumulationPlugin
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    DynamoBackend,
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+)
 
 from configs.errors import RERUN, UserError, first_line
 from configs.schema import Train
@@ -15,6 +22,7 @@ from models.compiled import allow_tf32
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+TIMEOUT = timedelta(hours=1)  # for the first process to read the whole data set, while the others wait for it
 CUBLAS_WORKSPACE = ":4096:8"  # one of the two sizes with which cuBLAS is deterministic
 
 
@@ -57,7 +65,10 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # without it, Accelerate does not connect processes on CPUs
         mixed_precision=MIXED_PRECISION[precision],
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(backend=None, timeout=TIMEOUT),  # NCCL's own timeout is 10 minutes
+        ],
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the trainer divides the losses
     )
     allow_tf32(precision == "tf32")  # after Accelerate, which may set it as well
