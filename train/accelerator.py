@@ -59,11 +59,12 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     Raises UserError if several processes were launched but are not connected, because all would write the same run, if
     processes would share a GPU, or if Accelerate is configured to shard or compile the network.
     """
-    if torch.accelerator.is_available():
+    on_gpu = has_gpu()
+    if on_gpu:
         use_deterministic_kernels(deterministic)
         use_visible_device()
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # without it, Accelerate does not connect processes on CPUs
+        cpu=not on_gpu,  # without it, Accelerate does not connect processes on CPUs
         mixed_precision=MIXED_PRECISION[precision],
         kwargs_handlers=[
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),
@@ -76,6 +77,12 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     check_connected(accelerator)
     check_gpus(accelerator)
     return accelerator
+
+
+def has_gpu() -> bool:
+    """Return whether there is a GPU for training; Apple's have no float64, as of the schedule and the mean losses."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return device is not None and device.type != "mps"
 
 
 def check_settings(accelerator: Accelerator) -> None:

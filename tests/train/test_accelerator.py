@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 
+import accelerate.state
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -90,6 +91,15 @@ def test_sharded_networks_are_rejected(sharded, new_process_state, monkeypatch):
     monkeypatch.setattr(accelerator.state, "distributed_type", sharded)
     with pytest.raises(UserError, match=rf"is set to {sharded.value}, .*ACCELERATE_USE_…, or .* accelerate config"):
         check_settings(accelerator)
+
+
+def test_a_mac_trains_on_its_cpu(new_process_state, monkeypatch):
+    """Its GPU has no float64."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("mps"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    monkeypatch.setattr(accelerate.state, "is_mps_available", lambda *_: True)
+    assert new_accelerator("fp32").device.type == "cpu"
 
 
 @pytest.fixture
