@@ -80,7 +80,7 @@ class Trainer:
         schedule, options = Schedule.from_config(experiment.diffusion).to(self.device), experiment.diffusion
         self.diffusion = GaussianDiffusion(schedule, options.variance, options.rescale_timesteps)
         self.timestep_sampler = TIMESTEP_SAMPLERS[self.options.timestep_sampler](experiment.diffusion.steps)
-        self.network = new_network(experiment, self.device)
+        self.network = new_network(experiment, self.device, resumes=state.newest_step(folder.state) is not None)
         self.output_losses = self.diffusion.output_losses
         if should_compile(self.options.compile, self.device):
             self.output_losses = torch.compile(self.output_losses, dynamic=False)

@@ -172,6 +172,17 @@ def test_longer_training_resumes(trained, tiny):
     assert folder(longer).log.read_bytes() == folder(uninterrupted).log.read_bytes()
 
 
+def test_a_run_resumes_without_the_weights_from_which_it_started(trained, tiny, tmp_path):
+    source = folder(trained).checkpoint(5).rename(tmp_path / "source")
+    options = ["name=fine-tuned", f"train.init_from={source}"]
+    train(tiny(*options))
+    shutil.rmtree(source)
+    train(tiny(*options, "train.steps=12"))
+    assert folder(tiny(*options)).is_trained(12)
+    with pytest.raises(UserError, match=r"train\.init_from=.*/source does not exist"):
+        train(tiny(*options, "name=new"))
+
+
 def test_removed_last_checkpoint_is_written_again(trained):
     before = checkpoints(trained)
     shutil.rmtree(folder(trained).checkpoint(8))
