@@ -57,9 +57,12 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     """Connect the processes that train together, on GPUs if available.
 
     Raises UserError if several processes were launched but are not connected, because all would write the same run, if
-    processes would share a GPU, or if Accelerate is configured to shard or compile the network.
+    processes would share a GPU, if there is none for fp16, or if Accelerate is configured to shard or compile the
+    network.
     """
     on_gpu = has_gpu()
+    if precision == "fp16" and not on_gpu:  # Accelerate would train in float32
+        raise UserError("train.precision=fp16 needs a GPU; set train.precision=bf16 or fp32 to train on the CPU")
     if on_gpu:
         use_deterministic_kernels(deterministic)
         use_visible_device()

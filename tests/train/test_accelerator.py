@@ -18,6 +18,7 @@ from train.accelerator import (
     Disconnected,
     check_gpus,
     check_settings,
+    has_gpu,
     lost_connection,
     new_accelerator,
     use_deterministic_kernels,
@@ -91,6 +92,13 @@ def test_sharded_networks_are_rejected(sharded, new_process_state, monkeypatch):
     monkeypatch.setattr(accelerator.state, "distributed_type", sharded)
     with pytest.raises(UserError, match=rf"is set to {sharded.value}, .*ACCELERATE_USE_…, or .* accelerate config"):
         check_settings(accelerator)
+
+
+def test_half_precision_that_would_be_float32_is_rejected(new_process_state):
+    if has_gpu():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match=r"train\.precision=fp16 needs a GPU; set train\.precision=bf16 or fp32"):
+        new_accelerator("fp16")
 
 
 def test_a_mac_trains_on_its_cpu(new_process_state, monkeypatch):
