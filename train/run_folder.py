@@ -11,7 +11,7 @@ from records.human import human_time
 from records.layout import SeedFolder, model_file, saved_steps
 from records.tracking.points import STEP, read_points
 
-FIRST_STATE_MINUTES = 10  # for the first state to be written once it is due
+SLACK_MINUTES = 10  # for a step to end and a state to be written
 
 
 def open_run_folder(folder: SeedFolder, experiment: Experiment) -> None:
@@ -51,7 +51,10 @@ def check_config(folder: SeedFolder, experiment: Experiment) -> None:
 
 
 def _check_resumable(folder: SeedFolder, options: Train) -> None:
-    """Raise UserError if the state was removed; a run that was killed before its first state can start again."""
+    """Raise UserError if the state was removed; a run that ended before its first state can start again.
+
+    If the disk was too full for the first state, the run ended when the second one was due.
+    """
     if saved_steps(folder.state):
         return
     if steps := folder.trained_steps():
@@ -60,7 +63,7 @@ def _check_resumable(folder: SeedFolder, options: Train) -> None:
             "from; analyze it, or give the experiment another name=…"
         )
     logged_s = _logged_seconds(folder, options.batch_size)
-    if logged_s > 60 * (options.state_every_minutes + FIRST_STATE_MINUTES):
+    if logged_s > 60 * (2 * options.state_every_minutes + SLACK_MINUTES):
         raise UserError(
             f"{folder.root} was trained for {human_time(logged_s)} and has no training state to continue from; restore "
             f"{folder.state}, give the experiment another name=…, or remove {folder.root} to train from the beginning"
