@@ -19,6 +19,7 @@ from analyze.generations import ONLY_LAST, Generations, devices
 from analyze.measures import MEASURES, Measure, MeasureFailed
 from analyze.measures.unavailable import Unavailable
 from analyze.settings import Setting, fingerprint, samples_fingerprint
+from analyze.stored_results import is_fresh, meets, read_results
 from configs.checks import checkpoint_steps
 from configs.errors import UserError, first_line, is_full_disk
 from configs.schema import Analyze, Experiment
@@ -29,7 +30,7 @@ from records.atomic import read_json, write_json, write_text
 from records.layout import SeedFolder, data_folder, experiment_folder, saved_steps, seed_folder, step_name
 from records.progress import progress
 from records.provenance import versions
-from records.sealed import read_sealed, write_sealed
+from records.sealed import write_sealed
 
 
 def analyze_experiment(experiment: Experiment, only: str | None = None) -> "list[SeedAnalysis]":
@@ -219,18 +220,7 @@ class Analysis(ABC):
         return [measure for measure in self.measures(step) if not self._is_fresh(measure, results.get(measure.name))]
 
     def _is_fresh(self, measure: Measure, result: dict[str, Any] | None) -> bool:
-        """Return whether the conditions of a result are unchanged, and no missing requirement has become present.
-
-        If it is unavailable, all of its requirements must be unchanged.
-        """
-        if result is None or not _meets(result, self._conditions(measure)):
-            return False
-        before = result.get("requirements", {})
-        if "values" in result and all(before.values()):
-            return True
-        now = self._requirements(measure)
-        has_more = any(now.get(name) for name, was_present in before.items() if not was_present)
-        return not has_more if "values" in result else now == before
+        return is_fresh(result, self._conditions(measure), lambda: self._requirements(measure))
 
     def _requirements(self, measure: Measure) -> dict[str, bool]:
         """Return whether each file and package that a measure requires is on this machine."""
@@ -238,11 +228,7 @@ class Analysis(ABC):
 
     def results(self, step: int) -> dict[str, Any]:
         """Return the stored results of a step by measure: options, last step if it is the reference, and values."""
-        try:
-            stored = read_sealed(self.results_file(step))["measures"].items()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return {}
-        return {measure: result for measure, result in stored if _is_result(result)}
+        return read_results(self.results_file(step))
 
     def current_results(self, step: int) -> dict[str, Any]:
         """Return the stored results of the measures that apply to a step, without those of other options.
@@ -252,7 +238,7 @@ class Analysis(ABC):
         stored, options = self.results(step), self.options.measures
         if not stored:
             return {}
-        measures = [each for each in self.measures(step) if _meets(stored.get(each.name), each.conditions(options))]
+        measures = [each for each in self.measures(step) if meets(stored.get(each.name), each.conditions(options))]
         return {measure.name: stored[measure.name] for measure in measures}
 
     def failures(self) -> dict[int, str]:
@@ -274,18 +260,6 @@ def failure_reason(work: Callable[[], object]) -> str:
         traceback.print_exc()
         return f"{type(error).__name__}: {first_line(error)}"
     return ""
-
-
-def _is_result(result: Any) -> bool:
-    """Return whether a stored result has values or a reason why it is unavailable."""
-    if not isinstance(result, dict) or not isinstance(result.get("requirements", {}), dict):
-        return False
-    return isinstance(result.get("values"), dict) or isinstance(result.get("unavailable"), str)
-
-
-def _meets(result: dict[str, Any] | None, conditions: dict[str, Any]) -> bool:
-    """Return whether there is a result with these conditions."""
-    return result is not None and result | conditions == result
 
 
 def _failure_reason(file: Path) -> str:

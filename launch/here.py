@@ -18,6 +18,7 @@ from configs.schema import Experiment
 from records.human import human_time
 
 ALLOW_CPU = "cpu=yes"
+SHUTDOWN_S = 600  # for the processes to take their steps up to the next logged one, and to save the state
 PURPOSE = f"Train on all GPUs of this machine; {ALLOW_CPU} allows training without a GPU."
 
 
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> None:
         config = next(argument for argument in overrides if "=" not in argument)
         raise UserError(no_gpu_message(experiment, Path(config)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={max(gpus, 1)}"]
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_S))  # torchrun kills them after 30 s otherwise
     sys.stdout.flush()
     # Not as a child process: torchrun receives Ctrl-C and SIGTERM itself, and the command ends after the training.
     os.execv(sys.executable, [*command, "-m", "train", *overrides])

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from records.layout import checkpoint_minutes_file, experiment_folder, saved_ste
 from records.run_lock import SAVE_S
 
 POLL_INTERVAL_S = 0.5
+COLLECT_TIMEOUT_S = 3600.0  # wait for another process that writes the report
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,15 @@ class Collect(Work):
     failed: UserError | None = None  # of the jobs before this one
 
     def _run(self) -> None:
-        with lock.hold(experiment_folder(self.study) / "collect.lock", lock.describe_process("collecting"), 3600):
+        folder, holder = experiment_folder(self.study), lock.describe_process("collecting")
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock.hold(folder / "collect.lock", holder, COLLECT_TIMEOUT_S))
+            except lock.Busy as other:
+                raise UserError(
+                    f"the report of {folder} is still being written by another process ({other}); rerun this command "
+                    "when it has ended"
+                ) from None
             self._collect()
 
     def _collect(self) -> None:

@@ -218,7 +218,7 @@ def _damaged_states(experiment: Experiment, folder: SeedFolder, errors: dict[int
     """Yield damaged states; they can be removed if training has ended or another state is intact."""
     remaining = set(saved_steps(folder.state))  # a running training replaces its states
     is_needed = remaining <= errors.keys() and not folder.is_trained(experiment.train.steps)
-    remedy = f"remove {folder.state} to train from the beginning"
+    remedy = f"restore it, or remove {folder.root} to train from the beginning"
     if any(map(is_unreadable, errors.values())):
         remedy = "remove it when another state can be read"
     for step in sorted(remaining & errors.keys()):

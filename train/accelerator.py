@@ -4,10 +4,17 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, DynamoBackend, GradientAccumulationPlugin
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    DynamoBackend,
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+)
 
 from configs.errors import RERUN, UserError, first_line
 from configs.schema import Train
@@ -15,6 +22,7 @@ from models.compiled import allow_tf32
 
 MIXED_PRECISION = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+TIMEOUT = timedelta(hours=1)  # for the first process to read the whole data set, while the others wait for it
 CUBLAS_WORKSPACE = ":4096:8"  # one of the two sizes with which cuBLAS is deterministic
 
 
@@ -49,15 +57,22 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     """Connect the processes that train together, on GPUs if available.
 
     Raises UserError if several processes were launched but are not connected, because all would write the same run, if
-    processes would share a GPU, or if Accelerate is configured to shard or compile the network.
+    processes would share a GPU, if there is none for fp16, or if Accelerate is configured to shard or compile the
+    network.
     """
-    if torch.accelerator.is_available():
+    on_gpu = has_gpu()
+    if precision == "fp16" and not on_gpu:  # Accelerate would train in float32
+        raise UserError("train.precision=fp16 needs a GPU; set train.precision=bf16 or fp32 to train on the CPU")
+    if on_gpu:
         use_deterministic_kernels(deterministic)
         use_visible_device()
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # without it, Accelerate does not connect processes on CPUs
+        cpu=not on_gpu,  # without it, Accelerate does not connect processes on CPUs
         mixed_precision=MIXED_PRECISION[precision],
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(backend=None, timeout=TIMEOUT),  # NCCL's own timeout is 10 minutes
+        ],
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the trainer divides the losses
     )
     allow_tf32(precision == "tf32")  # after Accelerate, which may set it as well
@@ -65,6 +80,12 @@ def new_accelerator(precision: str, deterministic: bool = False) -> Accelerator:
     check_connected(accelerator)
     check_gpus(accelerator)
     return accelerator
+
+
+def has_gpu() -> bool:
+    """Return whether there is a GPU for training; Apple's have no float64, as of the schedule and the mean losses."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return device is not None and device.type != "mps"
 
 
 def check_settings(accelerator: Accelerator) -> None:

@@ -13,15 +13,16 @@ from train.accelerator import MIXED_PRECISION
 from train.initial_weights import load_initial_weights
 
 
-def new_network(experiment: Experiment, device: torch.device) -> UNet:
+def new_network(experiment: Experiment, device: torch.device, resumes: bool = False) -> UNet:
     """Return the network with its initial weights on a device, compiled if the options require it.
 
+    The weights are random if the run `resumes`: its state replaces them, and `train.init_from` may no longer exist.
     Raises UserError if the initial weights cannot be loaded or networks cannot be compiled.
     """
     options = experiment.train
     torch.manual_seed(int(generator(experiment.seed, "initial weights").integers(2**63)))
     network = UNet.from_config(experiment.model, experiment.diffusion)
-    if options.init_from is not None:
+    if options.init_from is not None and not resumes:
         load_initial_weights(network, options.init_from)
     compiled = should_compile(options.compile, device)
     network = network.to(device, memory_format=memory_format(options.precision, compiled, device))  # type: ignore[call-overload]

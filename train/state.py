@@ -30,7 +30,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
         (partial / STATE_FILE).write_bytes(buffer.getbuffer())
         write_json(partial / DIGEST_FILE, {STATE_FILE: file_digest(partial / STATE_FILE)})
     for old_step in saved_steps(folder)[:-MAX_STATES]:
-        shutil.rmtree(folder / step_name(old_step))
+        shutil.rmtree(folder / step_name(old_step), ignore_errors=True)  # the next save tries again
 
 
 def _remove_if_damaged(path: Path) -> None:
@@ -68,8 +68,8 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
             print(f"warning: {file} cannot be read ({first_line(error)}); trying an older state", file=sys.stderr)
     if steps:
         raise UserError(
-            f"{folder}: no saved state can be read; remove the folder to train from the beginning (a finished run can "
-            "then be analyzed, but not continued)"
+            f"{folder}: no saved state can be read; restore it, or remove {folder.parent} to train from the beginning "
+            "(a finished run can be analyzed without it, but not continued)"
         )
     return None
 

@@ -1,6 +1,9 @@
 """Mean losses since the last logged step, over all timesteps and over each quarter of the timesteps."""
 
+import copy
+
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 QUARTERS = 4
@@ -39,15 +42,21 @@ class LossStatistics:
         self.counts[0] += len(t)
         self.counts.index_put_((quarter,), torch.ones_like(t, dtype=torch.float64), accumulate=True)
 
-    def means(self, sums: Tensor, counts: Tensor) -> dict[str, float]:
+    def over_processes(self, accelerator: Accelerator) -> "LossStatistics":
+        """Return the statistics of all processes together."""
+        total = copy.copy(self)
+        total.sums, total.counts = accelerator.reduce((self.sums, self.counts), "sum")
+        return total
+
+    def means(self) -> dict[str, float]:
         """Return "loss", "loss_q0" … "loss_q3" and the same for each loss, without quarters that have no timestep."""
-        means = (sums / counts).tolist()
+        means = (self.sums / self.counts).tolist()
         suffixes = ["", *(f"_q{quarter}" for quarter in range(QUARTERS))]
         return {
             f"{name}{suffix}": means[row][column]
             for row, name in enumerate(self.names)
             for column, suffix in enumerate(suffixes)
-            if counts[column] > 0
+            if self.counts[column] > 0
         }
 
     def state_dict(self) -> dict:

@@ -80,7 +80,7 @@ class Trainer:
         schedule, options = Schedule.from_config(experiment.diffusion).to(self.device), experiment.diffusion
         self.diffusion = GaussianDiffusion(schedule, options.variance, options.rescale_timesteps)
         self.timestep_sampler = TIMESTEP_SAMPLERS[self.options.timestep_sampler](experiment.diffusion.steps)
-        self.network = new_network(experiment, self.device)
+        self.network = new_network(experiment, self.device, resumes=state.newest_step(folder.state) is not None)
         self.output_losses = self.diffusion.output_losses
         if should_compile(self.options.compile, self.device):
             self.output_losses = torch.compile(self.output_losses, dynamic=False)
@@ -219,9 +219,7 @@ class Trainer:
 
     def _log(self, grad_norm: Tensor, bar: tqdm) -> None:
         """Log the mean losses since the last logged step, over all processes."""
-        sums = self.accelerator.reduce(self.statistics.sums, "sum")
-        counts = self.accelerator.reduce(self.statistics.counts, "sum")
-        means = self.statistics.means(sums, counts)
+        means = self.statistics.over_processes(self.accelerator).means()
         self.statistics.reset()
         self._raise_if_not_finite()
         if self.log is None:
@@ -272,6 +270,7 @@ class Trainer:
 
     def _save_state(self) -> None:
         self._raise_if_not_finite()
+        statistics = self.statistics.over_processes(self.accelerator)
         if self.log is None:
             return
         self.log.sync()
@@ -280,7 +279,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "emas": {ema.name: ema.weights for ema in self.emas},
-            "statistics": self.statistics.state_dict(),
+            "statistics": statistics.state_dict(),
             "timesteps": self.timestep_sampler.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
             "images": self.loader.dataset.digest,
@@ -318,8 +317,9 @@ class Trainer:
         load_optimizer_state(self.optimizer, saved["optimizer"])
         for ema in self.emas:
             ema.load(saved["emas"][ema.name])
-        if self.is_main:  # the saved sums are over all processes
-            self.statistics.load_state_dict(saved["statistics"])
+        self.statistics.load_state_dict(saved["statistics"])
+        if not self.is_main:  # the saved sums are over all processes
+            self.statistics.reset()
         self.timestep_sampler.load_state_dict(saved["timesteps"])
         if self.accelerator.scaler and saved["scaler"]:
             self.accelerator.scaler.load_state_dict(saved["scaler"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from records import lock
 from records.atomic import write_text
 from records.tracking.login import resolved_mode
 from records.tracking.points import STEP, Point
-from records.tracking.runs import RunSpec, TrackedRun, open_run, supersede
+from records.tracking.runs import REMEDY, RunSpec, TrackedRun, open_run, supersede
 
 LOCK_TIMEOUT_S = 1800.0  # wait for another job that sends points
 
@@ -22,13 +23,21 @@ def publish(
     pictures: Callable[[int], Point],
     conclude: Callable[[Any], None],
 ) -> None:
-    """Log `points` in the order of steps unless exactly these points were published; one process at a time."""
+    """Log `points` in the order of steps unless exactly these points were published; one process at a time.
+
+    Prints a warning and sends nothing if another process does not stop sending.
+    """
     if _is_published(spec, points()):
         return
-    with lock.hold(spec.folder / "wandb.lock", lock.describe_process("sending to W&B"), LOCK_TIMEOUT_S):
-        current = points()  # another process may have added points meanwhile
-        if not _is_published(spec, current):
-            _send(spec, current, pictures, conclude)
+    try:
+        with lock.hold(spec.folder / "wandb.lock", lock.describe_process("sending to W&B"), LOCK_TIMEOUT_S):
+            current = points()  # another process may have added points meanwhile
+            if not _is_published(spec, current):
+                _send(spec, current, pictures, conclude)
+    except lock.Busy as holder:
+        print(
+            f"warning: another process still sends points of {spec.name} to W&B ({holder}); {REMEDY}", file=sys.stderr
+        )
 
 
 def open_unpublished(spec: RunSpec) -> TrackedRun:

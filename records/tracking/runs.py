@@ -2,7 +2,7 @@
 
 The points of a run come from files of the run folder. Online, a resumed run continues after its last step. Offline, a
 resumed run is written again from those files and replaces the interrupted one; `wandb sync` uploads it. The server
-never changes a point: `supersede` tags a run whose points are out of date, and the next run gets another id.
+never changes a point: `supersede` has a run tagged whose points are out of date, and the next one gets another id.
 """
 
 import hashlib
@@ -123,6 +123,11 @@ class RunSpec:
         """The file with the id of the run on the server; earlier versions wrote it for offline runs too."""
         return self.folder / f"wandb_{self.job_type}_id"
 
+    @property
+    def superseded_file(self) -> Path:
+        """The file with the ids of the runs on the server that have yet to be tagged as superseded."""
+        return self.folder / f"wandb_{self.job_type}_superseded"
+
     def new_id(self) -> str:
         """Return the prefix with the current time.
 
@@ -154,14 +159,14 @@ class RunSpec:
         return sorted(path for run in (f"{self.id_prefix}*", *ids) for path in folder.glob(f"offline-run-*-{run}"))
 
 
-def open_run(spec: RunSpec, tags: Sequence[str] = ()) -> TrackedRun:
+def open_run(spec: RunSpec) -> TrackedRun:
     """Open the W&B run of a job. The run sends nothing if W&B is disabled or fails."""
     mode = resolved_mode(spec.experiment)
     if mode == "disabled":
         return TrackedRun()
     if mode == "online":
         try:
-            return _open_online(spec, tags)
+            return _open_online(spec)
         except Exception as error:  # no failure of W&B may stop the work
             with suppress(Exception):
                 wandb.teardown()  # otherwise its service considers the run open
@@ -175,11 +180,24 @@ def open_run(spec: RunSpec, tags: Sequence[str] = ()) -> TrackedRun:
 
 
 def supersede(spec: RunSpec) -> None:
-    """Tag the run on the server as superseded and remove offline runs; the next run gets another id."""
-    if spec.server_id() and resolved_mode(spec.experiment) == "online":
-        open_run(spec, [SUPERSEDED]).finish()
+    """Give the next run another id, and remove offline runs; the next `open_run` online tags this one."""
+    if server_id := spec.server_id():
+        with open(spec.superseded_file, "a", encoding="utf-8") as file:
+            file.write(f"{server_id}\n")
     _remove(spec.offline_runs())
     spec.id_file.unlink(missing_ok=True)
+
+
+def _tag_superseded(spec: RunSpec) -> None:
+    """Tag superseded runs on the server, which can be reached; a run that was deleted there is not tried again."""
+    if not spec.superseded_file.exists():
+        return
+    for run_id in spec.superseded_file.read_text(encoding="utf-8", errors="replace").split():
+        try:
+            TrackedRun(_init(spec, run_id, "online", [SUPERSEDED])).finish()
+        except Exception as error:  # no failure of W&B may stop the work
+            TrackedRun().fail(error, f"tag the run {run_id} as {SUPERSEDED} yourself, unless you deleted it")
+    spec.superseded_file.unlink()
 
 
 def offline_runs(folder: Path) -> list[Path]:
@@ -190,16 +208,17 @@ def offline_runs(folder: Path) -> list[Path]:
     return sorted({log.parent for log in folder.glob("wandb/offline-run-*/*.wandb")})
 
 
-def _open_online(spec: RunSpec, tags: Sequence[str]) -> TrackedRun:
+def _open_online(spec: RunSpec) -> TrackedRun:
     server_id = spec.server_id()
     run_id = server_id or spec.new_id()
     write_text(spec.id_file, run_id)  # first, so that a process killed during init resumes its run
     try:
-        run = _init(spec, run_id, "online", tags)
+        run = _init(spec, run_id, "online")
     except Exception:
         if server_id is None:
             spec.id_file.unlink()
         raise
+    _tag_superseded(spec)
     _remove(spec.offline_runs())  # the caller logs their points again
     return TrackedRun(run, last_step=run.starting_step - 1, mode="online")
 

@@ -2,6 +2,8 @@
 
 import re
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,3 +48,14 @@ def test_the_command_ends_after_the_training_that_ctrl_c_stops(start, command_li
     process.wait(timeout=60)
     assert len(saved_steps(folder.state)) == 1
     assert "stopped by SIGINT after step" in process.stderr.read()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+@pytest.mark.parametrize(("set_by_user", "expected"), [({}, "600"), ({"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}, "5")])
+def test_torchrun_leaves_time_to_save_the_state(set_by_user, expected, start, command_line, tmp_path, wait_until):
+    process = start("launch.here", *command_line(tmp_path), "cpu=yes", **set_by_user)
+    proc = Path("/proc") / str(process.pid)
+    wait_until(lambda: b"torch.distributed.run" in (proc / "cmdline").read_bytes())
+    environment = (proc / "environ").read_bytes().split(b"\0")
+    process.communicate(timeout=240)  # its workers would outlive it
+    assert f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={expected}".encode() in environment

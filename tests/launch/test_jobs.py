@@ -1,9 +1,14 @@
-"""Analysis jobs: isolation of failing checkpoints, new checkpoints, and the measured time per checkpoint."""
+"""Analysis jobs: failing and new checkpoints, and the measured time per checkpoint; one report at a time."""
+
+import pytest
 
 from analyze.analysis import SeedAnalysis
 from analyze.report import wandb_runs
-from launch.jobs import Analyze
+from configs.errors import UserError
+from launch import jobs
+from launch.jobs import Analyze, CollectExperiment
 from launch.plan import checkpoint_minutes
+from records import lock
 from records.layout import experiment_folder
 
 
@@ -46,3 +51,12 @@ def test_the_time_per_checkpoint_is_measured(with_checkpoints):
         assert checkpoint_minutes(experiment) == (1e-3 if damaged == "nan" else estimate)
     experiment.cluster.checkpoint_minutes = 3
     assert checkpoint_minutes(experiment) == 3
+
+
+def test_two_processes_do_not_write_the_report_at_once(tiny, monkeypatch):
+    experiment = tiny()
+    monkeypatch.setattr(jobs, "COLLECT_TIMEOUT_S", 0.0)
+    message = r"report of .*/runs/digits is still being written by another process \(collecting, process 1\); rerun"
+    held = lock.hold(experiment_folder(experiment) / "collect.lock", "collecting, process 1", 0)
+    with held, pytest.raises(UserError, match=message):
+        CollectExperiment(experiment, 1).run()

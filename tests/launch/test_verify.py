@@ -101,7 +101,7 @@ def test_the_last_state_of_an_unfinished_training_is_kept(experiment):
     for step in (2, 5):
         flip_bit(folder.state / state.step_name(step) / "state.pt")
     text, damaged = verify(experiment, repair=True)
-    assert damaged and f"remove {folder.state} to train from the beginning" in text
+    assert damaged and f"restore it, or remove {folder.root} to train from the beginning" in text
     assert state.newest_step(folder.state) == 5
 
 
@@ -123,7 +123,7 @@ def test_the_last_state_is_kept_if_the_other_one_cannot_be_read(experiment):
     make_unreadable(folder.state / state.step_name(5) / "state.pt")
     text, damaged = verify(experiment, repair=True)
     assert damaged == 2 and "digest.json; remove it when another state can be read" in text
-    assert rows(text)["states"] == ["0", "2", "0"] and f"remove {folder.state}" not in text
+    assert rows(text)["states"] == ["0", "2", "0"] and f"remove {folder.root}" not in text
 
 
 def test_the_log_of_a_training_that_lost_its_newest_state_is_intact(experiment):

@@ -4,8 +4,10 @@ import os
 import signal
 import socket
 from contextlib import nullcontext
+from datetime import timedelta
 from types import SimpleNamespace
 
+import accelerate.state
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -16,6 +18,7 @@ from train.accelerator import (
     Disconnected,
     check_gpus,
     check_settings,
+    has_gpu,
     lost_connection,
     new_accelerator,
     use_deterministic_kernels,
@@ -91,16 +94,56 @@ def test_sharded_networks_are_rejected(sharded, new_process_state, monkeypatch):
         check_settings(accelerator)
 
 
-def test_processes_that_do_not_meet_are_requeued(new_process_state, tiny, monkeypatch):
-    """The port is in use."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": other.getsockname()[1]}
+def test_half_precision_that_would_be_float32_is_rejected(new_process_state):
+    if has_gpu():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match=r"train\.precision=fp16 needs a GPU; set train\.precision=bf16 or fp32"):
+        new_accelerator("fp16")
+
+
+def test_a_mac_trains_on_its_cpu(new_process_state, monkeypatch):
+    """Its GPU has no float64."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("mps"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    monkeypatch.setattr(accelerate.state, "is_mps_available", lambda *_: True)
+    assert new_accelerator("fp32").device.type == "cpu"
+
+
+@pytest.fixture
+def first_of_two(new_process_state, monkeypatch):
+    """A function that makes this process the first of two that meet at a port."""
+
+    def launch(port: int) -> None:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         processes = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
         for name, value in (address | processes).items():
             monkeypatch.setenv(name, str(value))
+
+    return launch
+
+
+def test_processes_that_do_not_meet_are_requeued(first_of_two, tiny):
+    """The port is in use."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        first_of_two(other.getsockname()[1])
         with pytest.raises(Disconnected, match=r"address already in use\); rerun the same command") as raised:
             train(tiny())
     assert raised.value.status == 128 + signal.SIGTERM
+
+
+def test_processes_wait_for_the_first_one_to_read_the_data(first_of_two, monkeypatch):
+    class Connected(Exception):
+        pass
+
+    def init_process_group(backend, timeout=None, **_):
+        raise Connected(backend, timeout)
+
+    first_of_two(0)
+    monkeypatch.setattr(torch.distributed, "init_process_group", init_process_group)
+    with pytest.raises(Connected) as connected:
+        new_accelerator("fp32")
+    assert connected.value.args == ("gloo", timedelta(hours=1))
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_resume_with_a_different_number_of_processes(points, tiny, tmp_path, com
     assert_close(points("train", overrides=[*long, "name=changing"]), uninterrupted)
 
 
+def test_two_processes_continue_a_mean_that_the_end_of_training_interrupted(points):
+    longer, between = ["train.log_every=10", "train.steps=20"], ["name=longer", "train.log_every=10", "train.steps=15"]
+    for _ in range(2):  # the second one finds the training complete
+        points(*TORCHRUN, overrides=between)
+    assert_close(points(*TORCHRUN, overrides=[*between, *longer]), points("train", overrides=["name=once", *longer]))
+
+
 def test_error_if_the_batch_is_not_divisible(tmp_path, command_line, start):
     process = start(*TORCHRUN, *command_line(tmp_path, "train.batch_size=7"))
     _, errors = process.communicate(timeout=120)

@@ -32,6 +32,20 @@ def test_newest_two_states_are_stored_and_the_newest_is_loaded(folder):
     assert torch.equal(saved["weights"]["w"], torch.full((100,), 20.5))
 
 
+def test_a_state_that_cannot_be_removed_does_not_stop_the_training(folder, monkeypatch):
+    """NFS keeps the files of a removed folder that another process has open."""
+
+    def rmdir(path, **_):
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", path)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "rmdir", rmdir)
+        save(folder, 25, {"weights": {}})
+    assert load_newest(folder)["step"] == 25 and saved_steps(folder) == [15, 20, 25]
+    save(folder, 30, {"weights": {}})
+    assert saved_steps(folder) == [25, 30]
+
+
 @pytest.mark.parametrize("content", [None, [1], {"step": "x"}, {"weights": {}}])
 def test_content_that_is_no_state_is_damaged(content, folder, capsys):
     file = folder / "000000020" / "state.pt"
@@ -76,7 +90,7 @@ def test_state_that_would_execute_code_falls_back_to_the_one_before(folder):
 def test_error_if_no_state_is_readable(folder):
     truncate(folder, 15, 100)
     truncate(folder, 20, 100)
-    with pytest.raises(UserError, match=r"state: no saved state can be read; remove the folder"):
+    with pytest.raises(UserError, match=r"state: no saved state can be read; restore it, or remove .* to train"):
         load_newest(folder)
 
 

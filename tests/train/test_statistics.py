@@ -16,13 +16,9 @@ def statistics() -> LossStatistics:
     return LossStatistics(torch.device("cpu"))
 
 
-def means(statistics: LossStatistics) -> dict[str, float]:
-    return statistics.means(statistics.sums, statistics.counts)
-
-
 def test_means_over_all_timesteps_and_over_each_quarter(statistics):
     statistics.add({"loss": LOSS, "mse": 10 * LOSS}, T, 4000)
-    assert means(statistics) == {
+    assert statistics.means() == {
         **{"loss": 3.75, "loss_q0": 1.5, "loss_q1": 4.0, "loss_q3": 8.0},
         **{"mse": 37.5, "mse_q0": 15.0, "mse_q1": 40.0, "mse_q3": 80.0},
     }
@@ -33,7 +29,7 @@ def test_means_do_not_depend_on_the_batch_sizes(statistics):
     whole.add({"loss": LOSS}, T, 4000)
     for part in (slice(0, 1), slice(1, 4)):
         statistics.add({"loss": LOSS[part]}, T[part], 4000)
-    assert means(statistics) == means(whole)
+    assert statistics.means() == whole.means()
 
 
 def test_quarters_if_steps_are_not_divisible_by_four(statistics):
@@ -41,14 +37,14 @@ def test_quarters_if_steps_are_not_divisible_by_four(statistics):
     t = torch.arange(10)
     statistics.add({"loss": t.float()}, t, 10)
     assert statistics.counts.tolist() == [10, 3, 2, 3, 2]
-    assert means(statistics) == {"loss": 4.5, "loss_q0": 1.0, "loss_q1": 3.5, "loss_q2": 6.0, "loss_q3": 8.5}
+    assert statistics.means() == {"loss": 4.5, "loss_q0": 1.0, "loss_q1": 3.5, "loss_q2": 6.0, "loss_q3": 8.5}
 
 
 def test_reset_discards_earlier_losses(statistics):
     statistics.add({"loss": LOSS}, T, 4000)
     statistics.reset()
     statistics.add({"loss": torch.tensor([5.0])}, torch.tensor([3000]), 4000)
-    assert means(statistics) == {"loss": 5.0, "loss_q3": 5.0}
+    assert statistics.means() == {"loss": 5.0, "loss_q3": 5.0}
 
 
 def test_loaded_state_continues_the_sums(statistics):
@@ -57,11 +53,11 @@ def test_loaded_state_continues_the_sums(statistics):
     other.load_state_dict(statistics.state_dict())
     for copy in (statistics, other):
         copy.add({"loss": LOSS * math.pi}, T, 4000)
-    assert means(other) == means(statistics)
+    assert other.means() == statistics.means()
     empty = LossStatistics(torch.device("cpu"))
     empty.load_state_dict(LossStatistics(torch.device("cpu")).state_dict())
     empty.add({"loss": LOSS}, T, 4000)
-    assert means(empty)["loss"] == 3.75
+    assert empty.means()["loss"] == 3.75
 
 
 def test_sums_are_accumulated_in_float64(statistics):
@@ -69,4 +65,4 @@ def test_sums_are_accumulated_in_float64(statistics):
     statistics.add({"loss": torch.tensor([2.0**24])}, torch.tensor([0]), 10)
     for _ in range(10):
         statistics.add({"loss": torch.tensor([1.0])}, torch.tensor([0]), 10)
-    assert means(statistics)["loss"] == (2**24 + 10) / 11
+    assert statistics.means()["loss"] == (2**24 + 10) / 11

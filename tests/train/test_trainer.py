@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from configs.errors import UserError
 from configs.load import load
 from configs.schema import Experiment
 from records import run_lock
-from records.atomic import file_digest, read_json, write_json
+from records.atomic import file_digest, read_json, write_json, write_text
 from records.layout import SeedFolder, data_folder, model_file, saved_steps, seed_folder
 from records.tracking.points import read_points
 from train import state, throughput
@@ -171,6 +172,17 @@ def test_longer_training_resumes(trained, tiny):
     assert folder(longer).log.read_bytes() == folder(uninterrupted).log.read_bytes()
 
 
+def test_a_run_resumes_without_the_weights_from_which_it_started(trained, tiny, tmp_path):
+    source = folder(trained).checkpoint(5).rename(tmp_path / "source")
+    options = ["name=fine-tuned", f"train.init_from={source}"]
+    train(tiny(*options))
+    shutil.rmtree(source)
+    train(tiny(*options, "train.steps=12"))
+    assert folder(tiny(*options)).is_trained(12)
+    with pytest.raises(UserError, match=r"train\.init_from=.*/source does not exist"):
+        train(tiny(*options, "name=new"))
+
+
 def test_removed_last_checkpoint_is_written_again(trained):
     before = checkpoints(trained)
     shutil.rmtree(folder(trained).checkpoint(8))
@@ -198,6 +210,19 @@ def test_trained_run_without_its_state_is_not_trained_again(trained, tiny):
         with pytest.raises(UserError, match=r"seed_0 is trained to step 8 and has no training state to continue from"):
             train(experiment)
     assert checkpoints(trained) == before
+
+
+@pytest.mark.parametrize(("images_per_s", "rejected"), [(0.01, True), (0.04, False)])
+def test_unfinished_run_without_its_state_is_not_trained_again(images_per_s, rejected, tiny):
+    """Unless it was killed before its first state was written: here, 4 steps take 27 or 7 minutes."""
+    experiment = tiny("train.state_every_minutes=1")
+    for file in (folder(experiment).log, folder(experiment).speed):
+        write_text(file, "".join(f'{{"step": {step}, "images_per_s": {images_per_s}}}\n' for step in (2, 4)))
+    before = folder(experiment).log.read_bytes()
+    message = r"seed_0 was trained for 27 min and has no training state to continue from; restore .*seed_0/state, give"
+    with pytest.raises(UserError, match=message) if rejected else nullcontext():
+        train(experiment)
+    assert rejected == (folder(experiment).log.read_bytes() == before)
 
 
 def test_a_damaged_record_of_the_configuration_can_be_removed(trained, tiny):

@@ -88,7 +88,7 @@ def damaged(with_checkpoints) -> Experiment:
 
 def test_page_contains_findings_plots_and_pictures(study, text):
     page = Page(text)
-    assert len(sentences(study)) == 3 and all(html.escape(sentence) in text for sentence in sentences(study))
+    assert len(sentences(study)) == 4 and all(html.escape(sentence) in text for sentence in sentences(study))
     plots = [label for label in page.labels if "against" in label]
     assert plots == [f"{title} against the training step" for title in PLOTS]
     for step in (0, 2, 5, 8):
@@ -171,9 +171,9 @@ def test_checkpoints_that_are_not_analyzed_are_listed(with_checkpoints):
 
 def test_findings_omit_measures_that_failed(study):
     results = curves([SeedAnalysis(study, seed) for seed in study.seeds])
-    of_mapping, of_settling, of_geometry = findings(study, results)
+    of_mapping, of_settling, of_geometry, of_average = findings(study, results)
     del results["noise_mapping/image_to_noise"], results["ssim/mean"]
-    assert findings(study, results) == [of_geometry]
+    assert findings(study, results) == [of_geometry, of_average]
     assert "nearest to an image" in of_mapping and "nearest neighbors" in of_settling
 
 

@@ -8,7 +8,7 @@ import wandb
 
 from configs.errors import UserError
 from configs.schema import Experiment
-from records.tracking.login import resolved_mode
+from records.tracking.login import logged_in, resolved_mode
 from records.tracking.points import last_step, read_points
 from records.tracking.runs import RunSpec, TrackedRun
 
@@ -63,6 +63,28 @@ def test_auto_follows_wandb_mode_despite_credentials(write_netrc, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "something")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert resolve("auto") == "disabled"
+
+
+@pytest.mark.parametrize(("name", "mode"), [("dryrun", "offline"), ("run", "online")])
+def test_former_names_of_modes(name, mode, write_netrc, monkeypatch):
+    if mode == "offline":
+        monkeypatch.setenv("WANDB_API_KEY", "something")
+    monkeypatch.setenv("WANDB_MODE", name)
+    assert resolve("auto") == mode
+
+
+def test_unknown_mode_is_a_user_error(write_netrc, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "off")
+    with pytest.raises(UserError, match="WANDB_MODE=off is unknown; set it to online, offline or disabled, or unset"):
+        resolve("auto")
+
+
+def test_invalid_settings_of_wandb_are_no_login(write_netrc, monkeypatch):
+    def reject(_) -> None:
+        raise ValueError("1 validation error for Settings")
+
+    monkeypatch.setattr(wandb, "setup", reject)
+    assert not logged_in() and resolve("auto") == "offline"
 
 
 def test_read_points_preserves_order_and_values(tmp_path):

@@ -275,3 +275,44 @@ def test_superseded_run_is_tagged_and_the_next_one_has_another_id(wandb_server, 
     assert logged(wandb_server, first) == POINTS and logged(wandb_server, spec.server_id()) == changed
     assert wandb_server.runs[first].about["tags"] == [SUPERSEDED]
     assert "tags" not in wandb_server.runs[spec.server_id()].about
+
+
+@pytest.mark.parametrize("unavailable", ["offline", "unreachable"])
+def test_superseded_run_is_tagged_when_the_server_is_available_again(unavailable, wandb_server, spec, monkeypatch):
+    log(spec, POINTS)
+    first = spec.server_id()
+    if unavailable == "offline":
+        spec.experiment.wandb.mode = "offline"
+    else:
+        monkeypatch.setattr(runs, "INIT_TIMEOUT_S", 0.5)
+        wandb_server.stop()
+    supersede(spec)
+    changed = [point | {"loss": 7.0} for point in POINTS]
+    log(spec, changed)
+    assert len(offline(spec)) == 1 and "tags" not in wandb_server.runs[first].about
+    if unavailable == "unreachable":
+        wandb_server.start()
+    spec.experiment.wandb.mode = "online"
+    log(spec, changed)
+    assert wandb_server.runs[first].about["tags"] == [SUPERSEDED]
+    assert wandb_server.runs.keys() == {first, spec.server_id()} and not offline(spec)
+    assert logged(wandb_server, spec.server_id()) == changed
+    assert "tags" not in wandb_server.runs[spec.server_id()].about
+
+
+def test_superseded_run_that_was_deleted_is_not_tried_again(wandb_server, spec, monkeypatch, capsys):
+    log(spec, POINTS)
+    first, init = spec.server_id(), runs._init
+
+    def refuse(spec, run_id, *arguments):
+        if run_id == first:
+            raise ConnectionError("run was deleted")
+        return init(spec, run_id, *arguments)
+
+    supersede(spec)
+    monkeypatch.setattr(runs, "_init", refuse)
+    for _ in range(2):
+        assert not log(spec, POINTS).failure
+    (message,) = capsys.readouterr().err.splitlines()
+    assert f"tag the run {first} as superseded yourself, unless you deleted it" in message
+    assert logged(wandb_server, spec.server_id()) == POINTS
