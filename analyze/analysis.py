@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from analyze.generations import ONLY_LAST, Generations, devices
 from analyze.measures import MEASURES, Measure, MeasureFailed
+from analyze.measures.inverters import check_names
 from analyze.measures.unavailable import Unavailable
 from analyze.settings import Setting, fingerprint, samples_fingerprint
 from analyze.stored_results import is_fresh, meets, read_results
@@ -141,8 +142,9 @@ class Analysis(ABC):
         """Generate and measure the missing results of the given steps; record failures and continue.
 
         `after_each` is called after each step, and `before_work` with the name of each tensor and measure. Raises
-        UserError if networks must be compiled and no compiler works.
+        UserError if an inverter does not exist, or if networks must be compiled and no compiler works.
         """
+        check_names(self.options.measures.inverters)
         if should_compile(self.options.compile, devices()[0]):
             check_compiler(devices()[0].type)
         write_text(self.folder / "analysis.yaml", OmegaConf.to_yaml(OmegaConf.structured(self.options)))

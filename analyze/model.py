@@ -20,6 +20,7 @@ from analyze.analysis import Analysis, failure_reason
 from analyze.generate import TRAJECTORY_POINTS, batch_size
 from analyze.generations import DECODED_IMAGES, GENERATORS, TRAJECTORY_IMAGES, Generations, LoadDenoiser, devices
 from analyze.measures import Measure
+from analyze.measures.inverters import check_names
 from analyze.model_record import Facts, check_model, exclusive, paper_sweep
 from analyze.settings import Setting
 from configs.errors import UserError
@@ -288,9 +289,10 @@ def model_analysis(
     ddim_steps: int,
     only: str | None = None,
 ) -> ModelAnalysis:
-    """Return the analysis of a model for one T. Raises UserError if a requested class does not exist."""
+    """Return the analysis of a model for one T. Raises UserError if a requested class or inverter does not exist."""
     options, denoiser = study.analyze, source.denoiser
     denoiser.labels(0, 1, options.labels)  # raises if a class does not exist
+    check_names(options.measures.inverters)
     clip = denoiser.clip if options.clip_denoised is None else options.clip_denoised
     options = dataclasses.replace(options, ddim_steps=ddim_steps, clip_denoised=clip)
     return ModelAnalysis(study, options, source, load_denoiser, only)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyze.analysis import SeedAnalysis, other_fingerprints
+from analyze.measures.inverters import check_names
 from analyze.settings import fingerprint
 from configs.errors import UserError
 from configs.schema import Experiment
@@ -28,7 +29,8 @@ class ExperimentJobs(StudyJobs):
     complete = "everything is trained and analyzed"
 
     def check(self, follow: bool) -> None:
-        """Raise UserError if a run folder belongs to another configuration."""
+        """Raise UserError if an inverter does not exist, or if a run folder belongs to another configuration."""
+        check_names(self.experiment.analyze.measures.inverters)
         for seed in self.experiment.seeds:
             check_config(seed_folder(self.experiment, seed), self.experiment)
 

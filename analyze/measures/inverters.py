@@ -139,11 +139,16 @@ def _warm_up(generations: Generations, count: int) -> None:
     in_batches(generations.denoisers, generations["noise"][:count], generations.options, evaluate, may_diverge=True)
 
 
-def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequence[int]) -> Iterator[Candidate]:
-    """Yield every inverter with the largest number of rounds that each budget of evaluations allows."""
+def check_names(names: Sequence[str]) -> None:
+    """Raise UserError if an inverter does not exist."""
     if unknown := [name for name in names if name not in INVERTERS]:
         available = ", ".join(INVERTERS)
         raise UserError(f'analyze.measures.inverters: there is no inverter "{unknown[0]}"; available are {available}')
+
+
+def candidates_for(generations: Generations, names: Sequence[str], budgets: Sequence[int]) -> Iterator[Candidate]:
+    """Yield every inverter with the largest number of rounds that each budget of evaluations allows."""
+    check_names(names)
     if singular := [name for name in names if not _applies(name, generations)]:
         raise UserError(
             f'analyze.measures.inverters: "{singular[0]}" divides by the signal level, which is 0 at the start'

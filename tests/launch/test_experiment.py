@@ -18,6 +18,11 @@ def test_another_configuration_is_rejected(tiny):
         ExperimentJobs(tiny("train.lr=1")).check(follow=False)
 
 
+def test_an_unknown_inverter_is_rejected_before_the_training(tiny):
+    with pytest.raises(UserError, match='there is no inverter "naiv"'):
+        ExperimentJobs(tiny("analyze.measures.inverters=[naiv]")).check(follow=False)
+
+
 def test_the_results_are_counted_per_seed(analyzed):
     experiment = analyzed("seeds=[0,10]")
     lines = list(ExperimentJobs(experiment).results([]))

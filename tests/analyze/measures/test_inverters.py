@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from analyze.measures.inverters import InverterResult, _data_images, _describe, candidates_for, inverters
 from analyze.model import analyze_model
+from configs.errors import UserError
 from configs.load import load_model_study
 from diffusion.solvers import INVERTERS
 from diffusion.solvers.aidi import AidiAnderson, AidiEmpirical
@@ -192,9 +193,11 @@ def test_damaged_results_are_computed_again(study):
 
 
 def test_unknown_inverters_are_refused(study):
-    analyses = analyze_model(study("analyze.measures.inverters=[fixd point]", "sweep=[4]"), only="inverters")[1]
-    (reason,) = analyses[0].failures().values()
-    assert 'there is no inverter "fixd point"; available are naive' in reason
+    """Before anything is generated."""
+    typo = study("analyze.measures.inverters=[fixd point]", "sweep=[4]")
+    with pytest.raises(UserError, match='there is no inverter "fixd point"; available are naive'):
+        analyze_model(typo)
+    assert not list(Path(typo.runs).rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("name", INVERTERS)
