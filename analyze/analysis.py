@@ -205,11 +205,11 @@ class Analysis(ABC):
     def _result(self, measure: Measure, tensors: dict[str, Any]) -> dict[str, Any]:
         """Return a measure's values and the conditions they depend on, or the reason why it is unavailable."""
         allow_tf32(False)  # a process-wide switch, also set when a measure opens a network
-        requirements = self._requirements(measure)
         try:
             values: dict[str, Any] = {"values": measure.values(tensors, self.options.measures)}
         except Unavailable as reason:
             values = {"unavailable": str(reason)}
+        requirements = self._requirements(measure)  # afterwards, because a measure may download what it requires
         return {**self._conditions(measure), **values, **({"requirements": requirements} if requirements else {})}
 
     def _conditions(self, measure: Measure) -> dict[str, Any]:

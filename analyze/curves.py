@@ -69,12 +69,10 @@ def _flatten(results: dict) -> dict[str, float]:
 def curves(analyses: Sequence[Analysis]) -> dict[str, Curve]:
     """Return the curve of every metric by name.
 
-    Of comparisons with the last checkpoint, those with an earlier one than others use, of another seed for example, are
-    left out.
+    Comparisons with an earlier last checkpoint than that of another seed are left out.
     """
     stored = [pair for analysis in analyses for pair in _stored(analysis)]
-    references = (result.get("last_step") for _, results in stored for result in results.values())
-    last = max((step for step in references if isinstance(step, int)), default=0)
+    last = _last_step(analyses, [result for _, results in stored for result in results.values()])
     points = [_point(step, _compared_with(last, results)) for step, results in stored]
     values: dict[str, dict[int, list[float]]] = {}
     for point in sorted(points, key=lambda point: point["step"]):
@@ -82,6 +80,13 @@ def curves(analyses: Sequence[Analysis]) -> dict[str, Curve]:
             if name != "step":
                 values.setdefault(name, {}).setdefault(int(point["step"]), []).append(value)
     return {name: Curve(name, by_step) for name, by_step in values.items()}
+
+
+def _last_step(analyses: Sequence[Analysis], results: Sequence[dict]) -> int:
+    """Return the furthest last checkpoint that results are compared with, preferably one that still belongs to them."""
+    compared = {step for result in results if isinstance(step := result.get("last_step"), int)}
+    existing = {step for analysis in analyses for step in analysis.steps}
+    return max(compared & existing or compared, default=0)
 
 
 def _compared_with(last_step: int, results: dict) -> dict:

@@ -244,12 +244,15 @@ def read_tensor(file: Path, name: str) -> Tensor | None:
         return None
 
 
-@functools.lru_cache(maxsize=1)
 def training_images(folder: Path) -> Tensor:
     """Return at most MAX_TRAINING_IMAGES evenly spaced images of a prepared data set, uint8 [M, C, H, W]."""
-    if not (folder / "images.npy").exists():
-        return NO_IMAGES
-    images = np.load(folder / "images.npy", mmap_mode="r")
+    file = folder / "images.npy"
+    return _evenly_spaced(file) if file.exists() else NO_IMAGES  # not cached: it may be prepared later
+
+
+@functools.lru_cache(maxsize=1)
+def _evenly_spaced(file: Path) -> Tensor:
+    images = np.load(file, mmap_mode="r")
     indices = np.linspace(0, len(images) - 1, min(MAX_TRAINING_IMAGES, len(images))).round().astype(int)
     return torch.from_numpy(images[indices])
 

@@ -38,8 +38,6 @@ def is_fresh(
     if result is None or not meets(result, conditions):
         return False
     before = result.get("requirements", {})
-    if "values" in result and all(before.values()):
-        return True
-    now = requirements()
-    has_more = any(now.get(name) for name, was_present in before.items() if not was_present)
-    return not has_more if "values" in result else now == before
+    if "values" not in result:
+        return requirements() == before
+    return not any(requirements().get(name) for name, was_present in before.items() if not was_present)

@@ -43,7 +43,6 @@ OTHER_NAMES = {  # improved-diffusion's name of an option → its key
     "rescale_learned_sigmas": "train.loss",
     "schedule_sampler": "train.timestep_sampler",
     "ema_rate": "train.ema_rates",
-    "fp16": "train.precision",
     "log_interval": "train.log_every",
     "save_interval": "train.checkpoints",
     "resume_checkpoint": "train.init_from",

@@ -185,12 +185,16 @@ def _checkpoints(analysis: SeedAnalysis) -> Part:
 
 
 def _train_again(experiment: Experiment, seed: int, step: int, file: Path) -> str:
-    """Return the remedy for a file of a run folder that no launch makes again: it is the same in another run."""
+    """Return the remedy for a file of a run folder that no launch makes again.
+
+    It is the same in another run with as many processes, on a CPU or with train.deterministic.
+    """
     again = replace(experiment, name=f"{experiment.name}_again")
     last = max(step, checkpoint_steps(experiment.train.checkpoints, experiment.train.steps)[1])  # the shortest training
     config = shlex.quote(str(seed_folder(experiment, seed).config))
     return (
-        f"train it again with  python -m train {config} runs={shlex.quote(again.runs)} name={again.name} "
+        "train it again, with as many processes, by  "
+        f"python -m train {config} runs={shlex.quote(again.runs)} name={again.name} "
         f"train.steps={last} wandb.mode=disabled  and replace it by {seed_folder(again, seed).root / file}"
     )
 

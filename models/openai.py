@@ -93,7 +93,7 @@ def describe(weights: dict[str, Tensor], path: Path, options: OpenAI) -> Descrip
     values |= by_source[TENSORS]
     model, diffusion = build_config(Model, values), build_config(Diffusion, values)
     for problem in (*model_problems(model), *diffusion_problems(diffusion)):
-        raise UserError(f"{path}: {problem}")
+        raise UserError(f"{path}: {problem.replace('diffusion.', 'openai.')}")
     _check_fit(model, diffusion, weights, path)
     return Description(model, diffusion, by_source)
 

@@ -32,12 +32,13 @@ class _Bar(tqdm):
     """tqdm with readable amounts, durations and speeds."""
 
     named_s = -math.inf  # time of the last display of a name
+    skipped_s = 0.0  # time that does not count for the speed
 
     @property
     def format_dict(self) -> dict[str, Any]:
         values = dict(super().format_dict)
         n, total, elapsed_s, unit = values["n"], values["total"] or 0, values["elapsed"], values["unit"]
-        rate = values["rate"] or (n - values["initial"]) / max(elapsed_s, 1e-9)
+        rate = values["rate"] or (n - values["initial"]) / max(elapsed_s - self.skipped_s, 1e-9)
         return values | {
             "done": f"{amount(n, unit if unit == 'B' else '')} of {amount(total, unit)}" if total else amount(n, unit),
             "duration": human_time(elapsed_s),
@@ -49,6 +50,7 @@ class _Bar(tqdm):
         """Continue from an amount of work whose time does not count for the speed."""
         self.initial = self.n = self.last_print_n = done
         self.last_print_t = time.time()
+        self.skipped_s = self.last_print_t - self.start_t
         self.refresh()
 
     def name_work(self, name: str) -> None:

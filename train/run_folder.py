@@ -63,11 +63,17 @@ def _check_resumable(folder: SeedFolder, options: Train) -> None:
             "from; analyze it, or give the experiment another name=…"
         )
     logged_s = _logged_seconds(folder, options.batch_size)
-    if logged_s > 60 * (2 * options.state_every_minutes + SLACK_MINUTES):
+    recorded = load_resolved(folder.config).train if folder.config.exists() else options
+    if logged_s > max(_first_state_s(options), _first_state_s(recorded)):
         raise UserError(
             f"{folder.root} was trained for {human_time(logged_s)} and has no training state to continue from; restore "
             f"{folder.state}, give the experiment another name=…, or remove {folder.root} to train from the beginning"
         )
+
+
+def _first_state_s(options: Train) -> float:
+    """Return the training time after which a state must exist, with these options."""
+    return 60 * (2 * options.state_every_minutes + SLACK_MINUTES)
 
 
 def _logged_seconds(folder: SeedFolder, batch_size: int) -> float:

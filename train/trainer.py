@@ -249,7 +249,7 @@ class Trainer:
         """Save the state if it is due or requested; raise Stopped after a stop signal.
 
         A single process does so after any step. Several do so only at logged steps, so that all stop after the same
-        step and no process holds loss sums that the saved state would miss.
+        step.
         """
         if self.accelerator.num_processes > 1 and self.step % self.options.log_every:
             return

@@ -137,7 +137,7 @@ MEASURES = [
     Measure(plain_areas),
     Measure(reconstruction),
     Measure(interpolation_map),
-    Measure(self_interpolation, requirements=training_images_requirement),
+    Measure(self_interpolation, version=2, requirements=training_images_requirement),  # 1 stored no requirements
     Measure(step_error, version=2),  # version 1 had no distances in plain and other pixels
     Measure(contraction, version=2),  # version 1 counted norms of exactly 1 as above 1
     Measure(forward_start),

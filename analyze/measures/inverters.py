@@ -278,20 +278,22 @@ def _last_sampled(sampler: Solver, denoiser: Denoiser, x_T: Tensor, y: Tensor | 
 
 def _invert(generations: Generations, candidate: Candidate, x_T: Tensor, x_0: Tensor) -> tuple[Tensor, float]:
     """Return the latents [n, C, H, W], and the network evaluations per image that the inversion took."""
-    calls: list[int] = []  # the batch size of each network call
-    denoisers = [add_call_hook(denoiser, calls.append) for denoiser in generations.denoisers]
+    calls: list[int] = []  # the evaluations of each network call
     if candidate.images == "own + state" and isinstance(candidate.solver, CoupledSolver):
-        run = functools.partial(_sample_and_invert, candidate.solver)
-        latents = in_batches(denoisers, x_T, generations.options, run, may_diverge=True)
-        sampling = candidate.solver.sampling_evaluations * denoisers[0].evaluations_per_call
-        return latents, sum(calls) / len(x_0) - sampling
-    latents = invert(denoisers, candidate.solver, x_0, generations.options, may_diverge=True)
+        run = functools.partial(_sample_and_invert, candidate.solver, calls)
+        latents = in_batches(generations.denoisers, x_T, generations.options, run, may_diverge=True)
+    else:
+        denoisers = [add_call_hook(denoiser, calls.append) for denoiser in generations.denoisers]
+        latents = invert(denoisers, candidate.solver, x_0, generations.options, may_diverge=True)
     return latents, sum(calls) / len(x_0)
 
 
-def _sample_and_invert(solver: CoupledSolver, denoiser: Denoiser, x_T: Tensor, y: Tensor | None) -> Tensor:
+def _sample_and_invert(
+    solver: CoupledSolver, calls: list[int], denoiser: Denoiser, x_T: Tensor, y: Tensor | None
+) -> Tensor:
+    """Return the latents; the evaluations of the inversion are added to `calls`."""
     x_0, auxiliary = last_states(solver.sample_coupled(denoiser, x_T, y))
-    return last_states(solver.invert_coupled(denoiser, x_0, auxiliary, y))[0]
+    return last_states(solver.invert_coupled(add_call_hook(denoiser, calls.append), x_0, auxiliary, y))[0]
 
 
 def _data_images(generations: Generations, count: int) -> Tensor | None:

@@ -69,9 +69,9 @@ def _young_average(experiment: Experiment, curves: Mapping[str, Curve], steps: l
     if share <= MAX_INITIAL_SHARE:
         return ""
     return (
-        f"At step {last:,}, the analyzed weights {weights} still consist to {100 * share:.0f} % of the random initial "
-        "weights, so that images may look like noise; analyze.weights=model or an average with a smaller rate shows "
-        "what the network has learned."
+        f"At step {last:,}, the analyzed weights {weights} are still {100 * share:.0f} % random initial weights, so "
+        "that images may look like noise; analyze.weights=model or an average with a smaller rate shows what the "
+        "network has learned."
     )
 
 

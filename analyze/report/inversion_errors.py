@@ -125,8 +125,8 @@ def _contraction(contraction: dict[str, float]) -> str:
     )
     if not contraction["folding"]:
         return (
-            f"{expanding}No image has a step where an eigenvalue has a real part above 1.01, so that DDIM's map could "
-            "reverse orientation."
+            f"{expanding}No image has a step where an eigenvalue has a real part above 1.01, which DDIM's map "
+            "needs to reverse orientation."
         )
     return (
         f"{expanding}{human_percent(contraction['folding'])} of the images have a step where an eigenvalue has a "

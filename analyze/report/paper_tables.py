@@ -34,9 +34,9 @@ class FinalNumbers:
         seeds = max(map(len, self.values.values()))
         average = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
         origin = self.source or f"Step {self.step:,}, weights {self.options.weights}, {average}."
-        return (
-            origin if _inverts_as_published(self.options) else f"{origin} {self.options.inversion_steps:,} steps back."
-        )
+        if _inverts_as_published(self.options):
+            return origin
+        return f"{origin} Inverted in {self.options.inversion_steps:,} steps."
 
     @property
     def mapping_images(self) -> int:

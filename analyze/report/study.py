@@ -183,7 +183,9 @@ def plots_section(drawn: Sequence[Plot], analyses: Sequence[Analysis], lead: str
     """Return the section of plots, with the reasons why measures are unavailable."""
     reasons = [Text(f"Not measured: {reason}.") for reason in unavailable(analyses)]
     usage = "Point at a plot to see its values, or focus it with Tab and use the arrow keys."
-    return Section("curves", "Curves", [*reasons, *([Plots(drawn)] if drawn else [])], f"{lead} {usage}")
+    if not drawn:
+        return Section("curves", "Curves", reasons)
+    return Section("curves", "Curves", [*reasons, Plots(drawn)], f"{lead} {usage}")
 
 
 def curve_plots(curves: Mapping[str, Curve], position: Position = TRAINING_STEP) -> Sequence[Plot]:
@@ -315,7 +317,8 @@ def _preliminary(analysis: SeedAnalysis) -> str:
     """Return a warning if an earlier checkpoint replaces the last one."""
     if not analysis.steps or analysis.last_step == analysis.experiment.train.steps:
         return ""
-    return f" (preliminary: comparisons with the last checkpoint use step {analysis.last_step})"
+    others = ", and are left out of averages with seeds trained further" if len(analysis.experiment.seeds) > 1 else ""
+    return f" (preliminary: comparisons with the last checkpoint use step {analysis.last_step}{others})"
 
 
 def unavailable(analyses: Sequence[Analysis]) -> list[str]:

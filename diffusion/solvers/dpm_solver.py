@@ -21,7 +21,7 @@ from diffusion.solvers.spacing import SpacedSolver
 
 @dataclass(frozen=True)
 class DpmSolver(SpacedSolver):
-    """DPM-Solver++(`order`M); the last sampling step, to a clean image, is of order 1.
+    """DPM-Solver++(`order`M); the last sampling step is of order 1.
 
     The inversion places the image at the first timestep, since λ is infinite for a clean image.
     """

@@ -17,6 +17,7 @@ WANDB_MODES: dict[str, Mode] = {  # the values of WANDB_MODE
     "online": "online",
     "offline": "offline",
     "disabled": "disabled",
+    "shared": "online",
     "run": "online",  # the former names
     "dryrun": "offline",
 }
@@ -25,7 +26,7 @@ WANDB_MODES: dict[str, Mode] = {  # the values of WANDB_MODE
 def resolved_mode(experiment: Experiment | ModelStudy) -> Mode:
     """Return the mode of an experiment's runs; "auto" is WANDB_MODE, else online if credentials exist.
 
-    Raises UserError if WANDB_MODE is none of W&B's modes.
+    Raises UserError if WANDB_MODE is unknown.
     """
     if experiment.wandb.mode != "auto":
         return experiment.wandb.mode

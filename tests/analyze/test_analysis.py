@@ -72,6 +72,19 @@ def test_a_measure_that_did_without_a_file_is_computed_again_when_it_exists(trai
     assert 8 not in trained.missing() and values(trained, 8)["brightness"]["exists"] == 1
 
 
+def test_a_measure_that_downloads_what_it_requires_is_not_computed_twice(trained, monkeypatch, tmp_path):
+    network = tmp_path / "network"
+
+    def brightness(samples):
+        network.touch()
+        return {"mean": samples.mean().item()}
+
+    measures = [Measure(brightness, requirements=lambda options, training: {"network": network.exists()})]
+    monkeypatch.setattr("analyze.analysis.MEASURES", measures)
+    trained.analyze([8])
+    assert 8 not in trained.missing()
+
+
 def test_a_measure_that_has_everything_and_fails_is_not_tried_again(trained, monkeypatch):
     def brightness(samples):
         raise Unavailable("the images are too dark")

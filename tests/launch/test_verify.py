@@ -194,7 +194,11 @@ def test_a_checkpoint_in_the_folder_of_another_step_is_damaged(experiment):
     shutil.rmtree(folder.checkpoint(2))
     shutil.copytree(folder.checkpoint(5), folder.checkpoint(2))
     text, damaged = verify(experiment, repair=False)
-    assert damaged and f"{folder.checkpoint(2)} contains the checkpoint of step 5; train it again with " in text
+    assert (
+        damaged
+        and f"{folder.checkpoint(2)} contains the checkpoint of step 5; train it again, with as many processes, by "
+        in text
+    )
 
 
 @pytest.mark.parametrize("name", ["checkpoint.json", "model.safetensors"])
@@ -352,7 +356,7 @@ def test_a_damaged_checkpoint_can_be_made_again_with_the_command_in_its_remedy(t
     path = seed_folder(experiment, 10).checkpoint(2)
     digests = {file.name: file.read_bytes() for file in path.iterdir()}
     flip_bit(next(path.glob("*.safetensors")))
-    remedy = re.search(r"again with  python (.*)  and replace it by (.*)", verify(experiment, repair=True)[0])
+    remedy = re.search(r"by  python (.*)  and replace it by (.*)", verify(experiment, repair=True)[0])
     subprocess.run([sys.executable, *shlex.split(remedy[1])], check=True, capture_output=True)
     shutil.rmtree(path)
     shutil.copytree(remedy[2], path)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from configs.errors import UserError
-from configs.load import load
+from configs.load import load, to_yaml
 from configs.schema import Experiment
 from records import run_lock
 from records.atomic import file_digest, read_json, write_json, write_text
@@ -223,6 +223,16 @@ def test_unfinished_run_without_its_state_is_not_trained_again(images_per_s, rej
     with pytest.raises(UserError, match=message) if rejected else nullcontext():
         train(experiment)
     assert rejected == (folder(experiment).log.read_bytes() == before)
+
+
+def test_unfinished_run_is_trained_again_if_its_first_state_was_due_later(tiny):
+    """It was started with a longer interval between states than that of the command."""
+    experiment = tiny("train.state_every_minutes=1")
+    for file in (folder(experiment).log, folder(experiment).speed):
+        write_text(file, "".join(f'{{"step": {step}, "images_per_s": 0.01}}\n' for step in (2, 4)))
+    write_text(folder(experiment).config, to_yaml(tiny("train.state_every_minutes=30")))
+    train(experiment)
+    assert folder(experiment).is_trained(8)
 
 
 def test_a_damaged_record_of_the_configuration_can_be_removed(trained, tiny):

@@ -18,7 +18,7 @@ MAX_ASPECT_RATIO = 200
 ROWS_AT_ONCE = 256
 LONG_ASPECT_RATIO = 2
 HAS_TRANSPARENCY = "have an alpha channel or a transparent color, which is ignored"
-IS_LONG = f"are more than {LONG_ASPECT_RATIO} times as long as wide; only the center square is used"
+IS_LONG = "are more than twice as long as wide; only the center square is used"
 
 
 def resize_and_crop(image: Image.Image, side: int) -> Image.Image:

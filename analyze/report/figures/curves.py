@@ -213,7 +213,8 @@ def _draw_panel(panel: Figure | SubFigure, spec: CurveFigure, curves: Mapping[st
     if spec.linear_steps:
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=True))
     else:
-        _set_logarithmic_steps(axes, [step for key in spec.curves if key in curves for step in curves[key].steps])
+        steps = [step for key in spec.curves if key in curves for step in curves[key].steps]
+        _set_logarithmic_steps(axes, steps, from_zero=spec.position is TRAINING_STEP)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: step_label(step)))
     axes.set(title=spec.title, ylabel=spec.y_label, xlabel=spec.position.axis)
     if spec.log_y:
@@ -238,17 +239,17 @@ def _draw_curve(axes: Axes, curve: Curve, scale: float, label: str, look: tuple[
     axes.fill_between(curve.steps, low, high, color=color, alpha=0.2, linewidth=0)
 
 
-def _set_logarithmic_steps(axes: Axes, steps: list[int]) -> None:
-    """Set a logarithmic axis; if it includes step 0, it is linear up to the first checkpoint after it."""
-    after_zero, zero = [step for step in steps if step > 0], [0] if 0 in steps else []
+def _set_logarithmic_steps(axes: Axes, steps: list[int], from_zero: bool) -> None:
+    """Set a logarithmic axis; if it starts from step 0, it is linear up to the first step after it."""
+    after_zero = [step for step in steps if step > 0]
     first, last = min(after_zero, default=1), max(after_zero, default=1)
-    if zero:
+    if from_zero:
         axes.set_xscale("symlog", linthresh=first, linscale=0.5)
     else:
         axes.set_xscale("log")
     decades = [10**power for power in range(8) if first <= 10**power <= last / 2]
     ticks = decades if len(decades) > 1 else _without_overlap([*decades, *after_zero], last)
-    axes.set_xticks([*zero, *ticks, last])
+    axes.set_xticks([*([0] if from_zero else []), *ticks, last])
     axes.xaxis.set_minor_locator(NullLocator())
 
 

@@ -108,4 +108,4 @@ def test_conditions_change_with_options_and_version():
     assert Measure(brightness).conditions(CONFIG) == {"options": {"knn_k": 3}}
     assert Measure(brightness, version=2).conditions(CONFIG) == {"options": {"knn_k": 3}, "version": 2}
     versions = {measure.name: measure.version for measure in MEASURES if measure.version > 1}
-    assert versions == {"ssim": 2, "contraction": 2, "step_error": 2, "inverters": 4}
+    assert versions == {"ssim": 2, "contraction": 2, "step_error": 2, "inverters": 4, "self_interpolation": 2}

@@ -224,7 +224,7 @@ def test_latents_of_another_number_of_steps_are_not_compared_with_published_ones
         "table2_noise_mapping": {"image_to_noise", "noise_to_image"},
         "table345_triangle": {"image_noise"},
     }
-    assert compared_tables["table345_triangle"].note.endswith("one seed. 20 steps back.")
+    assert compared_tables["table345_triangle"].note.endswith("one seed. Inverted in 20 steps.")
 
 
 # --- formats

@@ -135,7 +135,7 @@ def test_transparent_and_long_images_are_noted(picture, prepare, capsys):
     assert len(prepare("folder", source, side=4).images) == 3
     notes = capsys.readouterr().err
     assert "note: 1 of 3 images have an alpha channel or a transparent color, which is ignored\n" in notes
-    assert "note: 1 of 3 images are more than 2 times as long as wide; only the center square is used\n" in notes
+    assert "note: 1 of 3 images are more than twice as long as wide; only the center square is used\n" in notes
 
 
 def test_decompression_bomb_is_damaged(picture, prepare, monkeypatch):
