@@ -12,7 +12,10 @@ class GlooAccelerator(accelerate.Accelerator):
     """Accelerator that connects its processes with gloo."""
 
     def __init__(self, *, kwargs_handlers: list, **options: object):
-        super().__init__(kwargs_handlers=[*kwargs_handlers, InitProcessGroupKwargs(backend="gloo")], **options)
+        for handler in kwargs_handlers:
+            if isinstance(handler, InitProcessGroupKwargs):
+                handler.backend = "gloo"
+        super().__init__(kwargs_handlers=kwargs_handlers, **options)
 
 
 train.accelerator.Accelerator = GlooAccelerator
