@@ -134,7 +134,7 @@ def test_budgets_choose_the_largest_affordable_number_of_rounds(study):
 
 
 def test_budgets_count_evaluations_of_guidance_twice(study, monkeypatch):
-    _, analyses = analyze_model(study("analyze.measures.inversion_checkpoints=none"))
+    _, analyses = analyze_model(study("analyze.measures.inversion_checkpoints=none", "sweep=[4]"))
     generations = analyses[-1].generations(4)
     guided = [dataclasses.replace(denoiser, evaluations_per_call=2) for denoiser in generations.denoisers]
     monkeypatch.setattr(type(generations), "denoisers", guided)
@@ -145,7 +145,7 @@ def test_budgets_count_evaluations_of_guidance_twice(study, monkeypatch):
 
 
 def test_training_images_that_were_prepared_later_are_inverted(study, monkeypatch):
-    _, analyses = analyze_model(study("analyze.measures.inversion_checkpoints=none"))
+    _, analyses = analyze_model(study("analyze.measures.inversion_checkpoints=none", "sweep=[4]"))
     generations = analyses[-1].generations(4)
     options = {"inverters": ["naive (diffusers)"], "inverter_nfe": [4], "inverter_images": 3}
     (before,) = inverters(generations, **options)["results"].values()
