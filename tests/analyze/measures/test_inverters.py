@@ -137,7 +137,7 @@ def test_budgets_count_evaluations_of_guidance_twice(study, monkeypatch):
     _, analyses = analyze_model(study("analyze.measures.inversion_checkpoints=none", "sweep=[4]"))
     generations = analyses[-1].generations(4)
     guided = [dataclasses.replace(denoiser, evaluations_per_call=2) for denoiser in generations.denoisers]
-    monkeypatch.setattr(type(generations), "denoisers", guided)
+    monkeypatch.setitem(vars(generations), "denoisers", guided)
     chosen, default = (
         [each.rounds for each in candidates_for(generations, ["fixed point"], nfe)] for nfe in ([8, 24], [])
     )
