@@ -140,8 +140,8 @@ def test_checkpoints_that_are_not_trained_are_listed(tiny, analyzed):
     analyzed()
     experiment = tiny("seeds=[0,7]", "train.checkpoints.at=[0,2,5,8]", "train.steps=9")
     assert missing(experiment) == [
-        "seed 0: not trained yet: step 9 (preliminary: comparisons with the last checkpoint use step 8, and are left out "
-        "of averages with seeds trained further)",
+        "seed 0: not trained yet: step 9 (preliminary: comparisons with the last checkpoint use step 8, and are left "
+        "out of averages with seeds trained further)",
         "seed 7: not trained yet: steps 0, 2, 5, 8, 9",
     ]
 
