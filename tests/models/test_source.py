@@ -167,7 +167,7 @@ def test_the_offset_of_a_scheduler_limits_the_ddim_steps(tmp_path):
     tiny_pipeline("stable_diffusion").save_pretrained(tmp_path)
     source = open_model(tmp_path, "prompts=[a cat]")
     check_ddim_steps(source, 500)
-    with pytest.raises(UserError, match="T = 1,000: the scheduler's offset leads to timestep 1,000, which the model"):
+    with pytest.raises(UserError, match="T = 1,000: the scheduler's spacing leads to timestep 1,000, which the model"):
         check_ddim_steps(source, 1000)
 
 
